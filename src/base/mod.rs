@@ -1,0 +1,16 @@
+//! Words that every room shares: units, ids, what an invocation is, and how a fault is told.
+//!
+//! Nothing here knows a clock, a worker or a file. Siblings in the rows above never import each other; what two of
+//! them share is defined here.
+
+mod dist;
+mod fault;
+mod function;
+mod invocation;
+mod units;
+
+pub use dist::{Dist, Quantity};
+pub use fault::{Fault, FaultKind, Result, nearest};
+pub use function::{FunctionId, FunctionSpec, Unit};
+pub use invocation::{ColdCause, Invocation, Record, StartKind, Status};
+pub use units::{Cpus, Duration, Mem, NumberFault, Time, decimal};

@@ -1,0 +1,130 @@
+//! The live arm: tokio's `LocalRuntime` for tasks and I/O, and a timerfd for time.
+//!
+//! Tokio's own timers are a wheel of 1 ms and fire about 1.1 ms late; the worker's timers sit in the same queue as in
+//! simulation and one timerfd wakes whoever is due, in the same order, to within tens of microseconds.
+
+use super::context::{self, Arm, Context};
+use super::timers::{Sleeper, Timers};
+use crate::base::{Fault, Result, Time};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+    timerfd_settime,
+};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::LocalRuntime;
+
+pub(super) struct LiveCore {
+    /// CLOCK_MONOTONIC at time zero of the run.
+    anchor: u64,
+    timer: AsyncFd<OwnedFd>,
+    /// The deadline the timerfd is set to; `u64::MAX` for none.
+    armed: Cell<u64>,
+}
+
+fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+impl LiveCore {
+    #[inline]
+    pub(super) fn now(&self) -> Time {
+        Time(monotonic() - self.anchor)
+    }
+
+    /// Sees to it that the timerfd fires no later than `at`.
+    pub(super) fn arm(&self, at: Time) {
+        if at.0 >= self.armed.get() {
+            return;
+        }
+        self.armed.set(at.0);
+        // A value of zero would disarm the timer; the anchor is never zero on a machine that has booted.
+        let absolute = (self.anchor + at.0).max(1);
+        let value = Timespec {
+            tv_sec: (absolute / 1_000_000_000) as i64,
+            tv_nsec: (absolute % 1_000_000_000) as _,
+        };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+        let set = timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &once);
+        debug_assert!(set.is_ok(), "the kernel takes any absolute time: {set:?}");
+    }
+}
+
+/// A live run: real time, real I/O, the same tasks.
+pub struct Live {
+    context: Rc<Context>,
+    runtime: LocalRuntime,
+}
+
+impl Live {
+    /// A runtime whose time zero is now.
+    ///
+    /// # Errors
+    /// If the kernel gives no epoll instance or timerfd.
+    pub fn new() -> Result<Live> {
+        let lacking = |what: &str, why: &dyn std::fmt::Display| {
+            Fault::host(format!("cannot start the live runtime: no {what}: {why}; check the limit of open files"))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build_local(tokio::runtime::LocalOptions::default())
+            .map_err(|e| lacking("event loop", &e))?;
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let fd = timerfd_create(TimerfdClockId::Monotonic, flags).map_err(|e| lacking("timerfd", &e))?;
+        let timer = {
+            let _inside = runtime.enter();
+            // SAFETY: the descriptor is owned by the AsyncFd and never replaced, so it stays open while registered.
+            unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(|e| lacking("timerfd", &e))?
+        };
+        let context = context::register(|id| Context {
+            id,
+            timers: RefCell::new(Timers::new()),
+            arm: Arm::Live(LiveCore { anchor: monotonic(), timer, armed: Cell::new(u64::MAX) }),
+        });
+        Ok(Live { context, runtime })
+    }
+
+    /// Runs until `future` is done. Tasks that are left go on in the next call, or end with the runtime.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        let _entered = context::enter(&self.context);
+        let driven = super::select(future, drive(Rc::clone(&self.context)));
+        match self.runtime.block_on(driven) {
+            super::Either::Left(output) => output,
+            super::Either::Right(never) => match never {},
+        }
+    }
+}
+
+/// Fires timers as they come due, for ever.
+async fn drive(context: Rc<Context>) -> std::convert::Infallible {
+    let Arm::Live(core) = &context.arm else { unreachable!("a live runtime drives itself") };
+    let mut expirations = [0u8; 8];
+    loop {
+        while let Some(waker) = due(&context, core) {
+            waker.wake();
+        }
+        core.armed.set(u64::MAX);
+        let next = context.timers.borrow_mut().next_deadline();
+        if let Some(at) = next {
+            core.arm(at);
+        }
+        if let Ok(mut ready) = core.timer.readable().await {
+            // The count of expirations says nothing: what is due is read from the queue.
+            let _ = rustix::io::read(core.timer.get_ref(), &mut expirations);
+            ready.clear_ready();
+        }
+    }
+}
+
+fn due(context: &Context, core: &LiveCore) -> Option<std::task::Waker> {
+    let mut timers = context.timers.borrow_mut();
+    match timers.pop(core.now())?.sleeper {
+        Sleeper::Foreign(number) => Some(timers.take_foreign(number)),
+        Sleeper::Task(word) => Some(super::tasks::Word(word).waker()),
+    }
+}

@@ -1,0 +1,488 @@
+//! The virtual-time executor: it runs what is ready, then jumps to the next timer.
+//!
+//! Timers fire one at a time in order of (time, class, insertion), and all that one wakes runs before the next. A run
+//! is one thread; its order depends on its seed and on nothing else, which a rolling hash over every poll and fire
+//! proves. Design and anchors: madsim's loop, nexosim's questions, a radix queue of our own.
+
+use super::context::{self, Arm, Context};
+use super::tasks::{Blocked, JoinError, Taken, Tasks, Waits, Word};
+use super::timers::{Class, Sleeper, Timers};
+use super::{chance, trail};
+use crate::base::{Duration, Time};
+use rand::RngExt;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::task::Poll;
+use trail::{Kind, Trail};
+
+/// How a simulated run behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Told with every panic; seeds the schedule if it is fuzzed.
+    pub seed: u64,
+    /// Permute tasks that are ready at one instant, by the seed: what only works in one order shows itself.
+    pub fuzz_schedule: bool,
+    /// A panic in a task ends the task (and shows in its handle) rather than the run.
+    pub contain_panics: bool,
+    /// Polls at one instant after which the run is taken to be livelocked.
+    pub polls_per_instant: u64,
+    /// The clock does not pass this instant.
+    pub time_limit: Option<Time>,
+    /// Virtual seconds per real second; `None` runs as fast as it can.
+    pub pace: Option<f64>,
+    /// Keep the polls and fires with these numbers, to compare two runs.
+    pub watch: std::ops::Range<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            seed: 1,
+            fuzz_schedule: false,
+            contain_panics: true,
+            polls_per_instant: 100_000_000,
+            time_limit: None,
+            pace: None,
+            watch: 0..0,
+        }
+    }
+}
+
+/// Why a run stopped before it was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Tasks wait, and nothing can wake them.
+    Deadlock(Vec<Blocked>),
+    /// Too many polls at one instant, and the task polled last.
+    Livelock(Time, Blocked),
+    /// The clock reached its limit.
+    TimeLimit(Time),
+    /// A task panicked and panics are not contained.
+    Panicked(String),
+    /// The observer asked for it.
+    Interrupted,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Deadlock(tasks) => {
+                write!(f, "all {} tasks will wait for ever: no timer is set and nothing is ready", tasks.len())?;
+                for task in tasks.iter().take(20) {
+                    write!(f, "\n  {task}")?;
+                }
+                if tasks.len() > 20 {
+                    write!(f, "\n  and {} more", tasks.len() - 20)?;
+                }
+                Ok(())
+            }
+            Stop::Livelock(at, task) => {
+                write!(f, "time stands still at {at}: tasks wake each other without end; the last was {task}")
+            }
+            Stop::TimeLimit(at) => write!(f, "the virtual-time limit of {at} was reached"),
+            Stop::Panicked(what) => f.write_str(what),
+            Stop::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Stop {}
+
+/// What a run did, since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Polls of tasks.
+    pub polls: u64,
+    /// Timers that fired.
+    pub fires: u64,
+    /// Timers that were cancelled.
+    pub cancels: u64,
+    /// Times that cancelled timers were swept out.
+    pub sweeps: u64,
+    /// The longest the timer queue has been, cancelled timers included.
+    pub longest_queue: usize,
+}
+
+impl Counters {
+    /// Polls and fires together: the events that the hash covers.
+    pub fn events(&self) -> u64 {
+        self.polls + self.fires
+    }
+}
+
+/// What [`Sim::step`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A ready task was polled.
+    Polled,
+    /// A timer fired, and the clock may have moved.
+    Fired,
+    /// Nothing is ready and no timer is set.
+    Idle,
+}
+
+/// Told now and then how far a run is; returns false to stop it.
+pub type Observer = Box<dyn FnMut(Time, u64) -> bool>;
+
+pub(super) struct SimCore {
+    now: Cell<u64>,
+    pub(super) tasks: RefCell<Tasks>,
+    pub(super) waits: Cell<Waits>,
+    polls: Cell<u64>,
+    fires: Cell<u64>,
+    polls_here: Cell<u64>,
+    trail: RefCell<Trail>,
+    observer: RefCell<Option<Observer>>,
+    schedule: RefCell<chance::Draw>,
+    options: Options,
+    /// Where the virtual clock and the wall met, for a paced run.
+    paced_from: Cell<Option<(u64, std::time::Instant)>>,
+}
+
+/// Events between two calls of the observer.
+const OBSERVE: u64 = 1 << 14;
+
+impl SimCore {
+    #[inline]
+    pub(super) fn now(&self) -> Time {
+        Time(self.now.get())
+    }
+}
+
+/// A simulated run: a virtual clock, its timers and its tasks.
+pub struct Sim {
+    context: Rc<Context>,
+}
+
+impl Sim {
+    /// A run at virtual time zero.
+    pub fn new(options: Options) -> Sim {
+        let context = context::register(|id| Context {
+            id,
+            timers: RefCell::new(Timers::new()),
+            arm: Arm::Sim(SimCore {
+                now: Cell::new(0),
+                tasks: RefCell::new(Tasks::new(id)),
+                waits: Cell::new(Waits::Other),
+                polls: Cell::new(0),
+                fires: Cell::new(0),
+                polls_here: Cell::new(0),
+                trail: RefCell::new(Trail::new(options.watch.clone())),
+                observer: RefCell::new(None),
+                schedule: RefCell::new(
+                    chance::Chance::new(options.seed).named("schedule").draw(chance::Purpose::Schedule, 0),
+                ),
+                options,
+                paced_from: Cell::new(None),
+            }),
+        });
+        Sim { context }
+    }
+
+    /// Calls `observer` every few thousand events with the time and the number of events so far.
+    pub fn observe(&self, observer: Observer) {
+        *self.core().observer.borrow_mut() = Some(observer);
+    }
+
+    fn core(&self) -> &SimCore {
+        self.context.sim()
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Time {
+        self.core().now()
+    }
+
+    /// When the next timer fires.
+    pub fn next_deadline(&self) -> Option<Time> {
+        let mut timers = self.context.timers.borrow_mut();
+        timers.next_deadline().map(|at| at.max(self.now()))
+    }
+
+    /// What the run did so far.
+    pub fn counters(&self) -> Counters {
+        let core = self.core();
+        let timers = self.context.timers.borrow().counts;
+        Counters {
+            polls: core.polls.get(),
+            fires: core.fires.get(),
+            cancels: timers.cancels,
+            sweeps: timers.sweeps,
+            longest_queue: timers.longest,
+        }
+    }
+
+    /// The rolling hash over (time, task, kind) of every poll and fire so far.
+    pub fn event_hash(&self) -> u64 {
+        self.core().trail.borrow().hash()
+    }
+
+    /// Hashes along the way and the events that were watched.
+    pub fn trail(&self) -> Trail {
+        self.core().trail.borrow().clone()
+    }
+
+    /// Tasks that have not ended.
+    pub fn tasks_alive(&self) -> usize {
+        self.core().tasks.borrow().alive()
+    }
+
+    /// Runs until `future` is done, and returns what it returned.
+    ///
+    /// # Errors
+    /// When the run cannot go on: see [`Stop`]. A panic of `future` itself is resumed.
+    #[track_caller]
+    pub fn block_on<F>(&self, future: F) -> Result<F::Output, Stop>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let _entered = context::enter(&self.context);
+        let mut main = super::spawn_named("main", future);
+        let noop = std::task::Waker::noop();
+        let mut cx = std::task::Context::from_waker(noop);
+        let limit = self.core().options.time_limit.unwrap_or(Time::MAX);
+        loop {
+            let outcome = self.run(limit, &|core| core.tasks.borrow().is_finished(main.word()));
+            match main.poll_sim(&mut cx) {
+                Poll::Ready(Ok(output)) => return Ok(output),
+                Poll::Ready(Err(failure)) => match outcome {
+                    Err(stop) => return Err(stop),
+                    Ok(_) => resume_unwind(Box::new(failure.to_string())),
+                },
+                Poll::Pending => outcome?,
+            };
+            if self.next_deadline().is_some() {
+                return Err(Stop::TimeLimit(limit));
+            }
+            return Err(Stop::Deadlock(self.core().tasks.borrow().living()));
+        }
+    }
+
+    /// Runs everything up to and including `until`, then sets the clock to it.
+    ///
+    /// # Errors
+    /// Livelock, a panic that is not contained, an observer that stops the run.
+    pub fn run_until(&self, until: Time) -> Result<(), Stop> {
+        let _entered = context::enter(&self.context);
+        let limit = self.core().options.time_limit.unwrap_or(Time::MAX).min(until);
+        self.run(limit, &|_| false)?;
+        if limit < until {
+            return Err(Stop::TimeLimit(limit));
+        }
+        if self.now() < until {
+            self.core().now.set(until.0);
+            self.context.timers.borrow_mut().move_to(until);
+        }
+        Ok(())
+    }
+
+    /// Polls one ready task, or fires one timer if none is ready.
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until).
+    pub fn step(&self) -> Result<Step, Stop> {
+        let _entered = context::enter(&self.context);
+        let core = self.core();
+        if let Some(index) = self.next_ready() {
+            let taken = core.tasks.borrow_mut().take(index);
+            self.poll(taken)?;
+            return Ok(Step::Polled);
+        }
+        Ok(if self.fire(core.options.time_limit.unwrap_or(Time::MAX))? { Step::Fired } else { Step::Idle })
+    }
+
+    /// Spawns a task from outside.
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> super::JoinHandle<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let _entered = context::enter(&self.context);
+        super::spawn(future)
+    }
+
+    /// Spawns a task that nobody waits for from outside.
+    #[track_caller]
+    pub fn spawn_detached(&self, future: impl Future<Output = ()> + 'static) {
+        let _entered = context::enter(&self.context);
+        super::spawn_detached(future);
+    }
+
+    #[inline]
+    fn next_ready(&self) -> Option<u32> {
+        let core = self.core();
+        let fuzz = core.options.fuzz_schedule;
+        core.tasks.borrow_mut().next_ready(|n| if fuzz { core.schedule.borrow_mut().random_range(0..n) } else { 0 })
+    }
+
+    fn run(&self, limit: Time, done: &dyn Fn(&SimCore) -> bool) -> Result<(), Stop> {
+        let core = self.core();
+        loop {
+            while let Some(index) = self.next_ready() {
+                let taken = core.tasks.borrow_mut().take(index);
+                self.poll(taken)?;
+            }
+            if done(core) || !self.fire(limit)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Fires the next timer and polls the task that slept on it. False if none is due by `limit`.
+    #[inline]
+    fn fire(&self, limit: Time) -> Result<bool, Stop> {
+        let core = self.core();
+        let mut timers = self.context.timers.borrow_mut();
+        let Some(fired) = timers.pop(limit) else { return Ok(false) };
+        if let Some(word) = timers.glimpse(8) {
+            core.tasks.borrow().prefetch(word);
+        }
+        if let Some(word) = timers.glimpse(4) {
+            core.tasks.borrow().prefetch_future(word);
+        }
+        if fired.at.0 > core.now.get() {
+            if core.options.pace.is_some() {
+                self.pace(fired.at);
+            }
+            core.now.set(fired.at.0);
+            core.polls_here.set(0);
+        }
+        core.fires.set(core.fires.get() + 1);
+        match fired.sleeper {
+            Sleeper::Task(word) => {
+                drop(timers);
+                let word = Word(word);
+                self.note(Kind::fired(fired.class), word.index())?;
+                let taken = core.tasks.borrow_mut().take_idle(word);
+                self.poll(taken)?;
+            }
+            Sleeper::Foreign(number) => {
+                let waker = timers.take_foreign(number);
+                drop(timers);
+                self.note(Kind::fired(fired.class), u32::MAX)?;
+                waker.wake();
+            }
+        }
+        Ok(true)
+    }
+
+    #[inline]
+    fn poll(&self, taken: Option<Taken>) -> Result<(), Stop> {
+        let Some(mut taken) = taken else { return Ok(()) };
+        let core = self.core();
+        core.polls.set(core.polls.get() + 1);
+        core.polls_here.set(core.polls_here.get() + 1);
+        if core.polls_here.get() > core.options.polls_per_instant {
+            let task = core.tasks.borrow().describe(taken.word);
+            core.tasks.borrow_mut().put_back(taken, Waits::Other);
+            return Err(Stop::Livelock(core.now(), task));
+        }
+        self.note(Kind::Poll, taken.word.index())?;
+        core.waits.set(Waits::Other);
+        let waker = taken.word.waker();
+        let mut cx = std::task::Context::from_waker(&waker);
+        match catch_unwind(AssertUnwindSafe(|| taken.poll(&mut cx))) {
+            Ok(Poll::Pending) => {
+                core.tasks.borrow_mut().put_back(taken, core.waits.get());
+                Ok(())
+            }
+            Ok(Poll::Ready(())) => {
+                let rest = core.tasks.borrow_mut().finish(taken, None);
+                drop(rest);
+                Ok(())
+            }
+            Err(payload) => self.panicked(taken, payload.as_ref()),
+        }
+    }
+
+    #[cold]
+    fn panicked(&self, taken: Taken, payload: &(dyn std::any::Any + Send)) -> Result<(), Stop> {
+        let core = self.core();
+        let task = core.tasks.borrow().describe(taken.word);
+        let what = format!(
+            "task '{}' spawned at {} panicked at virtual time {} (seed {}): {}",
+            task.name,
+            task.site,
+            core.now(),
+            core.options.seed,
+            super::panic_message(payload)
+        );
+        let failure = JoinError::Panicked(what.clone());
+        let rest = core.tasks.borrow_mut().finish(taken, Some(failure));
+        drop(rest);
+        if core.options.contain_panics { Ok(()) } else { Err(Stop::Panicked(what)) }
+    }
+
+    /// Adds an event to the rolling hash, and lets the observer look now and then.
+    #[inline]
+    fn note(&self, kind: Kind, task: u32) -> Result<(), Stop> {
+        let core = self.core();
+        let mut trail = core.trail.borrow_mut();
+        let events = trail.note(core.now.get(), task, kind);
+        if events % OBSERVE == 0 {
+            drop(trail);
+            if let Some(observer) = core.observer.borrow_mut().as_mut()
+                && !observer(core.now(), events)
+            {
+                return Err(Stop::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    #[expect(clippy::disallowed_methods, reason = "a paced run follows the wall clock by definition")]
+    fn pace(&self, to: Time) {
+        let core = self.core();
+        let Some(pace) = core.options.pace.filter(|p| *p > 0.0) else { return };
+        let (from, wall) = core.paced_from.get().unwrap_or_else(|| {
+            let here = (core.now.get(), std::time::Instant::now());
+            core.paced_from.set(Some(here));
+            here
+        });
+        let due = std::time::Duration::from_secs_f64(Duration(to.0 - from).as_secs_f64() / pace);
+        std::thread::sleep(due.saturating_sub(wall.elapsed()));
+    }
+}
+
+impl Drop for Sim {
+    /// Drops the tasks in order of spawning, with the runtime still present.
+    fn drop(&mut self) {
+        let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
+        for _ in 0..1000 {
+            let order = self.core().tasks.borrow().shutdown_order();
+            if order.is_empty() {
+                break;
+            }
+            for index in order {
+                let rest = self.core().tasks.borrow_mut().remove(index);
+                drop(rest);
+            }
+        }
+        drop(entered);
+    }
+}
+
+/// Spawns on the simulated arm.
+pub(super) fn spawn<F>(core: &SimCore, future: F, site: &'static Location<'static>) -> Word
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    core.tasks.borrow_mut().spawn(future, site)
+}
+
+impl Kind {
+    fn fired(class: Class) -> Kind {
+        match class {
+            Class::Event => Kind::FireEvent,
+            Class::Tick => Kind::FireTick,
+            Class::Arrival => Kind::FireArrival,
+        }
+    }
+}

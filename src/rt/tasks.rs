@@ -1,0 +1,512 @@
+//! Tasks of the virtual-time executor: the slab they live in, their wakers and their join handles.
+//!
+//! A waker is one word: runtime, generation and index. Cloning and dropping it costs nothing; waking looks the runtime
+//! up in this thread and checks the generation, so that a stale waker wakes nobody and a waker in a foreign thread is
+//! refused loudly instead of corrupting a single-threaded run.
+
+use super::context::{self, Context};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{self, Poll, RawWaker, RawWakerVTable, Waker};
+
+/// What a task that is not ready waits for; shown when a run blocks for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Waits {
+    /// Something that the executor does not know.
+    #[default]
+    Other,
+    /// A timer.
+    Timer,
+    /// A oneshot channel.
+    Oneshot,
+    /// A message in a channel.
+    Channel,
+    /// Permits of a semaphore.
+    Semaphore,
+    /// A notification.
+    Notify,
+    /// Another task's end.
+    Join,
+}
+
+/// Why a task did not return a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinError {
+    /// It panicked: task, virtual time, seed and message.
+    Panicked(String),
+    /// The runtime ended first.
+    Cancelled,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JoinError::Panicked(what) => f.write_str(what),
+            JoinError::Cancelled => f.write_str("the runtime ended before the task did"),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+const GENERATION_BITS: u32 = 19;
+const RUNTIME_SHIFT: u32 = 32 + GENERATION_BITS;
+
+/// A waker's data: runtime (12 bits), generation (19) and index (32). Bit 63 is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word(pub(super) u64);
+
+impl Word {
+    fn new(runtime: u16, generation: u32, index: u32) -> Word {
+        Word(
+            u64::from(runtime & 0xfff) << RUNTIME_SHIFT
+                | u64::from(generation & ((1 << GENERATION_BITS) - 1)) << 32
+                | u64::from(index),
+        )
+    }
+    pub(super) fn runtime(self) -> u16 {
+        (self.0 >> RUNTIME_SHIFT) as u16 & 0xfff
+    }
+    pub(super) fn index(self) -> u32 {
+        self.0 as u32
+    }
+    fn generation(self) -> u32 {
+        (self.0 >> 32) as u32 & ((1 << GENERATION_BITS) - 1)
+    }
+
+    /// The word in a waker, if the waker is one of ours.
+    #[inline]
+    pub(super) fn of(waker: &Waker) -> Option<Word> {
+        std::ptr::eq(waker.vtable(), &VTABLE).then(|| Word(waker.data() as usize as u64))
+    }
+
+    /// A waker for this task. Dropping it is a no-op, so forgetting to is too.
+    #[inline]
+    pub(super) fn waker(self) -> Waker {
+        // SAFETY: the vtable's functions take the data as a number, never as an address, so every contract of
+        // RawWaker about clone, wake and drop holds trivially and in every thread.
+        unsafe { Waker::from_raw(RawWaker::new(self.0 as usize as *const (), &VTABLE)) }
+    }
+}
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |data| RawWaker::new(data, &VTABLE),
+    |data| context::wake(Word(data as usize as u64)),
+    |data| context::wake(Word(data as usize as u64)),
+    |_| {},
+);
+
+/// A future and then its output, behind one pointer.
+pub(super) trait Cell {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()>;
+    /// The output of a finished cell, as `&mut Option<T>`.
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any>;
+    /// The address of the future, for prefetching.
+    fn address(&self) -> *const u8;
+}
+
+#[pin_project::pin_project(project = StageProjection)]
+enum Stage<F: Future> {
+    Running(#[pin] F),
+    Finished(Option<F::Output>),
+}
+
+/// A task whose output nobody will ask for keeps no place for it.
+#[pin_project::pin_project]
+struct Detached<F>(#[pin] F);
+
+impl<F: Future> Cell for Stage<F>
+where
+    F::Output: 'static,
+{
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        let StageProjection::Running(future) = self.as_mut().project() else {
+            return Poll::Ready(());
+        };
+        future.poll(cx).map(|output| self.set(Stage::Finished(Some(output))))
+    }
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
+        match self.project() {
+            StageProjection::Running(_) => None,
+            StageProjection::Finished(output) => Some(output),
+        }
+    }
+    fn address(&self) -> *const u8 {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+impl<F: Future<Output = ()>> Cell for Detached<F> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.project().0.poll(cx)
+    }
+    fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
+        None
+    }
+    fn address(&self) -> *const u8 {
+        std::ptr::from_ref(self).cast()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Free,
+    /// Waits to be woken.
+    Idle,
+    /// In the ready queue.
+    Queued,
+    /// Being polled.
+    Running,
+    /// Being polled, and woken meanwhile.
+    RunningWoken,
+    /// Ended; its output waits for its handle.
+    Finished,
+}
+
+struct Slot {
+    cell: Option<Pin<Box<dyn Cell>>>,
+    site: &'static Location<'static>,
+    /// The order of spawning; shutdown keeps it.
+    spawned: u64,
+    generation: u32,
+    state: State,
+    waits: Waits,
+    /// Nobody will ask for the output.
+    detached: bool,
+    /// Its handle waits in `Tasks::joiners`.
+    joined: bool,
+}
+
+/// All tasks of a runtime.
+pub(super) struct Tasks {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    ready: VecDeque<u32>,
+    names: rustc_hash::FxHashMap<u32, &'static str>,
+    joiners: rustc_hash::FxHashMap<u32, Waker>,
+    failures: rustc_hash::FxHashMap<u32, JoinError>,
+    spawned: u64,
+    alive: usize,
+    runtime: u16,
+}
+
+/// A task that is being polled; it goes back by [`Tasks::put_back`] or ends by [`Tasks::finish`].
+pub(super) struct Taken {
+    cell: Pin<Box<dyn Cell>>,
+    pub(super) word: Word,
+}
+
+impl Taken {
+    #[inline]
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.cell.as_mut().poll(cx)
+    }
+}
+
+/// A living task, as told when a run is stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    /// Its name; its spawn site where it has none.
+    pub name: String,
+    /// Where it was spawned, `file:line:column`.
+    pub site: String,
+    /// What it waits for.
+    pub waits: Waits,
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task '{}' spawned at {} waits for {:?}", self.name, self.site, self.waits)
+    }
+}
+
+impl Tasks {
+    pub(super) fn new(runtime: u16) -> Tasks {
+        Tasks {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            names: rustc_hash::FxHashMap::default(),
+            joiners: rustc_hash::FxHashMap::default(),
+            failures: rustc_hash::FxHashMap::default(),
+            spawned: 0,
+            alive: 0,
+            runtime,
+        }
+    }
+
+    fn add(&mut self, cell: Pin<Box<dyn Cell>>, site: &'static Location<'static>, detached: bool) -> Word {
+        self.alive += 1;
+        let spawned = self.spawned;
+        self.spawned += 1;
+        let (state, waits) = (State::Queued, Waits::Other);
+        let index = match self.free.pop() {
+            Some(index) => {
+                let s = &mut self.slots[index as usize];
+                s.cell = Some(cell);
+                (s.site, s.spawned, s.state, s.waits, s.detached) = (site, spawned, state, waits, detached);
+                index
+            }
+            None => {
+                let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 tasks");
+                let cell = Some(cell);
+                let (generation, joined) = (0, false);
+                self.slots.push(Slot { cell, site, spawned, generation, state, waits, detached, joined });
+                index
+            }
+        };
+        self.ready.push_back(index);
+        Word::new(self.runtime, self.slots[index as usize].generation, index)
+    }
+
+    pub(super) fn spawn<F>(&mut self, future: F, site: &'static Location<'static>) -> Word
+    where
+        F: Future + 'static,
+    {
+        self.add(Box::pin(Stage::Running(future)), site, false)
+    }
+
+    pub(super) fn spawn_detached<F>(&mut self, future: F, site: &'static Location<'static>) -> Word
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        self.add(Box::pin(Detached(future)), site, true)
+    }
+
+    pub(super) fn set_name(&mut self, word: Word, name: &'static str) {
+        self.names.insert(word.index(), name);
+    }
+
+    pub(super) fn alive(&self) -> usize {
+        self.alive
+    }
+
+    pub(super) fn is_finished(&self, word: Word) -> bool {
+        self.slots[word.index() as usize].state == State::Finished
+    }
+
+    fn slot(&mut self, word: Word) -> Option<&mut Slot> {
+        self.slots.get_mut(word.index() as usize).filter(|s| {
+            s.generation & ((1 << GENERATION_BITS) - 1) == word.generation() && s.state != State::Free
+        })
+    }
+
+    /// Puts a task into the ready queue, once however often it is woken.
+    #[inline]
+    pub(super) fn wake(&mut self, word: Word) {
+        let Some(slot) = self.slot(word) else { return };
+        match slot.state {
+            State::Idle => {
+                slot.state = State::Queued;
+                self.ready.push_back(word.index());
+            }
+            State::Running => slot.state = State::RunningWoken,
+            _ => {}
+        }
+    }
+
+    /// The next ready task, or the `pick`-th of them.
+    #[inline]
+    pub(super) fn next_ready(&mut self, pick: impl FnOnce(usize) -> usize) -> Option<u32> {
+        match self.ready.len() {
+            0 => None,
+            1 => self.ready.pop_front(),
+            n => match pick(n) {
+                0 => self.ready.pop_front(),
+                i => self.ready.remove(i),
+            },
+        }
+    }
+
+    /// Takes a task out to poll it.
+    #[inline]
+    pub(super) fn take(&mut self, index: u32) -> Option<Taken> {
+        let slot = &mut self.slots[index as usize];
+        let cell = slot.cell.take()?;
+        slot.state = State::Running;
+        Some(Taken { cell, word: Word::new(self.runtime, slot.generation, index) })
+    }
+
+    /// Takes an idle task out to poll it at once, for the timer it sleeps on.
+    #[inline]
+    pub(super) fn take_idle(&mut self, word: Word) -> Option<Taken> {
+        self.slot(word).filter(|s| s.state == State::Idle)?;
+        self.take(word.index())
+    }
+
+    #[inline]
+    pub(super) fn put_back(&mut self, taken: Taken, waits: Waits) {
+        let index = taken.word.index();
+        let slot = &mut self.slots[index as usize];
+        slot.cell = Some(taken.cell);
+        slot.waits = waits;
+        if slot.state == State::RunningWoken {
+            slot.state = State::Queued;
+            self.ready.push_back(index);
+        } else {
+            slot.state = State::Idle;
+        }
+    }
+
+    /// Ends a task. What is left of it is returned, to be dropped when nothing is borrowed.
+    #[inline]
+    pub(super) fn finish(&mut self, taken: Taken, failure: Option<JoinError>) -> Option<Pin<Box<dyn Cell>>> {
+        let index = taken.word.index();
+        self.alive -= 1;
+        let slot = &mut self.slots[index as usize];
+        if slot.detached {
+            self.release(index);
+            return Some(taken.cell);
+        }
+        slot.cell = Some(taken.cell);
+        slot.state = State::Finished;
+        if let Some(failure) = failure {
+            self.failures.insert(index, failure);
+        }
+        if std::mem::take(&mut self.slots[index as usize].joined)
+            && let Some(waker) = self.joiners.remove(&index)
+        {
+            match Word::of(&waker) {
+                Some(word) if word.runtime() == self.runtime => self.wake(word),
+                _ => waker.wake(),
+            }
+        }
+        None
+    }
+
+    fn release(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.state = State::Free;
+        slot.generation = slot.generation.wrapping_add(1);
+        if !self.names.is_empty() {
+            self.names.remove(&index);
+        }
+        self.free.push(index);
+    }
+
+    fn poll_join<T: 'static>(&mut self, word: Word, waker: &Waker) -> Poll<Result<T, JoinError>> {
+        let Some(slot) = self.slot(word) else {
+            return Poll::Ready(Err(JoinError::Cancelled));
+        };
+        if slot.state != State::Finished {
+            slot.joined = true;
+            self.joiners.insert(word.index(), waker.clone());
+            return Poll::Pending;
+        }
+        let output = slot.cell.as_mut().and_then(|c| c.as_mut().output());
+        let output = output.and_then(|any| any.downcast_mut::<Option<T>>());
+        let output = output.and_then(Option::take);
+        Poll::Ready(output.ok_or_else(|| self.failures.remove(&word.index()).unwrap_or(JoinError::Cancelled)))
+    }
+
+    /// A handle was dropped. What is left of an ended task is returned, to be dropped when nothing is borrowed.
+    fn detach(&mut self, word: Word) -> Option<Pin<Box<dyn Cell>>> {
+        let slot = self.slot(word)?;
+        slot.detached = true;
+        if std::mem::take(&mut slot.joined) {
+            self.joiners.remove(&word.index());
+        }
+        let slot = self.slot(word)?;
+        if slot.state != State::Finished {
+            return None;
+        }
+        let cell = slot.cell.take();
+        self.failures.remove(&word.index());
+        self.release(word.index());
+        cell
+    }
+
+    pub(super) fn describe(&self, word: Word) -> Blocked {
+        let index = word.index();
+        self.slots.get(index as usize).map_or_else(
+            || Blocked { name: "?".into(), site: "?".into(), waits: Waits::Other },
+            |slot| self.blocked(index, slot),
+        )
+    }
+
+    fn blocked(&self, index: u32, slot: &Slot) -> Blocked {
+        let site = slot.site.to_string();
+        let name = self.names.get(&index).map_or_else(|| site.clone(), |n| (*n).to_string());
+        Blocked { name, site, waits: slot.waits }
+    }
+
+    /// Every living task, in order of spawning.
+    pub(super) fn living(&self) -> Vec<Blocked> {
+        let mut living: Vec<_> = (0u32..)
+            .zip(&self.slots)
+            .filter(|(_, s)| !matches!(s.state, State::Free | State::Finished))
+            .map(|(i, s)| (s.spawned, self.blocked(i, s)))
+            .collect();
+        living.sort_by_key(|(spawned, _)| *spawned);
+        living.into_iter().map(|(_, b)| b).collect()
+    }
+
+    /// Every task that still holds a future or an output, in order of spawning.
+    pub(super) fn shutdown_order(&self) -> Vec<u32> {
+        let mut order: Vec<u32> =
+            (0u32..).zip(&self.slots).filter(|(_, s)| s.cell.is_some()).map(|(i, _)| i).collect();
+        order.sort_by_key(|i| self.slots[*i as usize].spawned);
+        order
+    }
+
+    /// Takes a task out for good; the caller drops it when nothing is borrowed.
+    pub(super) fn remove(&mut self, index: u32) -> Option<Pin<Box<dyn Cell>>> {
+        let slot = &mut self.slots[index as usize];
+        let cell = slot.cell.take()?;
+        if slot.state != State::Finished {
+            self.alive -= 1;
+        }
+        self.release(index);
+        Some(cell)
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, word: u64) {
+        super::timers::prefetch(&self.slots, Word(word).index() as usize);
+    }
+
+    #[inline]
+    pub(super) fn prefetch_future(&self, word: u64) {
+        if let Some(cell) = self.slots.get(Word(word).index() as usize).and_then(|s| s.cell.as_ref()) {
+            super::timers::prefetch_at(cell.address());
+        }
+    }
+}
+
+/// Waits for a task's output. Dropping it leaves the task running.
+#[derive(Debug)]
+pub(super) struct SimJoin<T> {
+    word: Word,
+    output: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T: 'static> SimJoin<T> {
+    pub(super) fn new(word: Word) -> SimJoin<T> {
+        SimJoin { word, output: std::marker::PhantomData }
+    }
+
+    pub(super) fn word(&self) -> Word {
+        self.word
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<T, JoinError>> {
+        let polled = context::of_runtime(self.word.runtime(), |c: &Context| {
+            c.sim().tasks.borrow_mut().poll_join(self.word, cx.waker())
+        });
+        context::waits_for(Waits::Join);
+        polled.unwrap_or(Poll::Ready(Err(JoinError::Cancelled)))
+    }
+}
+
+impl<T> Drop for SimJoin<T> {
+    fn drop(&mut self) {
+        let rest =
+            context::of_runtime(self.word.runtime(), |c| c.sim().tasks.borrow_mut().detach(self.word)).flatten();
+        drop(rest);
+    }
+}
