@@ -15,10 +15,12 @@ pub(super) struct Entry {
 }
 
 const LEVELS: usize = 11;
-/// A bucket of at most this many entries is sorted into the bottom run at once.
-const RUN: usize = 512;
-/// A bottom run longer than this gives its upper half back to the buckets.
-const LONG_RUN: usize = 2 * RUN;
+/// A bucket of at most this many entries is sorted into the bottom run at once. Few timers: a short run is cheap to
+/// insert into. Many: a long one pays for dealing out its bucket, and lets the next timers be prefetched.
+const SHORT_RUN: usize = 64;
+const LONG_RUN: usize = 512;
+/// Timers from which on they are many.
+const MANY: usize = 16_384;
 
 #[derive(Debug)]
 struct Level {
@@ -85,7 +87,7 @@ impl RadixQueue {
     fn push_run(&mut self, entry: Entry) {
         let at = self.read + self.run[self.read..].partition_point(|e| e.key <= entry.key);
         self.run.insert(at, entry);
-        if self.run.len() - self.read > LONG_RUN {
+        if self.run.len() - self.read > 2 * LONG_RUN {
             self.spill();
         }
     }
@@ -157,6 +159,7 @@ impl RadixQueue {
     fn refill(&mut self) -> bool {
         self.run.clear();
         self.read = 0;
+        let longest = if self.len > MANY { LONG_RUN } else { SHORT_RUN };
         loop {
             let Some(l) = self.levels.iter().position(|level| level.occupied != 0) else {
                 return false;
@@ -168,7 +171,7 @@ impl RadixQueue {
             let high = if above >= 64 { 0 } else { self.base >> above << above };
             self.base = high | (digit as u64) << shift;
             let bucket = &mut self.levels[l].buckets[digit];
-            if bucket.len() <= RUN || l == 0 {
+            if bucket.len() <= longest || l == 0 {
                 std::mem::swap(&mut self.run, bucket);
                 self.run.sort_by_key(|e| e.key);
                 self.run_end = self.base.saturating_add(1 << shift);

@@ -339,10 +339,10 @@ impl Sim {
         let core = self.core();
         let mut timers = self.context.timers.borrow_mut();
         let Some(fired) = timers.pop(limit) else { return Ok(false) };
-        if let Some(word) = timers.glimpse(8) {
+        if let Some(word) = timers.glimpse(16) {
             core.tasks.borrow().prefetch(word);
         }
-        if let Some(word) = timers.glimpse(4) {
+        if let Some(word) = timers.glimpse(8) {
             core.tasks.borrow().prefetch_future(word);
         }
         if fired.at.0 > core.now.get() {
