@@ -1,4 +1,6 @@
 //! Elapse: one serverless worker in two worlds.
-#![forbid(clippy::todo)]
+pub mod backend;
 pub mod base;
+pub mod metrics;
 pub mod rt;
+pub mod worker;

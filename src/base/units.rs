@@ -142,6 +142,12 @@ impl Mem {
     }
 }
 
+impl From<u64> for Mem {
+    fn from(bytes: u64) -> Mem {
+        Mem(bytes)
+    }
+}
+
 impl Add for Mem {
     type Output = Mem;
     fn add(self, m: Mem) -> Mem {

@@ -1,0 +1,121 @@
+//! Backends: what creates containers, runs invocations in them and removes them again.
+//!
+//! A worker holds any number of backends behind one trait. The worker decides when and where; a backend only does. Its
+//! answers are [`Work`], a future that costs nothing where there is nothing to wait for.
+
+mod sharing;
+mod simulated;
+
+pub use simulated::{Contention, Model, Simulated};
+
+use crate::base::{Cpus, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::rt::{self, Sleep};
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// A backend's name for a container it created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sandbox(pub u64);
+
+/// A container that is asked for.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// The function it is created for.
+    pub function: FunctionId,
+    /// Memory reserved for it.
+    pub memory: Mem,
+    /// Processors an invocation in it may use.
+    pub cpus: Cpus,
+    /// Containers created for this function before.
+    pub nth: u64,
+}
+
+/// Why a container could not be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateFault {
+    /// Another attempt may succeed: a time-out, a daemon that restarts, a host short of something for a moment.
+    pub transient: bool,
+    /// One sentence.
+    pub why: Rc<str>,
+}
+
+/// Why an invocation did not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallFault {
+    /// The function reported an error; its container is as good as before.
+    Function(Rc<str>),
+    /// The container used more memory than it has and was killed.
+    OutOfMemory,
+    /// The container died, or can no longer be talked to.
+    Broken(Rc<str>),
+}
+
+/// One implementation for each way to run containers; all pass the same contract tests.
+pub trait Backend {
+    /// Its name in registrations, records and metrics.
+    fn name(&self) -> &str;
+
+    /// Whether it can run this function on this host.
+    ///
+    /// # Errors
+    /// Why not, in a sentence.
+    fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String>;
+
+    /// Creates a container and waits until it can take an invocation.
+    fn create(&self, request: &Create) -> Work<Result<Sandbox, CreateFault>>;
+
+    /// Runs an invocation in a container.
+    fn invoke(&self, sandbox: Sandbox, call: &Invocation) -> Work<Result<(), CallFault>>;
+
+    /// The container's working set; `None` where it cannot be told from what is reserved.
+    fn memory(&self, sandbox: Sandbox) -> Option<Mem>;
+
+    /// Destroys a container; done when its destruction is confirmed.
+    fn remove(&self, sandbox: Sandbox) -> Work<()>;
+}
+
+/// What a backend is busy with.
+#[must_use = "a future does nothing unless it is awaited"]
+#[pin_project(project = WorkProjection)]
+pub enum Work<T> {
+    /// Done; `None` once it was asked.
+    Ready(Option<T>),
+    /// Done when the time has come.
+    After(#[pin] Sleep, Option<T>),
+    /// Anything else.
+    Boxed(Pin<Box<dyn Future<Output = T>>>),
+}
+
+impl<T> Work<T> {
+    /// Work that is done.
+    pub fn ready(value: T) -> Work<T> {
+        Work::Ready(Some(value))
+    }
+
+    /// Work that takes `span`.
+    pub fn after(span: crate::base::Duration, value: T) -> Work<T> {
+        Work::After(rt::sleep(span), Some(value))
+    }
+
+    /// Work of another kind.
+    pub fn boxed(future: impl Future<Output = T> + 'static) -> Work<T> {
+        Work::Boxed(Box::pin(future))
+    }
+}
+
+impl<T> Future for Work<T> {
+    type Output = T;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        const ASKED: &str = "work is not asked again after it is done";
+        match self.project() {
+            WorkProjection::Ready(value) => Poll::Ready(value.take().expect(ASKED)),
+            WorkProjection::After(sleep, value) => sleep.poll(cx).map(|()| value.take().expect(ASKED)),
+            WorkProjection::Boxed(future) => future.as_mut().poll(cx),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The simulated backend: creation, execution, failure and memory as distributions.
+
+use super::sharing::Sharing;
+use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
+use crate::base::{Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::rt::chance::{Chance, Luck, Purpose};
+use rand::RngExt;
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What happens when more work is runnable than there are cores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Contention {
+    /// An invocation waits in the queue until its cores are free.
+    #[default]
+    Permits,
+    /// Nothing waits for cores; runnable work shares them.
+    Shared,
+    /// There are always enough cores.
+    None,
+}
+
+/// A host's delays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Model {
+    /// Time to create a container, for functions that bring none of their own.
+    pub cold_start: Dist,
+    /// Time from the decision to remove a container until its memory is free.
+    pub removal: Dist,
+    /// Share of creations that fail, 0 to 1.
+    pub creation_failure: f64,
+    /// Whether those failures are worth another attempt.
+    pub transient: bool,
+    /// What happens when cores are short.
+    pub contention: Contention,
+    /// Share of an execution that is processor time, 0 to 1. Matters where cores are shared.
+    pub cpu_fraction: f64,
+    /// Share of a cold start that is processor time (on one core), 0 to 1. Matters where cores are shared.
+    pub cold_cpu_fraction: f64,
+}
+
+impl Default for Model {
+    /// Azure's traces tell no cold starts; these are the mean and spread of Huawei's 2025 trace. Creating a container
+    /// was seen to be bound by the processor for about half of its time.
+    fn default() -> Model {
+        Model {
+            cold_start: Model::huawei_2025(),
+            removal: Dist::constant(Duration::ZERO),
+            creation_failure: 0.0,
+            transient: true,
+            contention: Contention::Permits,
+            cpu_fraction: 1.0,
+            cold_cpu_fraction: 0.5,
+        }
+    }
+}
+
+impl Model {
+    /// Lognormal with mean 3.24 s and standard deviation 7.10 s: the cold starts of Huawei's 2025 trace.
+    pub fn huawei_2025() -> Dist {
+        Dist::lognormal_mean_sd(Duration::from_millis(3_240), Duration::from_millis(7_100))
+    }
+}
+
+struct Function {
+    luck: Luck,
+    memory: Mem,
+    cpus: Cpus,
+    cold_start: Dist,
+}
+
+/// See the module.
+pub struct Simulated {
+    model: Model,
+    chance: Chance,
+    sharing: Option<Sharing>,
+    functions: RefCell<Vec<Option<Function>>>,
+    created: Cell<u64>,
+    /// Working sets of the calls that have one of their own.
+    usage: RefCell<FxHashMap<Sandbox, Mem>>,
+    removals: Cell<u64>,
+    removal_luck: Luck,
+}
+
+impl Simulated {
+    /// A backend that behaves like `model` on `cores`. Inside a runtime only.
+    pub fn new(model: Model, cores: Cpus, seed: u64) -> Simulated {
+        let chance = Chance::new(seed);
+        let shared = model.contention == Contention::Shared && cores != Cpus::MAX;
+        Simulated {
+            sharing: shared.then(|| Sharing::new(cores)),
+            model,
+            chance,
+            functions: RefCell::default(),
+            created: Cell::new(0),
+            usage: RefCell::default(),
+            removals: Cell::new(0),
+            removal_luck: chance.named("removal"),
+        }
+    }
+}
+
+impl Backend for Simulated {
+    fn name(&self) -> &str {
+        "simulated"
+    }
+
+    fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
+        let mut functions = self.functions.borrow_mut();
+        if functions.len() <= id.index() {
+            functions.resize_with(id.index() + 1, || None);
+        }
+        functions[id.index()] = Some(Function {
+            luck: self.chance.named(&spec.name),
+            memory: spec.memory,
+            cpus: spec.cpus,
+            cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
+        });
+        Ok(())
+    }
+
+    fn create(&self, request: &Create) -> Work<Result<Sandbox, CreateFault>> {
+        let functions = self.functions.borrow();
+        let Some(Some(function)) = functions.get(request.function.index()) else {
+            let why = Rc::from("the function was not admitted to this backend");
+            return Work::ready(Err(CreateFault { transient: false, why }));
+        };
+        let span = function.cold_start.sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
+        let fails = self.model.creation_failure > 0.0
+            && function.luck.draw(Purpose::CreationFailure, request.nth).random_bool(self.model.creation_failure.min(1.0));
+        let answer = if fails {
+            Err(CreateFault { transient: self.model.transient, why: Rc::from("the model let the creation fail") })
+        } else {
+            self.created.set(self.created.get() + 1);
+            Ok(Sandbox(self.created.get()))
+        };
+        match &self.sharing {
+            None => Work::after(span, answer),
+            Some(sharing) => {
+                let done = sharing.start(span, self.model.cold_cpu_fraction, Cpus::from_cores(1));
+                Work::boxed(async move {
+                    let _ = done.await;
+                    answer
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn invoke(&self, sandbox: Sandbox, call: &Invocation) -> Work<Result<(), CallFault>> {
+        let mut answer = Ok(());
+        if call.fails {
+            answer = Err(CallFault::Function(Rc::from("the function reported an error")));
+        }
+        if self.sharing.is_none() && call.usage.is_none() {
+            return Work::after(call.intended, answer);
+        }
+        let functions = self.functions.borrow();
+        let Some(Some(function)) = functions.get(call.function.index()) else {
+            return Work::ready(Err(CallFault::Broken(Rc::from("the function was not admitted to this backend"))));
+        };
+        if let Some(usage) = call.usage {
+            self.usage.borrow_mut().insert(sandbox, usage.0.min(function.memory.0).into());
+            if usage > function.memory {
+                answer = Err(CallFault::OutOfMemory);
+            }
+        }
+        match &self.sharing {
+            None => Work::after(call.intended, answer),
+            Some(sharing) => {
+                let done = sharing.start(call.intended, self.model.cpu_fraction, function.cpus);
+                Work::boxed(async move {
+                    let _ = done.await;
+                    answer
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn memory(&self, sandbox: Sandbox) -> Option<Mem> {
+        let usage = self.usage.borrow();
+        if usage.is_empty() { None } else { usage.get(&sandbox).copied() }
+    }
+
+    fn remove(&self, sandbox: Sandbox) -> Work<()> {
+        self.usage.borrow_mut().remove(&sandbox);
+        let nth = self.removals.replace(self.removals.get() + 1);
+        match self.model.removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth)) {
+            Duration::ZERO => Work::ready(()),
+            span => Work::after(span, ()),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a worker is told at its start, in a scenario's `[worker]` table or by flags.
+
+use super::{eviction, queue};
+use crate::base::{Cpus, Duration, Mem, nearest};
+use crate::rt::supervise::Patience;
+use serde::{Deserialize, Serialize};
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Cores whose permits invocations hold; `"unlimited"` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<Cpus>,
+    /// Memory that containers may reserve together; `"unlimited"` for all there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Mem>,
+    /// Backends, in order of preference. Live only; the simulator models them.
+    pub backends: Vec<String>,
+    /// How long an idle container is kept; `"forever"` for ever.
+    pub keep_alive: Duration,
+    /// Which idle container goes when memory is needed.
+    pub eviction: String,
+    /// Which invocation is dispatched next.
+    pub queue: QueueConfig,
+    /// Longest execution; `"forever"` for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Whether a container may be shared by an app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<crate::base::Unit>,
+    /// Whether an invocation waits for the container that is created for it, or takes one that frees up sooner.
+    pub dispatch: Dispatch,
+    /// Creations that may be under way at once; 0 for any number.
+    pub max_creating: u32,
+    /// Between two readings of the memory of a container that runs.
+    pub memory_check: Duration,
+    /// Between two metric snapshots; doubles in a long run.
+    pub status: Duration,
+    /// Longest wait for running invocations when the worker drains.
+    pub drain: Duration,
+}
+
+/// A worker's queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueConfig {
+    /// Its policy.
+    pub policy: String,
+    /// Invocations that may wait; further ones are dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Longest wait; after it an invocation is dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+/// When an invocation is bound to a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dispatch {
+    /// To the one that is created for it, at dispatch.
+    #[default]
+    Early,
+    /// To the first that is ready, its own or one that frees up.
+    Late,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            cores: None,
+            memory: None,
+            backends: vec!["process".into()],
+            keep_alive: Duration::from_secs(600),
+            eviction: "lru".into(),
+            queue: QueueConfig::default(),
+            timeout: None,
+            unit: None,
+            dispatch: Dispatch::Early,
+            max_creating: 0,
+            memory_check: Duration::from_secs(1),
+            status: Duration::from_secs(1),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for QueueConfig {
+    fn default() -> QueueConfig {
+        QueueConfig { policy: "fifo".into(), limit: None, timeout: None }
+    }
+}
+
+impl Config {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<(), String> {
+        let known = |what: &str, name: &str, names: &[&'static str]| {
+            if names.contains(&name) {
+                return Ok(());
+            }
+            let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
+            Err(format!("unknown {what} policy '{name}', known are {}{}", names.join(", "), hint.unwrap_or_default()))
+        };
+        known("eviction", &self.eviction, eviction::NAMES)?;
+        known("queue", &self.queue.policy, queue::NAMES)?;
+        let positive = |what: &str, zero: bool| {
+            if zero { Err(format!("{what} is 0; it must be above 0")) } else { Ok(()) }
+        };
+        positive("cores", self.cores == Some(Cpus(0)))?;
+        positive("memory", self.memory == Some(Mem(0)))?;
+        positive("memory_check", self.memory_check.0 == 0)?;
+        positive("status", self.status.0 == 0)?;
+        positive("timeout", self.timeout == Some(Duration::ZERO))
+    }
+
+    /// How patient the supervisor of the background loops is.
+    pub(super) fn patience(&self) -> Patience {
+        Patience::default()
+    }
+}

@@ -1,0 +1,62 @@
+//! Eviction: which idle container goes when memory is needed.
+//!
+//! A policy is one number for each idle container: the lowest goes first, ties by longest idle. To add one, write a
+//! file and add a line to [`build`]; from outside the crate, implement [`Eviction`] and hand it to
+//! [`Run::eviction`](crate::world::Run::eviction).
+
+mod greedy_dual;
+mod lfu;
+mod lru;
+mod size;
+mod ttl;
+
+use crate::base::{Duration, FunctionId, Mem, Time};
+
+/// What a policy may know of an idle container.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// The function it served last.
+    pub function: FunctionId,
+    /// Memory that is reserved for it.
+    pub memory: Mem,
+    /// Since when it is idle.
+    pub since: Time,
+    /// When its keep-alive ends.
+    pub expires: Time,
+    /// Invocations of its function (or app) since that last had no container.
+    pub frequency: u64,
+    /// How long it took to create.
+    pub cold_start: Duration,
+}
+
+/// A policy. It is asked when a container becomes idle, and sees only what a real worker knows.
+pub trait Eviction {
+    /// Its name in scenarios.
+    fn name(&self) -> &str;
+
+    /// The lowest goes first.
+    fn priority(&mut self, idle: &Idle) -> f64;
+
+    /// Whether a container's priority may rise while it is idle; then it is asked for again before it is evicted.
+    fn rises(&self) -> bool {
+        false
+    }
+
+    /// This container was evicted, at this priority.
+    fn evicted(&mut self, _idle: &Idle, _priority: f64) {}
+}
+
+/// The names that [`build`] knows.
+pub const NAMES: &[&str] = &["lru", "ttl", "lfu", "size", "greedy-dual"];
+
+/// The policy with this name.
+pub fn build(name: &str) -> Option<Box<dyn Eviction>> {
+    Some(match name {
+        "lru" => Box::new(lru::Lru),
+        "ttl" => Box::new(ttl::Ttl),
+        "lfu" => Box::new(lfu::Lfu),
+        "size" => Box::new(size::Size),
+        "greedy-dual" => Box::new(greedy_dual::GreedyDual::default()),
+        _ => return None,
+    })
+}

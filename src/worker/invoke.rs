@@ -1,0 +1,384 @@
+//! The way of an invocation through the worker.
+
+use super::pool::Key;
+use super::state::{Dispose, Grant, Refusal};
+use super::{Disposer, Inner, Worker};
+use crate::backend::{CallFault, Create};
+use crate::base::{ColdCause, Cpus, FunctionId, Invocation, Mem, Record, StartKind, Status, Time};
+use crate::rt::{self, sync};
+use crate::worker::config::Dispatch;
+use crate::worker::ledger::Phase;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+impl Worker {
+    /// Runs an invocation and tells what became of it.
+    pub async fn invoke(self, call: Invocation) -> Record {
+        let mut record = Record::new(&call, self.0.number, rt::now());
+        if let Err(status) = self.0.run(&call, &mut record).await {
+            record.status = status;
+        }
+        record.returned = rt::now();
+        self.0.state.borrow_mut().counts.ended[record.status as usize] += 1;
+        record
+    }
+}
+
+impl Inner {
+    async fn run(self: &Rc<Inner>, call: &Invocation, record: &mut Record) -> Result<(), Status> {
+        let admitted = match self.admit(call) {
+            Admission::Granted(grant) => Ok(grant),
+            Admission::Refused(why) => Err(why),
+            Admission::Queued(ticket) => Waiting { inner: Rc::clone(self), ticket, settled: false }.await,
+        };
+        let grant = admitted.map_err(|why| {
+            record.error = Some(Rc::from(why.word()));
+            Status::Dropped
+        })?;
+        let mut seat = Seat::take(self, call.function, &grant);
+        record.dispatch = Some(rt::now());
+        (record.start, record.cause) = (Some(grant.start), grant.cause);
+        if grant.create {
+            let start = seat.create(call.function, record).await.map_err(|why| {
+                record.error = Some(why);
+                Status::Failed
+            })?;
+            record.start = Some(start);
+        }
+        self.execute(call, record, seat).await
+    }
+
+    async fn execute(self: &Rc<Inner>, call: &Invocation, record: &mut Record, seat: Seat) -> Result<(), Status> {
+        let started = rt::now();
+        record.exec_start = Some(started);
+        let (work, timeout) = {
+            let mut state = self.state.borrow_mut();
+            if record.start == Some(StartKind::Cold) {
+                state.counts.cold_starts += 1;
+            } else {
+                state.counts.warm_starts += 1;
+            }
+            let c = state.pool.get(seat.key());
+            (record.container, record.backend) = (Some(c.number), Some(c.backend));
+            let Some(sandbox) = c.sandbox else {
+                record.error = Some(Rc::from("the container is gone"));
+                return Err(Status::Failed);
+            };
+            let work = self.backends[usize::from(c.backend)].invoke(sandbox, call);
+            if c.in_flight == 1 {
+                self.begin_watch(&mut state, seat.key(), started);
+            }
+            (work, state.functions[call.function.index()].timeout)
+        };
+        let answer = match timeout {
+            None => Ok(work.await),
+            Some(limit) => rt::timeout(limit, work).await,
+        };
+        let ended = rt::now();
+        record.exec_end = Some(ended);
+        record.memory = self.read_after(seat.key(), ended);
+        let (status, why, keep): (_, Option<Rc<str>>, _) = match answer {
+            Ok(Ok(())) => (Status::Completed, None, true),
+            Ok(Err(CallFault::Function(why))) => (Status::Failed, Some(why), true),
+            Ok(Err(CallFault::OutOfMemory)) => (Status::Failed, Some(Rc::from("oom")), false),
+            Ok(Err(CallFault::Broken(why))) => (Status::Failed, Some(why), false),
+            // What still runs in there would disturb the next one.
+            Err(rt::Elapsed) => (Status::TimedOut, Some(Rc::from("execution timeout")), false),
+        };
+        if status == Status::Completed {
+            self.state.borrow_mut().functions[call.function.index()].observe(ended.since(started));
+        }
+        record.error = why;
+        if keep {
+            seat.give_back();
+        }
+        if status == Status::Completed {
+            record.status = status;
+            return Ok(());
+        }
+        Err(status)
+    }
+
+    fn admit(self: &Rc<Inner>, call: &Invocation) -> Admission {
+        let now = rt::now();
+        let mut state = self.state.borrow_mut();
+        state.counts.invocations += 1;
+        if state.draining {
+            return Admission::Refused(Refusal::Draining);
+        }
+        if (state.queue_len() == 0 || state.skips())
+            && let Some(grant) = state.dispatch(call.function, now, &mut Disposer(self))
+        {
+            return Admission::Granted(grant);
+        }
+        match state.join(call, now) {
+            Err(why) => Admission::Refused(why),
+            Ok((ticket, first)) => {
+                if let Some(deadline) = state.tickets[ticket].deadline {
+                    self.alarms.queue.ring_by(deadline);
+                }
+                if first {
+                    state.pump(now, &mut Disposer(self));
+                }
+                Admission::Queued(ticket)
+            }
+        }
+    }
+
+    /// Memory is read while an invocation runs: each interval from its start.
+    #[inline]
+    fn begin_watch(&self, state: &mut super::state::State, key: Key, now: Time) {
+        let due = now + self.memory_check;
+        let c = state.pool.get(key);
+        c.next_read = due;
+        c.working_set = Mem(0);
+        let epoch = c.epoch;
+        state.watch.push_back((due, key, epoch));
+        self.alarms.memory.ring_by(due);
+    }
+
+    /// Memory is read right after an invocation, and first whatever was due by then.
+    #[inline]
+    fn read_after(&self, key: Key, now: Time) -> Mem {
+        let mut state = self.state.borrow_mut();
+        while state.pool.get(key).next_read <= now {
+            self.read_memory(&mut state, key);
+        }
+        self.read_memory(&mut state, key)
+    }
+
+    /// Reads a container's memory once; the highest working set since it became busy.
+    #[inline]
+    pub(super) fn read_memory(&self, state: &mut super::state::State, key: Key) -> Mem {
+        state.counts.memory_reads += 1;
+        let c = state.pool.get(key);
+        if c.next_read <= rt::now() {
+            c.next_read = c.next_read + self.memory_check;
+        }
+        let measured = c.sandbox.and_then(|s| self.backends[usize::from(c.backend)].memory(s));
+        c.working_set = c.working_set.max(measured.unwrap_or(c.memory));
+        c.working_set
+    }
+
+    /// A container is ready: to whoever waits for one of its kind, else to the idle ones.
+    pub(super) fn offer(self: &Rc<Inner>, key: Key, start: StartKind) {
+        let now = rt::now();
+        let mut state = self.state.borrow_mut();
+        if !self.hand_over(&mut state, key, start) {
+            self.rest(&mut state, key, now);
+        }
+        drop(state);
+        self.pump();
+    }
+
+    /// Gives a container to an invocation that waits for one of its kind (`dispatch = "late"`).
+    fn hand_over(&self, state: &mut super::state::State, key: Key, start: StartKind) -> bool {
+        let c = state.pool.get(key);
+        let (group, phase, memory) = (c.group, c.phase, c.memory);
+        loop {
+            let Some(next) = state.late.get_mut(&group).and_then(std::collections::VecDeque::pop_front) else {
+                return false;
+            };
+            if next.send(Ok((key, start))).is_ok() {
+                state.pool.get(key).prewarmed = false;
+                state.pool.occupy(key);
+                state.ledger.shift(phase, Phase::Running, memory, rt::now());
+                return true;
+            }
+        }
+    }
+}
+
+enum Admission {
+    Granted(Grant),
+    Queued(usize),
+    Refused(Refusal),
+}
+
+/// Waits in the queue. Dropping it leaves the queue.
+struct Waiting {
+    inner: Rc<Inner>,
+    ticket: usize,
+    settled: bool,
+}
+
+impl Future for Waiting {
+    type Output = Result<Grant, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let inner = Rc::clone(&self.inner);
+        let mut state = inner.state.borrow_mut();
+        let ticket = &mut state.tickets[self.ticket];
+        match ticket.outcome {
+            Some(outcome) => {
+                state.tickets.remove(self.ticket);
+                self.settled = true;
+                Poll::Ready(outcome)
+            }
+            None => {
+                ticket.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        let mut state = self.inner.state.borrow_mut();
+        state.leave(self.ticket);
+        let ticket = state.tickets.remove(self.ticket);
+        drop(state);
+        if let Some(Ok(grant)) = ticket.outcome {
+            drop(Seat::take(&self.inner, ticket.function, &grant));
+        }
+    }
+}
+
+/// What a dispatched invocation holds: its processors and its place in a container. Dropping it without
+/// [`give_back`](Seat::give_back) destroys the container: nobody knows what state it is in.
+struct Seat {
+    inner: Rc<Inner>,
+    container: Option<Key>,
+    cpus: Cpus,
+    /// It still holds what it took.
+    open: bool,
+}
+
+impl Seat {
+    fn take(inner: &Rc<Inner>, function: FunctionId, grant: &Grant) -> Seat {
+        let state = inner.state.borrow();
+        let cpus = state.functions[function.index()].spec.cpus;
+        let late = grant.create && state.config.dispatch == Dispatch::Late;
+        drop(state);
+        let mut seat = Seat { inner: Rc::clone(inner), container: Some(grant.container), cpus, open: true };
+        if late {
+            seat.await_late(grant.container, function);
+        }
+        seat
+    }
+
+    /// Only while the seat has a container, which is always once it was created.
+    fn key(&self) -> Key {
+        self.container.expect("a seat that executes has a container")
+    }
+
+    /// With `dispatch = "late"` the container belongs to nobody until it is ready.
+    fn await_late(&mut self, key: Key, function: FunctionId) {
+        self.container = None;
+        let inner = Rc::clone(&self.inner);
+        rt::spawn_detached(async move {
+            match inner.create(key, function).await {
+                Ok(()) => inner.offer(key, StartKind::Cold),
+                Err(why) => {
+                    // The youngest waiter pays: the older ones have older creations under way.
+                    let mut state = inner.state.borrow_mut();
+                    let group = state.pool.get(key).group;
+                    Disposer(&inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
+                    let unlucky = state.late.get_mut(&group).and_then(std::collections::VecDeque::pop_back);
+                    drop(state);
+                    if let Some(unlucky) = unlucky {
+                        let _ = unlucky.send(Err(why));
+                    }
+                    inner.pump();
+                }
+            }
+        });
+    }
+
+    /// Creates the container, or waits for the first that is ready.
+    async fn create(&mut self, function: FunctionId, record: &mut Record) -> Result<StartKind, Rc<str>> {
+        let Some(key) = self.container else {
+            let (ready, taken) = sync::oneshot();
+            let group = self.inner.state.borrow().functions[function.index()].group;
+            self.inner.state.borrow_mut().late.entry(group).or_default().push_back(ready);
+            let (key, start) =
+                taken.await.unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))?;
+            self.container = Some(key);
+            if start == StartKind::Late {
+                record.cause = None;
+            }
+            return Ok(start);
+        };
+        {
+            let state = &mut *self.inner.state.borrow_mut();
+            let c = state.pool.get(key);
+            (record.container, record.backend) = (Some(c.number), Some(c.backend));
+        }
+        self.inner.create(key, function).await?;
+        let mut state = self.inner.state.borrow_mut();
+        let c = state.pool.get(key);
+        let memory = c.memory;
+        // It was counted as in flight when it was dispatched, so that nobody else could take it.
+        c.in_flight = 0;
+        let group = c.group;
+        state.pool.group(group).frequency -= 1;
+        state.pool.occupy(key);
+        state.ledger.shift(Phase::Creating, Phase::Running, memory, rt::now());
+        Ok(StartKind::Cold)
+    }
+
+    /// The container is as good as before.
+    fn give_back(mut self) {
+        let Some(key) = self.container.take() else { return };
+        let now = rt::now();
+        {
+            let mut state = self.inner.state.borrow_mut();
+            state.cpus_used -= u64::from(self.cpus.0);
+            state.in_flight -= 1;
+            if state.pool.vacate(key) {
+                if state.pool.get(key).condemned {
+                    Disposer(&self.inner).dispose(&mut state, key, ColdCause::Failure, now);
+                } else if !self.inner.hand_over(&mut state, key, StartKind::Late) {
+                    self.inner.rest(&mut state, key, now);
+                }
+            }
+        }
+        self.open = false;
+        self.inner.pump();
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        {
+            let mut state = self.inner.state.borrow_mut();
+            state.cpus_used -= u64::from(self.cpus.0);
+            state.in_flight -= 1;
+            if let Some(key) = self.container {
+                // Others may be in it still: nobody enters any more, and it goes when the last one leaves.
+                state.pool.vacate(key);
+                Disposer(&self.inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
+            }
+        }
+        self.inner.pump();
+    }
+}
+
+impl Inner {
+    /// Creates the sandbox of a container that is entered as creating.
+    pub(super) async fn create(self: &Rc<Inner>, key: Key, function: FunctionId) -> Result<(), Rc<str>> {
+        let begun = rt::now();
+        let work = {
+            let mut state = self.state.borrow_mut();
+            let cpus = state.functions[function.index()].spec.cpus;
+            let c = state.pool.get(key);
+            let (backend, request) = (c.backend, Create { function, memory: c.memory, cpus, nth: c.nth });
+            self.backends[usize::from(backend)].create(&request)
+        };
+        let sandbox = work.await.map_err(|fault| fault.why)?;
+        let mut state = self.state.borrow_mut();
+        let c = state.pool.get(key);
+        c.sandbox = Some(sandbox);
+        c.cold_start = rt::now().since(begun);
+        Ok(())
+    }
+}

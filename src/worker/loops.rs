@@ -1,0 +1,106 @@
+//! The background loops. Each sleeps to its next deadline and rests in between; none polls.
+
+use super::pool::Key;
+use super::state::{Refusal, State};
+use super::{Disposer, Inner};
+use crate::base::Time;
+use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
+use crate::rt::{self, Class};
+use std::rc::Rc;
+
+/// The names of a worker's background loops.
+pub const LOOPS: &[&str] = &["reaper", "memory-check", "queue-monitor", "status"];
+
+/// Starts them all, in the order of [`LOOPS`].
+pub(super) fn start(inner: &Rc<Inner>, patience: Patience) -> Vec<Supervised> {
+    LOOPS
+        .iter()
+        .map(|name| {
+            let inner = Rc::clone(inner);
+            let luck = inner.luck;
+            supervise(name, patience, luck, move |pulse| run(name, Rc::clone(&inner), pulse))
+        })
+        .collect()
+}
+
+async fn run(name: &'static str, inner: Rc<Inner>, pulse: Pulse) {
+    match name {
+        "reaper" => reaper(inner, pulse).await,
+        "memory-check" => memory_check(inner, pulse).await,
+        "queue-monitor" => queue_monitor(inner, pulse).await,
+        _ => status(inner, pulse).await,
+    }
+}
+
+/// Removes containers whose keep-alive has ended.
+async fn reaper(inner: Rc<Inner>, pulse: Pulse) {
+    loop {
+        let next = {
+            let mut state = inner.state.borrow_mut();
+            state.expire(rt::now(), &mut Disposer(&inner));
+            state.pool.next_expiry().map(|(at, _)| at)
+        };
+        inner.pump();
+        pulse.rest(inner.alarms.reaper.wait(next)).await;
+    }
+}
+
+/// Reads the memory of containers that run, each interval from the start of their invocation.
+async fn memory_check(inner: Rc<Inner>, pulse: Pulse) {
+    loop {
+        let next = loop {
+            let mut state = inner.state.borrow_mut();
+            let Some((due, key, epoch)) = state.watch.front().copied() else { break None };
+            match state.pool.in_epoch(key, epoch).map(|c| c.next_read) {
+                Some(_) if due > rt::now() => break Some(due),
+                Some(next_read) => read(&inner, &mut state, key, epoch, next_read),
+                None => {}
+            }
+            state.watch.pop_front();
+        };
+        pulse.rest(inner.alarms.memory.wait(next)).await;
+    }
+}
+
+fn read(inner: &Inner, state: &mut State, key: Key, epoch: u64, next_read: Time) {
+    if next_read <= rt::now() {
+        inner.read_memory(state, key);
+    }
+    let due = state.pool.get(key).next_read;
+    state.watch.push_back((due, key, epoch));
+}
+
+/// Drops invocations that waited longer than the queue lets them.
+async fn queue_monitor(inner: Rc<Inner>, pulse: Pulse) {
+    loop {
+        let next = loop {
+            let mut state = inner.state.borrow_mut();
+            let Some((deadline, joined, ticket)) = state.deadlines.front().copied() else { break None };
+            if state.waits(ticket, joined) {
+                if deadline > rt::now() {
+                    break Some(deadline);
+                }
+                state.leave(ticket);
+                let ticket = &mut state.tickets[ticket];
+                ticket.outcome = Some(Err(Refusal::QueueTimeout));
+                if let Some(waker) = ticket.waker.take() {
+                    waker.wake();
+                }
+            }
+            state.deadlines.pop_front();
+        };
+        // What the dropped ones stood in the way of may go now.
+        inner.pump();
+        pulse.rest(inner.alarms.queue.wait(next)).await;
+    }
+}
+
+/// Takes a metric snapshot at every tick, when the events of that instant are over.
+async fn status(inner: Rc<Inner>, pulse: Pulse) {
+    loop {
+        let due = inner.series.borrow().next(rt::now());
+        pulse.rest(rt::sleep_until_as(Class::Tick, due)).await;
+        let snapshot = inner.snapshot();
+        inner.series.borrow_mut().push(due, &snapshot);
+    }
+}

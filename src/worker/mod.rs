@@ -1,0 +1,371 @@
+//! The worker: one copy for both worlds.
+//!
+//! An invocation is one task: it is admitted ([`state`]), waits for its dispatch if it must, creates its container if it
+//! needs one, executes, and returns. What it took is held by guards, so that every way out, a cancelled task included,
+//! gives it back. Background loops ([`loops`]) sleep to their next deadline under a supervisor.
+
+mod config;
+pub mod eviction;
+mod invoke;
+mod ledger;
+mod loops;
+mod pool;
+mod prewarm;
+pub mod queue;
+mod state;
+mod status;
+
+pub use config::{Config, Dispatch, QueueConfig};
+pub use ledger::Peaks;
+pub use loops::LOOPS;
+pub use prewarm::Retry;
+pub use status::{Counts, LoopReport, MemoryUse};
+
+use crate::backend::{Backend, Work};
+use crate::base::{ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time};
+use crate::metrics::{Series, Snapshot};
+use crate::rt::chance::{Chance, Luck};
+use crate::rt::supervise::{GivenUp, Supervised};
+use crate::rt::{self, sync::Notify};
+use ledger::{Ledger, Phase};
+use pool::{Key, Pool};
+use state::{Dispose, State};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Its number in the run.
+    pub number: u16,
+    /// What it was told.
+    pub config: Config,
+    /// Its backends, in order of preference.
+    pub backends: Vec<Rc<dyn Backend>>,
+    /// In place of the eviction policy that `config` names.
+    pub eviction: Option<Box<dyn eviction::Eviction>>,
+    /// In place of the queue policy that `config` names.
+    pub queue: Option<Box<dyn queue::QueuePolicy>>,
+    /// Where its metric snapshots go.
+    pub series: Series,
+    /// Time-weighted figures cover [from, until).
+    pub window: (Time, Time),
+    /// The seed of its jitter.
+    pub seed: u64,
+}
+
+/// A worker. Clones are the same worker.
+#[derive(Clone)]
+pub struct Worker(Rc<Inner>);
+
+struct Inner {
+    number: u16,
+    memory_check: Duration,
+    backends: Vec<Rc<dyn Backend>>,
+    state: RefCell<State>,
+    series: RefCell<Series>,
+    luck: Luck,
+    alarms: Alarms,
+    /// Told when nothing is dispatched and nothing waits.
+    quiet: Notify,
+    loops: RefCell<Vec<LoopHandle>>,
+    given_up: RefCell<Option<GivenUp>>,
+    failed: Notify,
+}
+
+/// When each loop will look next; a loop is only woken for something sooner.
+#[derive(Default)]
+struct Alarms {
+    reaper: Alarm,
+    memory: Alarm,
+    queue: Alarm,
+}
+
+struct Alarm {
+    armed: Cell<Time>,
+    changed: Notify,
+}
+
+impl Default for Alarm {
+    fn default() -> Alarm {
+        Alarm { armed: Cell::new(Time::MAX), changed: Notify::new() }
+    }
+}
+
+impl Alarm {
+    /// Something is due at `at`: wakes the loop if it would look later.
+    #[inline]
+    fn ring_by(&self, at: Time) {
+        if at < self.armed.get() {
+            self.armed.set(at);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until `next`, or for something sooner.
+    async fn wait(&self, next: Option<Time>) {
+        self.armed.set(next.unwrap_or(Time::MAX));
+        match next {
+            None => self.changed.notified().await,
+            Some(at) => {
+                rt::select(rt::sleep_until(at), self.changed.notified()).await;
+            }
+        }
+    }
+}
+
+struct LoopHandle {
+    name: &'static str,
+    pulse: rt::supervise::Pulse,
+}
+
+impl Worker {
+    /// Starts a worker and its loops. Inside a runtime only.
+    ///
+    /// # Errors
+    /// If its configuration cannot be meant.
+    pub fn start(parts: Parts) -> Result<Worker> {
+        let config = parts.config;
+        config.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
+        let unknown = || Fault::bug("a policy that was checked could not be built");
+        let eviction = parts.eviction.or_else(|| eviction::build(&config.eviction)).ok_or_else(unknown)?;
+        let queue = parts.queue.or_else(|| queue::build(&config.queue.policy)).ok_or_else(unknown)?;
+        let capacity = config.memory.unwrap_or(Mem::MAX);
+        let ledger = Ledger::new(capacity, parts.window.0, parts.window.1);
+        let pool = Pool::new(eviction, capacity != Mem::MAX);
+        let patience = config.patience();
+        let worker = Worker(Rc::new(Inner {
+            number: parts.number,
+            memory_check: config.memory_check,
+            backends: parts.backends,
+            state: RefCell::new(State::new(config, pool, queue, ledger)),
+            series: RefCell::new(parts.series),
+            luck: Chance::new(parts.seed).named("worker"),
+            alarms: Alarms::default(),
+            quiet: Notify::new(),
+            loops: RefCell::default(),
+            given_up: RefCell::default(),
+            failed: Notify::new(),
+        }));
+        let started: Vec<Supervised> = loops::start(&worker.0, patience);
+        for supervised in started {
+            let handle = LoopHandle { name: supervised.name, pulse: supervised.pulse.clone() };
+            worker.0.loops.borrow_mut().push(handle);
+            let inner = Rc::clone(&worker.0);
+            drop(rt::spawn_named("watch-loop", async move {
+                let why = supervised.given_up().await;
+                tracing::error!(target: "elapse", %why, "the worker ends");
+                inner.given_up.borrow_mut().get_or_insert(why);
+                inner.failed.notify_waiters();
+            }));
+        }
+        Ok(worker)
+    }
+
+    /// Registers a function on the first of its backends that can serve it.
+    ///
+    /// # Errors
+    /// Why none can, or what of it cannot be meant.
+    pub fn register(&self, spec: FunctionSpec) -> Result<FunctionId> {
+        let mut state = self.0.state.borrow_mut();
+        let refuse = |why: String| Err(Fault::usage(format!("cannot register function '{}': {why}", spec.name)));
+        let capacity = state.ledger.capacity();
+        if spec.memory > capacity {
+            return refuse(format!(
+                "its container needs {}, and the worker has {capacity}; give the worker more memory (--memory)",
+                spec.memory
+            ));
+        }
+        let cores = state.config.cores.unwrap_or(Cpus::MAX);
+        if spec.cpus > cores {
+            return refuse(format!("it needs {} cpus, and the worker has {cores}; give it more cores (--cores)", spec.cpus));
+        }
+        let id = FunctionId(state.functions.len() as u32);
+        let mut reasons = Vec::new();
+        for (number, backend) in (0u16..).zip(&self.0.backends) {
+            if !spec.backends.is_empty() && !spec.backends.iter().any(|b| b == backend.name()) {
+                continue;
+            }
+            match backend.admit(id, &spec) {
+                Ok(()) => return Ok(state.register(spec, number)),
+                Err(why) => reasons.push(format!("{}: {why}", backend.name())),
+            }
+        }
+        if reasons.is_empty() {
+            let names: Vec<&str> = self.0.backends.iter().map(|b| b.name()).collect();
+            reasons.push(format!("it asks for {}, and the worker has {}", spec.backends.join(", "), names.join(", ")));
+        }
+        refuse(format!("no backend can serve it: {}", reasons.join("; ")))
+    }
+
+    /// Its number in the run.
+    pub fn number(&self) -> u16 {
+        self.0.number
+    }
+
+    /// The names of its backends, as records number them.
+    pub fn backend_names(&self) -> Vec<String> {
+        self.0.backends.iter().map(|b| b.name().to_string()).collect()
+    }
+
+    /// The names of its eviction and queue policies.
+    pub fn policy_names(&self) -> (String, String) {
+        let state = self.0.state.borrow();
+        (state.pool.eviction_name().to_string(), state.queue_name().to_string())
+    }
+
+    /// Counts since its start.
+    pub fn counts(&self) -> Counts {
+        self.0.state.borrow().counts
+    }
+
+    /// The worker at this instant.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+
+    /// Memory over the window, up to now.
+    pub fn memory_use(&self) -> MemoryUse {
+        let mut state = self.0.state.borrow_mut();
+        state.ledger.settle(rt::now());
+        state.memory_use()
+    }
+
+    /// Containers that are alive: creating, running or cached.
+    pub fn containers_alive(&self) -> u64 {
+        let state = self.0.state.borrow();
+        [Phase::Creating, Phase::Running, Phase::Cached].map(|p| u64::from(state.ledger.count(p))).iter().sum()
+    }
+
+    /// Its background loops.
+    pub fn loops(&self) -> Vec<LoopReport> {
+        let loops = self.0.loops.borrow();
+        loops.iter().map(|l| LoopReport { name: l.name, status: l.pulse.status() }).collect()
+    }
+
+    /// Makes the loop with this name panic when it next wakes: for tests of its supervision. False if there is none.
+    pub fn inject_panic(&self, name: &str) -> bool {
+        let loops = self.0.loops.borrow();
+        loops.iter().filter(|l| l.name == name).map(|l| l.pulse.inject_panic()).count() > 0
+    }
+
+    /// The snapshots so far.
+    pub fn series(&self) -> Series {
+        self.0.series.borrow().clone()
+    }
+
+    /// Waits until a background loop is given up. A worker without its loops must end.
+    pub async fn failed(&self) -> GivenUp {
+        loop {
+            let told = self.0.failed.notified();
+            if let Some(why) = self.0.given_up.borrow().clone() {
+                return why;
+            }
+            told.await;
+        }
+    }
+
+    /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container.
+    /// True if nothing was left running.
+    pub async fn drain(&self) -> bool {
+        let limit = {
+            let mut state = self.0.state.borrow_mut();
+            state.draining = true;
+            state.config.drain
+        };
+        let finished = rt::timeout(limit, async {
+            loop {
+                let told = self.0.quiet.notified();
+                if self.0.is_quiet() {
+                    return;
+                }
+                told.await;
+            }
+        })
+        .await
+        .is_ok();
+        let mut disposer = Disposer(&self.0);
+        let mut state = self.0.state.borrow_mut();
+        for key in state.pool.idle() {
+            disposer.dispose(&mut state, key, ColdCause::Evicted, rt::now());
+        }
+        finished
+    }
+}
+
+impl Inner {
+    fn snapshot(&self) -> Snapshot {
+        let restarts = self.loops.borrow().iter().map(|l| l.pulse.restarts()).sum();
+        self.state.borrow().snapshot(restarts)
+    }
+
+    fn is_quiet(&self) -> bool {
+        let state = self.state.borrow();
+        state.in_flight == 0 && state.queue_len() == 0
+    }
+
+    /// Dispatches what waits, after something was given back.
+    #[inline]
+    fn pump(self: &Rc<Inner>) {
+        let mut state = self.state.borrow_mut();
+        if state.queue_len() > 0 {
+            let now = rt::now();
+            state.pump(now, &mut Disposer(self));
+        } else if state.draining && state.in_flight == 0 {
+            self.quiet.notify_waiters();
+        }
+    }
+
+    /// The removal of a container is confirmed.
+    fn removed(self: &Rc<Inner>, key: Key) {
+        {
+            let mut state = self.state.borrow_mut();
+            let container = state.pool.forget(key);
+            state.ledger.leave(Phase::Removing, container.memory, rt::now());
+        }
+        self.pump();
+    }
+
+    /// An idle container may expire sooner than the reaper would look.
+    #[inline]
+    fn rest(&self, state: &mut State, key: Key, now: Time) {
+        let c = state.pool.get(key);
+        let (memory, phase, keep_alive) = (c.memory, c.phase, c.keep_alive);
+        state.pool.rest(key, now);
+        state.ledger.shift(phase, Phase::Cached, memory, now);
+        if keep_alive != Duration::MAX {
+            self.alarms.reaper.ring_by(now + keep_alive);
+        }
+    }
+}
+
+/// Begins removals on behalf of the state.
+struct Disposer<'a>(&'a Rc<Inner>);
+
+impl Dispose for Disposer<'_> {
+    fn dispose(&mut self, state: &mut State, key: Key, cause: ColdCause, now: Time) {
+        if !state.pool.get(key).condemned {
+            state.pool.condemn(key, cause);
+        }
+        let c = state.pool.get(key);
+        if c.in_flight > 0 {
+            return;
+        }
+        let (phase, memory) = (c.phase, c.memory);
+        let work = match c.sandbox.take() {
+            Some(sandbox) => self.0.backends[usize::from(c.backend)].remove(sandbox),
+            None => Work::ready(()),
+        };
+        if matches!(work, Work::Ready(_)) {
+            state.ledger.leave(phase, memory, now);
+            state.pool.forget(key);
+            return;
+        }
+        state.pool.get(key).phase = Phase::Removing;
+        state.ledger.shift(phase, Phase::Removing, memory, now);
+        let inner = Rc::clone(self.0);
+        rt::spawn_detached(async move {
+            work.await;
+            inner.removed(key);
+        });
+    }
+}

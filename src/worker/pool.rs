@@ -1,0 +1,439 @@
+//! The container pool: which containers exist, which are idle, which one a function takes, which one goes.
+//!
+//! Idle containers are in two intrusive lists: that of their function or app, most recently used first, which is where
+//! a warm start looks; and that of all with the same keep-alive, longest idle first, whose head expires next. Both are
+//! O(1), whatever the number of containers. The order of eviction is a heap, kept only where memory is limited.
+
+use super::eviction::{Eviction, Idle};
+use super::ledger::Phase;
+use crate::backend::Sandbox;
+use crate::base::{ColdCause, Duration, FunctionId, Mem, Time};
+use slab::Slab;
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+
+/// A container's place in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key(pub(super) u32);
+
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Links {
+    prev: u32,
+    next: u32,
+}
+
+const UNLINKED: Links = Links { prev: NONE, next: NONE };
+
+/// A container.
+#[derive(Debug)]
+pub(super) struct Container {
+    /// Numbered from 1 in order of creation.
+    pub(super) number: u64,
+    pub(super) group: u32,
+    pub(super) function: FunctionId,
+    pub(super) backend: u16,
+    pub(super) phase: Phase,
+    /// Created ahead of need and not used yet.
+    pub(super) prewarmed: bool,
+    pub(super) in_flight: u32,
+    pub(super) concurrency: u32,
+    /// No further invocation enters; it goes when the last one leaves.
+    pub(super) condemned: bool,
+    /// Containers created for its function before it.
+    pub(super) nth: u64,
+    pub(super) memory: Mem,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) keep_alive: Duration,
+    pub(super) idle_since: Time,
+    pub(super) cold_start: Duration,
+    /// Counts changes between idle and busy, so that old entries of heaps and queues are recognised.
+    pub(super) epoch: u64,
+    /// When its memory is read next, while it runs.
+    pub(super) next_read: Time,
+    /// Highest working set read since it last became busy.
+    pub(super) working_set: Mem,
+    in_group: Links,
+    in_class: Links,
+    class: u32,
+}
+
+/// Containers of one function, or of one app.
+#[derive(Debug)]
+pub(super) struct Group {
+    newest_idle: u32,
+    /// Busy containers that can take another invocation at once.
+    spare: Vec<Key>,
+    /// Containers that are creating, running or cached.
+    pub(super) living: u32,
+    /// Why the last one that is gone went.
+    pub(super) last_loss: Option<ColdCause>,
+    /// Invocations since there was last no container.
+    pub(super) frequency: u64,
+}
+
+/// Idle containers with one keep-alive, longest idle first.
+#[derive(Debug)]
+struct Class {
+    keep_alive: Duration,
+    oldest: u32,
+    newest: u32,
+}
+
+/// A candidate for eviction; the heap's greatest goes first.
+#[derive(Debug)]
+struct Candidate {
+    priority: f64,
+    since: Time,
+    sequence: u64,
+    key: Key,
+    epoch: u64,
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Candidate) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+impl Eq for Candidate {}
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Candidate) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Candidate {
+    fn cmp(&self, other: &Candidate) -> Ordering {
+        other
+            .priority
+            .total_cmp(&self.priority)
+            .then(other.since.cmp(&self.since))
+            .then(other.sequence.cmp(&self.sequence))
+    }
+}
+
+/// See the module.
+pub(super) struct Pool {
+    containers: Slab<Container>,
+    groups: Vec<Group>,
+    classes: Vec<Class>,
+    eviction: Box<dyn Eviction>,
+    /// Whether anything can ever be evicted.
+    limited: bool,
+    candidates: BinaryHeap<Candidate>,
+    idle: usize,
+    idle_memory: u64,
+    sequence: u64,
+    epochs: u64,
+}
+
+impl Pool {
+    pub(super) fn new(eviction: Box<dyn Eviction>, limited: bool) -> Pool {
+        Pool {
+            containers: Slab::new(),
+            groups: Vec::new(),
+            classes: Vec::new(),
+            eviction,
+            limited,
+            candidates: BinaryHeap::new(),
+            idle: 0,
+            idle_memory: 0,
+            sequence: 0,
+            epochs: 0,
+        }
+    }
+
+    /// A number that no spell of any container had before.
+    #[inline]
+    fn new_epoch(&mut self) -> u64 {
+        self.epochs += 1;
+        self.epochs
+    }
+
+    pub(super) fn add_group(&mut self) -> u32 {
+        self.groups.push(Group {
+            newest_idle: NONE,
+            spare: Vec::new(),
+            living: 0,
+            last_loss: None,
+            frequency: 0,
+        });
+        self.groups.len() as u32 - 1
+    }
+
+    pub(super) fn group(&mut self, group: u32) -> &mut Group {
+        &mut self.groups[group as usize]
+    }
+
+    pub(super) fn eviction_name(&self) -> &str {
+        self.eviction.name()
+    }
+
+    /// Why a group needs a cold start now.
+    pub(super) fn cold_cause(&self, group: u32) -> ColdCause {
+        let group = &self.groups[group as usize];
+        if group.living > 0 { ColdCause::Concurrency } else { group.last_loss.unwrap_or(ColdCause::First) }
+    }
+
+    /// Adds a container that is being created.
+    #[expect(clippy::too_many_arguments, reason = "they are the container, and it is made in one place")]
+    pub(super) fn insert(
+        &mut self,
+        number: u64,
+        group: u32,
+        function: FunctionId,
+        backend: u16,
+        memory: Mem,
+        concurrency: u32,
+        keep_alive: Duration,
+        nth: u64,
+    ) -> Key {
+        self.groups[group as usize].living += 1;
+        let class = match self.classes.iter().position(|c| c.keep_alive == keep_alive) {
+            Some(class) => class,
+            None => {
+                self.classes.push(Class { keep_alive, oldest: NONE, newest: NONE });
+                self.classes.len() - 1
+            }
+        };
+        let epoch = self.new_epoch();
+        Key(self.containers.insert(Container {
+            number,
+            group,
+            function,
+            backend,
+            phase: Phase::Creating,
+            prewarmed: false,
+            in_flight: 0,
+            concurrency,
+            condemned: false,
+            nth,
+            memory,
+            sandbox: None,
+            keep_alive,
+            idle_since: Time::ZERO,
+            cold_start: Duration::ZERO,
+            epoch,
+            next_read: Time::MAX,
+            working_set: Mem(0),
+            in_group: UNLINKED,
+            in_class: UNLINKED,
+            class: class as u32,
+        }) as u32)
+    }
+
+    #[inline]
+    pub(super) fn get(&mut self, key: Key) -> &mut Container {
+        &mut self.containers[key.0 as usize]
+    }
+
+    /// The container, if this is still the same spell of work.
+    #[inline]
+    pub(super) fn in_epoch(&mut self, key: Key, epoch: u64) -> Option<&mut Container> {
+        self.containers.get_mut(key.0 as usize).filter(|c| c.epoch == epoch && c.in_flight > 0)
+    }
+
+    /// Forgets a container that is gone.
+    pub(super) fn forget(&mut self, key: Key) -> Container {
+        self.containers.remove(key.0 as usize)
+    }
+
+    /// The container that an invocation of this group takes: a busy one with room, else the most recently used idle one
+    /// whose keep-alive has not ended.
+    #[inline]
+    pub(super) fn choose(&mut self, group: u32, now: Time) -> Option<Key> {
+        let g = &mut self.groups[group as usize];
+        if let Some(key) = g.spare.last().copied() {
+            return Some(key);
+        }
+        let mut at = g.newest_idle;
+        // Only where functions of one app differ in keep-alive can an older one outlive the newest.
+        while let Some(c) = self.containers.get(at as usize) {
+            if now < c.idle_since + c.keep_alive {
+                return Some(Key(at));
+            }
+            at = c.in_group.next;
+        }
+        None
+    }
+
+    /// Gives an invocation to a container that [`choose`](Self::choose) named or that was just created.
+    #[inline]
+    pub(super) fn occupy(&mut self, key: Key) {
+        if self.containers[key.0 as usize].phase == Phase::Cached {
+            self.unlink(key);
+        }
+        let c = &mut self.containers[key.0 as usize];
+        c.in_flight += 1;
+        let g = &mut self.groups[c.group as usize];
+        g.frequency += 1;
+        if c.concurrency > 1 {
+            if c.in_flight == 1 && c.in_flight < c.concurrency {
+                g.spare.push(key);
+            } else if c.in_flight == c.concurrency {
+                g.spare.retain(|k| *k != key);
+            }
+        }
+        c.phase = Phase::Running;
+    }
+
+    /// Takes an invocation from a container; true if it was the last one.
+    #[inline]
+    pub(super) fn vacate(&mut self, key: Key) -> bool {
+        let c = &mut self.containers[key.0 as usize];
+        c.in_flight -= 1;
+        if c.concurrency > 1 {
+            let g = &mut self.groups[c.group as usize];
+            if c.in_flight == 0 {
+                g.spare.retain(|k| *k != key);
+            } else if c.in_flight == c.concurrency - 1 && !c.condemned {
+                g.spare.push(key);
+            }
+        }
+        c.in_flight == 0
+    }
+
+    /// No further invocation goes to this container.
+    pub(super) fn condemn(&mut self, key: Key, cause: ColdCause) {
+        let c = &self.containers[key.0 as usize];
+        if c.phase == Phase::Cached {
+            self.unlink(key);
+        }
+        let epoch = self.new_epoch();
+        let c = &mut self.containers[key.0 as usize];
+        c.epoch = epoch;
+        c.condemned = true;
+        let g = &mut self.groups[c.group as usize];
+        if c.concurrency > 1 {
+            g.spare.retain(|k| *k != key);
+        }
+        g.living -= 1;
+        g.last_loss = Some(cause);
+        if g.living == 0 {
+            g.frequency = 0;
+        }
+    }
+
+    /// A container became idle. True if it is now the first to expire.
+    #[inline]
+    pub(super) fn rest(&mut self, key: Key, now: Time) -> bool {
+        let epoch = self.new_epoch();
+        let c = &mut self.containers[key.0 as usize];
+        c.phase = Phase::Cached;
+        c.idle_since = now;
+        c.epoch = epoch;
+        let (group, class, memory) = (c.group as usize, c.class as usize, c.memory);
+        let newest = std::mem::replace(&mut self.groups[group].newest_idle, key.0);
+        let before = std::mem::replace(&mut self.classes[class].newest, key.0);
+        c.in_group = Links { prev: NONE, next: newest };
+        c.in_class = Links { prev: before, next: NONE };
+        if let Some(older) = self.containers.get_mut(newest as usize) {
+            older.in_group.prev = key.0;
+        }
+        match self.containers.get_mut(before as usize) {
+            Some(older) => older.in_class.next = key.0,
+            None => self.classes[class].oldest = key.0,
+        }
+        self.idle += 1;
+        self.idle_memory += memory.0;
+        if self.limited {
+            self.nominate(key);
+        }
+        before == NONE
+    }
+
+    fn unlink(&mut self, key: Key) {
+        let epoch = self.new_epoch();
+        let c = &mut self.containers[key.0 as usize];
+        let (group, class) = (c.group as usize, c.class as usize);
+        let (in_group, in_class) = (c.in_group, c.in_class);
+        c.in_group = UNLINKED;
+        c.in_class = UNLINKED;
+        c.epoch = epoch;
+        self.idle -= 1;
+        self.idle_memory -= c.memory.0;
+        match self.containers.get_mut(in_group.prev as usize) {
+            Some(prev) => prev.in_group.next = in_group.next,
+            None => self.groups[group].newest_idle = in_group.next,
+        }
+        if let Some(next) = self.containers.get_mut(in_group.next as usize) {
+            next.in_group.prev = in_group.prev;
+        }
+        match self.containers.get_mut(in_class.prev as usize) {
+            Some(prev) => prev.in_class.next = in_class.next,
+            None => self.classes[class].oldest = in_class.next,
+        }
+        match self.containers.get_mut(in_class.next as usize) {
+            Some(next) => next.in_class.prev = in_class.prev,
+            None => self.classes[class].newest = in_class.prev,
+        }
+    }
+
+    /// The idle container whose keep-alive ends first, and when.
+    pub(super) fn next_expiry(&self) -> Option<(Time, Key)> {
+        self.classes
+            .iter()
+            .filter(|c| c.keep_alive != Duration::MAX)
+            .filter_map(|class| {
+                let c = self.containers.get(class.oldest as usize)?;
+                Some((c.idle_since + class.keep_alive, Key(class.oldest)))
+            })
+            .min_by_key(|(at, key)| (*at, key.0))
+    }
+
+    /// Memory that eviction could free.
+    pub(super) fn evictable(&self) -> Mem {
+        Mem(self.idle_memory)
+    }
+
+    /// Idle containers.
+    pub(super) fn idle(&self) -> Vec<Key> {
+        self.containers.iter().filter(|(_, c)| c.phase == Phase::Cached).map(|(i, _)| Key(i as u32)).collect()
+    }
+
+    fn idle_view(&self, key: Key) -> Idle {
+        let c = &self.containers[key.0 as usize];
+        Idle {
+            function: c.function,
+            memory: c.memory,
+            since: c.idle_since,
+            expires: c.idle_since + c.keep_alive,
+            frequency: self.groups[c.group as usize].frequency,
+            cold_start: c.cold_start,
+        }
+    }
+
+    fn nominate(&mut self, key: Key) {
+        let view = self.idle_view(key);
+        let priority = self.eviction.priority(&view);
+        let epoch = self.containers[key.0 as usize].epoch;
+        self.sequence += 1;
+        self.candidates.push(Candidate { priority, since: view.since, sequence: self.sequence, key, epoch });
+        if self.candidates.len() > 2 * self.idle + 64 {
+            let containers = &self.containers;
+            self.candidates.retain(|c| containers.get(c.key.0 as usize).is_some_and(|k| k.epoch == c.epoch));
+        }
+    }
+
+    /// The idle container that the policy lets go first.
+    pub(super) fn victim(&mut self) -> Option<Key> {
+        loop {
+            let mut candidate = self.candidates.pop()?;
+            let stale = |c: &Container| c.epoch != candidate.epoch || c.phase != Phase::Cached;
+            if self.containers.get(candidate.key.0 as usize).is_none_or(stale) {
+                continue;
+            }
+            let view = self.idle_view(candidate.key);
+            if self.eviction.rises() {
+                let priority = self.eviction.priority(&view);
+                if priority > candidate.priority {
+                    candidate.priority = priority;
+                    self.candidates.push(candidate);
+                    continue;
+                }
+            }
+            self.eviction.evicted(&view, candidate.priority);
+            return Some(candidate.key);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a worker tells of itself: counts since its start, a snapshot for metrics, its loops.
+
+use super::ledger::{Peaks, Phase};
+use crate::base::{Cpus, Mem, Status};
+use crate::metrics::Snapshot;
+use crate::rt::supervise::LoopStatus;
+
+/// Counts since a worker's start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Invocations that arrived.
+    pub invocations: u64,
+    /// By how they ended, in the order of [`Status::ALL`].
+    pub ended: [u64; Status::ALL.len()],
+    /// Dispatched invocations that needed a new container.
+    pub cold_starts: u64,
+    /// Dispatched invocations that did not.
+    pub warm_starts: u64,
+    /// Containers that made room for others.
+    pub evictions: u64,
+    /// Containers whose keep-alive ended.
+    pub expirations: u64,
+    /// Containers whose creation was begun.
+    pub containers_created: u64,
+    /// Attempts to create a container ahead of need.
+    pub prewarm_attempts: u64,
+    /// Attempts of those that failed.
+    pub prewarm_failures: u64,
+    /// Readings of containers' memory.
+    pub memory_reads: u64,
+}
+
+/// A worker's use of memory over the window of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct MemoryUse {
+    /// What may be reserved; `None` if unlimited.
+    pub capacity: Option<Mem>,
+    /// Highest values.
+    pub peaks: Peaks,
+    /// GiB-seconds while creating, running, cached and removing.
+    pub gb_seconds: [f64; 4],
+}
+
+/// A background loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoopReport {
+    /// Its name.
+    pub name: &'static str,
+    /// What is known of it.
+    pub status: LoopStatus,
+}
+
+impl super::state::State {
+    /// The worker at this instant.
+    pub(super) fn snapshot(&self, loop_restarts: u64) -> Snapshot {
+        let held = |phase| self.ledger.held(phase).as_mib_f64();
+        let count = |phase| f64::from(self.ledger.count(phase));
+        let c = &self.counts;
+        let ended = |status: Status| c.ended[status as usize] as f64;
+        Snapshot {
+            memory_running_mb: held(Phase::Running) + held(Phase::Creating),
+            memory_creating_mb: held(Phase::Creating),
+            memory_cached_mb: held(Phase::Cached),
+            memory_removing_mb: held(Phase::Removing),
+            containers_creating: count(Phase::Creating),
+            containers_running: count(Phase::Running),
+            containers_cached: count(Phase::Cached),
+            cpus_used: self.cpus_used as f64 / f64::from(Cpus::from_cores(1).0),
+            queue_length: self.queue_len() as f64,
+            in_flight: f64::from(self.in_flight),
+            invocations: c.invocations as f64,
+            completed: ended(Status::Completed),
+            failed: ended(Status::Failed),
+            timed_out: ended(Status::TimedOut),
+            dropped: ended(Status::Dropped),
+            cold_starts: c.cold_starts as f64,
+            warm_starts: c.warm_starts as f64,
+            evictions: c.evictions as f64,
+            expirations: c.expirations as f64,
+            containers_created: c.containers_created as f64,
+            prewarm_attempts: c.prewarm_attempts as f64,
+            prewarm_failures: c.prewarm_failures as f64,
+            memory_reads: c.memory_reads as f64,
+            loop_restarts: loop_restarts as f64,
+        }
+    }
+
+    /// Memory over the window so far.
+    pub(super) fn memory_use(&self) -> MemoryUse {
+        let gb_seconds = [Phase::Creating, Phase::Running, Phase::Cached, Phase::Removing]
+            .map(|p| self.ledger.integral(p) as f64 / (1u64 << 30) as f64 / 1e9);
+        let capacity = Some(self.ledger.capacity()).filter(|c| *c != Mem::MAX);
+        MemoryUse { capacity, peaks: self.ledger.peaks(), gb_seconds }
+    }
+}
