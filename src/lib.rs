@@ -2,5 +2,8 @@
 pub mod backend;
 pub mod base;
 pub mod metrics;
+pub mod report;
 pub mod rt;
+pub mod load;
 pub mod worker;
+pub mod world;

@@ -12,5 +12,5 @@ mod units;
 pub use dist::{Dist, Quantity};
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use function::{FunctionId, FunctionSpec, Unit};
-pub use invocation::{ColdCause, Invocation, Record, StartKind, Status};
+pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
 pub use units::{Cpus, Duration, Mem, NumberFault, Time, decimal};

@@ -450,9 +450,9 @@ impl Sim {
     }
 }
 
-impl Drop for Sim {
+impl Sim {
     /// Drops the tasks in order of spawning, with the runtime still present.
-    fn drop(&mut self) {
+    pub fn shut_down(&self) {
         let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
         for _ in 0..1000 {
             let order = self.core().tasks.borrow().shutdown_order();
@@ -465,6 +465,12 @@ impl Drop for Sim {
             }
         }
         drop(entered);
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.shut_down();
     }
 }
 

@@ -19,10 +19,10 @@ pub use config::{Config, Dispatch, QueueConfig};
 pub use ledger::Peaks;
 pub use loops::LOOPS;
 pub use prewarm::Retry;
-pub use status::{Counts, LoopReport, MemoryUse};
+pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Work};
-use crate::base::{ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time};
+use crate::base::{ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time, WorkerCounts};
 use crate::metrics::{Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
@@ -214,7 +214,7 @@ impl Worker {
     }
 
     /// Counts since its start.
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self) -> WorkerCounts {
         self.0.state.borrow().counts
     }
 
@@ -223,10 +223,10 @@ impl Worker {
         self.0.snapshot()
     }
 
-    /// Memory over the window, up to now.
-    pub fn memory_use(&self) -> MemoryUse {
+    /// Memory over the window, up to `now`.
+    pub fn memory_use(&self, now: Time) -> MemoryUse {
         let mut state = self.0.state.borrow_mut();
-        state.ledger.settle(rt::now());
+        state.ledger.settle(now);
         state.memory_use()
     }
 

@@ -5,8 +5,7 @@ use super::config::{Config, Dispatch};
 use super::ledger::{Ledger, Phase};
 use super::pool::{Key, Pool};
 use super::queue::{Joining, QueuePolicy};
-use super::status::Counts;
-use crate::base::{ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit};
+use crate::base::{ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit, WorkerCounts};
 use crate::rt::sync::OneSender;
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -146,7 +145,7 @@ pub(super) struct State {
     /// Invocations that wait for a container of their group, first come first served (`dispatch = "late"`).
     pub(super) late: FxHashMap<u32, VecDeque<OneSender<Result<(Key, StartKind), Rc<str>>>>>,
     pub(super) watch: VecDeque<(Time, Key, u64)>,
-    pub(super) counts: Counts,
+    pub(super) counts: WorkerCounts,
     pub(super) draining: bool,
     pub(super) in_flight: u32,
     containers: u64,
@@ -170,7 +169,7 @@ impl State {
             deadlines: VecDeque::new(),
             late: FxHashMap::default(),
             watch: VecDeque::new(),
-            counts: Counts::default(),
+            counts: WorkerCounts::default(),
             draining: false,
             in_flight: 0,
             containers: 0,

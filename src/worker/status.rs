@@ -5,31 +5,6 @@ use crate::base::{Cpus, Mem, Status};
 use crate::metrics::Snapshot;
 use crate::rt::supervise::LoopStatus;
 
-/// Counts since a worker's start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Invocations that arrived.
-    pub invocations: u64,
-    /// By how they ended, in the order of [`Status::ALL`].
-    pub ended: [u64; Status::ALL.len()],
-    /// Dispatched invocations that needed a new container.
-    pub cold_starts: u64,
-    /// Dispatched invocations that did not.
-    pub warm_starts: u64,
-    /// Containers that made room for others.
-    pub evictions: u64,
-    /// Containers whose keep-alive ended.
-    pub expirations: u64,
-    /// Containers whose creation was begun.
-    pub containers_created: u64,
-    /// Attempts to create a container ahead of need.
-    pub prewarm_attempts: u64,
-    /// Attempts of those that failed.
-    pub prewarm_failures: u64,
-    /// Readings of containers' memory.
-    pub memory_reads: u64,
-}
-
 /// A worker's use of memory over the window of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct MemoryUse {

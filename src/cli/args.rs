@@ -1,0 +1,221 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+
+/// One serverless worker, simulated under a virtual clock: a production day in seconds, the same worker code that runs
+/// live.
+#[derive(Parser)]
+#[command(name = "elapse", version, max_term_width = 110, after_help = AFTER)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Examples:
+  elapse sim scenarios/quickstart.toml
+  elapse replay csv functions.csv invocations.csv --memory 16GiB --eviction greedy-dual
+  elapse replay azure-2019 FOLDER --from 08:00 --to 09:00 --memory 64GiB
+
+Exit codes: 0 done (failed invocations included), 1 a check failed, 2 what you typed or wrote is wrong, 3 this host lacks
+something, 4 a bug of ours, 130 interrupted. ELAPSE_LOG=debug tells more; ELAPSE__WORKER__MEMORY=8GiB and its like go
+over a scenario file, and flags over both.";
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Simulate a scenario file
+    Sim(SimArgs),
+    /// Simulate a trace
+    Replay(ReplayArgs),
+    /// Draw the plots of finished runs again
+    Plot(PlotArgs),
+    /// Work with traces
+    Trace(TraceCommand),
+    /// Print a completion script for your shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Args)]
+pub struct SimArgs {
+    /// The scenario, TOML or JSON
+    pub scenario: PathBuf,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Flags that `sim` and `replay` share.
+#[derive(Args)]
+pub struct Common {
+    /// Seed of everything that is random [default: the scenario's, or 1]
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Folder for the results [default: results/<UTC time>-<name>-<seed>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Replace the run that is in --out
+    #[arg(long)]
+    pub force: bool,
+    /// Leave out the plots and report.html
+    #[arg(long)]
+    pub no_plots: bool,
+    /// Cores of the worker, or unlimited
+    #[arg(long, value_name = "N")]
+    pub cores: Option<String>,
+    /// Memory of the worker, for instance 128GiB, or unlimited
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// How long an idle container is kept, for instance 600s, or forever
+    #[arg(long, value_name = "SPAN")]
+    pub keep_alive: Option<String>,
+    /// Which idle container goes first: lru, ttl, lfu, size, greedy-dual
+    #[arg(long, value_name = "NAME")]
+    pub eviction: Option<String>,
+    /// Which invocation goes first: fifo, fifo-skip, sjf, edf
+    #[arg(long, value_name = "NAME")]
+    pub queue: Option<String>,
+    /// Which records are written: full, none, sample:0.01
+    #[arg(long, value_name = "WHICH")]
+    pub records: Option<String>,
+    /// Set any key of the scenario, for instance worker.queue.limit=100
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// Print the effective plan as a scenario file, and stop
+    #[arg(long)]
+    pub print_plan: bool,
+}
+
+impl Common {
+    /// The flags that set a key of the plan: flag, key, value.
+    pub fn keys(&self) -> Vec<(&'static str, &'static str, &str)> {
+        let given: [(&str, &str, &Option<String>); 6] = [
+            ("--cores", "worker.cores", &self.cores),
+            ("--memory", "worker.memory", &self.memory),
+            ("--keep-alive", "worker.keep_alive", &self.keep_alive),
+            ("--eviction", "worker.eviction", &self.eviction),
+            ("--queue", "worker.queue.policy", &self.queue),
+            ("--records", "records", &self.records),
+        ];
+        given.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_deref()?))).collect()
+    }
+}
+
+#[derive(Args)]
+pub struct ReplayArgs {
+    /// The trace's format
+    #[arg(value_enum)]
+    pub format: TraceFormat,
+    /// csv: FUNCTIONS.csv INVOCATIONS.csv; azure-2019: a folder; iluvatar: the two files or their folder
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub common: Common,
+    /// From this time of day (08:00), or this long after the trace's start (90min)
+    #[arg(long, value_name = "WHEN")]
+    pub from: Option<String>,
+    /// Up to this time of day, or this long after the trace's start
+    #[arg(long, value_name = "WHEN")]
+    pub to: Option<String>,
+    /// Multiply the number of invocations
+    #[arg(long, value_name = "X")]
+    pub rate_scale: Option<String>,
+    /// Where in its minute an invocation is placed: auto, uniform, poisson, equidistant
+    #[arg(long, value_name = "HOW")]
+    pub placement: Option<String>,
+    /// How durations are drawn: percentiles, average, lognormal
+    #[arg(long, value_name = "HOW")]
+    pub durations: Option<String>,
+    /// Whether a minute counts starts or ends: start, end
+    #[arg(long, value_name = "WHICH")]
+    pub counts: Option<String>,
+    /// Who shares a container: function, app
+    #[arg(long, value_name = "UNIT")]
+    pub unit: Option<String>,
+    /// Cold start where the trace has none: 500ms, or a distribution as in scenarios
+    #[arg(long, value_name = "DIST")]
+    pub cold_start: Option<String>,
+}
+
+impl ReplayArgs {
+    /// The flags of the trace itself: flag, key, value.
+    pub fn keys(&self) -> Vec<(&'static str, &'static str, &str)> {
+        let given: [(&str, &str, &Option<String>); 5] = [
+            ("--from", "trace.from", &self.from),
+            ("--to", "trace.to", &self.to),
+            ("--placement", "trace.placement", &self.placement),
+            ("--durations", "trace.durations", &self.durations),
+            ("--counts", "trace.counts", &self.counts),
+        ];
+        given.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_deref()?))).collect()
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum TraceFormat {
+    /// functions.csv and invocations.csv: name,memory_mb,cold_ms,warm_ms and time_ms,function,duration_ms
+    Csv,
+    /// Azure Functions 2019: the official files of a day, or invocations.csv, durations.csv, memory.csv
+    #[value(name = "azure-2019")]
+    Azure2019,
+    /// Ilúvatar's invocations and metadata
+    Iluvatar,
+}
+
+#[derive(Args)]
+pub struct PlotArgs {
+    /// Folders of finished runs
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct TraceCommand {
+    #[command(subcommand)]
+    pub what: TraceDeed,
+}
+
+#[derive(Subcommand)]
+pub enum TraceDeed {
+    /// Generate a seeded trace
+    Generate(GenerateArgs),
+}
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    /// What is written
+    #[arg(value_enum)]
+    pub format: GenerateFormat,
+    /// The folder to write into; it must be empty or absent
+    pub folder: PathBuf,
+    /// Seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Functions
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub functions: u32,
+    /// csv: invocations
+    #[arg(long, default_value_t = 10_000)]
+    pub invocations: u64,
+    /// csv: mean invocations per second
+    #[arg(long, default_value_t = 10.0)]
+    pub rate: f64,
+    /// csv: exponent of the popularity
+    #[arg(long, default_value_t = 1.0)]
+    pub zipf: f64,
+    /// azure-2019: minutes of the day
+    #[arg(long, default_value_t = 1440, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    pub minutes: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum GenerateFormat {
+    /// functions.csv and invocations.csv
+    Csv,
+    /// The three files of a day in the Azure Functions 2019 format
+    #[value(name = "azure-2019")]
+    Azure2019,
+}

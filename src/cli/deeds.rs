@@ -1,0 +1,131 @@
+//! What the words mean.
+
+use super::args::{Common, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs, TraceFormat};
+use super::{INTERRUPTED, print};
+use elapse::base::{Fault, Result};
+use elapse::load::{Format, TraceConfig, generate as generator};
+use elapse::report;
+use elapse::rt::wall;
+use elapse::world::{Overrides, Run, Scenario, load_plan};
+use elapse_real::Interrupt;
+use std::path::{Path, PathBuf};
+
+pub fn sim(args: SimArgs) -> Result<u8> {
+    let plan = load_plan(Some(&args.scenario), None, &overrides(&args.common, &[])?)?;
+    run(plan, &args.common)
+}
+
+pub fn replay(args: ReplayArgs) -> Result<u8> {
+    let format = match args.format {
+        TraceFormat::Csv => Format::Csv,
+        TraceFormat::Azure2019 => Format::Azure2019,
+        TraceFormat::Iluvatar => Format::Iluvatar,
+    };
+    let mut trace = TraceConfig::new(format, args.paths.clone());
+    if let Some(scale) = &args.rate_scale {
+        let wrong = || Fault::usage(format!("--rate-scale {scale}: it is a number above 0, for instance 0.1"));
+        trace.rate_scale = Some(scale.parse().map_err(|_| wrong())?);
+    }
+    let mut overrides = overrides(&args.common, &args.keys())?;
+    if let Some(unit) = &args.unit {
+        overrides.flag("--unit", "trace.unit", unit);
+        overrides.flag("--unit", "worker.unit", unit);
+    }
+    if let Some(dist) = &args.cold_start {
+        let pair = format!("trace.cold_start={}", if dist.contains('{') { dist.clone() } else { format!("\"{dist}\"") });
+        overrides.set(&pair)?;
+    }
+    let plan = load_plan(None, Some(Scenario::replay(name_of(&args.paths), trace)), &overrides)?;
+    run(plan, &args.common)
+}
+
+/// A trace is called like its folder.
+fn name_of(paths: &[PathBuf]) -> String {
+    let place = match paths {
+        [one] => Some(one.as_path()),
+        [first, ..] => first.parent().filter(|p| !p.as_os_str().is_empty()),
+        [] => None,
+    };
+    let name = place.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned());
+    name.filter(|n| n != ".." && n != ".").unwrap_or_else(|| "replay".into())
+}
+
+fn overrides(common: &Common, more: &[(&'static str, &'static str, &str)]) -> Result<Overrides> {
+    let mut overrides = Overrides::from_environment();
+    for (flag, key, value) in common.keys().into_iter().chain(more.iter().copied()) {
+        overrides.flag(flag, key, value);
+    }
+    if let Some(seed) = common.seed {
+        overrides.set(&format!("seed={seed}"))?;
+    }
+    for pair in &common.sets {
+        overrides.set(pair)?;
+    }
+    Ok(overrides)
+}
+
+fn run(plan: Scenario, common: &Common) -> Result<u8> {
+    if common.print_plan {
+        print!("{}", plan.to_toml()?);
+        return Ok(0);
+    }
+    let target = common.out.clone().unwrap_or_else(|| default_target(&plan));
+    let interrupt = Interrupt::listen().map_err(|e| Fault::host(format!("cannot listen for Ctrl-C: {e}")))?;
+    let progress = print::Progress::new();
+    let run = Run::new(plan)
+        .write_to(&target, common.force)
+        .plots(!common.no_plots)
+        .command(std::env::args().collect())
+        .interrupt(interrupt);
+    let finished = match &progress {
+        Some(bar) => run.progress(bar.teller()).simulate(),
+        None => run.simulate(),
+    };
+    if let Some(bar) = progress {
+        bar.clear();
+    }
+    let finished = finished?;
+    print::finished(&finished);
+    Ok(if finished.summary.facts.interrupted { INTERRUPTED } else { 0 })
+}
+
+fn default_target(plan: &Scenario) -> PathBuf {
+    let now = jiff::Timestamp::from_second(wall::unix_now().as_secs() as i64).unwrap_or_default();
+    let time = now.strftime("%Y%m%dT%H%M%SZ");
+    let name: String =
+        plan.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let base = Path::new("results").join(format!("{time}-{name}-{}", plan.seed));
+    // Two runs within a second do not collide.
+    (1..).map(|n| if n == 1 { base.clone() } else { base.with_extension(n.to_string()) }).find(|p| !p.exists()).unwrap_or(base)
+}
+
+pub fn plot(runs: &[PathBuf]) -> Result<u8> {
+    for run in runs {
+        for path in report::redraw(run)? {
+            println!("{path}");
+        }
+    }
+    Ok(0)
+}
+
+pub fn generate(args: &GenerateArgs) -> Result<u8> {
+    if !(args.rate.is_finite() && args.rate > 0.0) {
+        return Err(Fault::usage(format!("--rate {} is no rate; it is a finite number above 0", args.rate)));
+    }
+    if !(args.zipf.is_finite() && args.zipf >= 0.0) {
+        return Err(Fault::usage(format!("--zipf {} is no exponent; it is a finite number >= 0", args.zipf)));
+    }
+    report::check_target(&args.folder, false)?;
+    let length = match args.format {
+        GenerateFormat::Csv => args.invocations,
+        GenerateFormat::Azure2019 => args.minutes,
+    };
+    let plan =
+        generator::Plan { seed: args.seed, functions: args.functions, length, rate: args.rate, zipf: args.zipf };
+    match args.format {
+        GenerateFormat::Csv => generator::csv(&args.folder, &plan)?,
+        GenerateFormat::Azure2019 => generator::azure_2019(&args.folder, &plan)?,
+    }
+    println!("{}", args.folder.display());
+    Ok(0)
+}

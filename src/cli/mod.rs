@@ -1,0 +1,55 @@
+//! Words: flags, help, exit codes, printing.
+
+mod args;
+mod deeds;
+mod print;
+
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use elapse::base::{Fault, FaultKind};
+use std::process::ExitCode;
+
+/// A run that was interrupted, as shells tell it.
+const INTERRUPTED: u8 = 130;
+
+pub fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ELAPSE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no faults.
+            let code = if e.use_stderr() { FaultKind::Usage.exit_code() } else { 0 };
+            let _ = e.print();
+            return ExitCode::from(code);
+        }
+    };
+    // A panic is our bug and exits as one, with what to do about it.
+    let outcome = std::panic::catch_unwind(|| run(cli.command));
+    let code = match outcome {
+        Ok(Ok(code)) => code,
+        Ok(Err(fault)) => {
+            print::fault(&fault);
+            fault.kind().exit_code()
+        }
+        Err(_) => {
+            print::fault(&Fault::bug("this is a bug of Elapse; please report it with the command and the lines above"));
+            FaultKind::Bug.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn run(command: Command) -> Result<u8, Fault> {
+    match command {
+        Command::Sim(sim) => deeds::sim(sim),
+        Command::Replay(replay) => deeds::replay(replay),
+        Command::Plot(plot) => deeds::plot(&plot.runs),
+        Command::Trace(args::TraceCommand { what: args::TraceDeed::Generate(generate) }) => deeds::generate(&generate),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "elapse", &mut std::io::stdout());
+            Ok(0)
+        }
+    }
+}

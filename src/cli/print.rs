@@ -1,0 +1,91 @@
+//! The one place that prints: results on stdout, progress and faults on stderr.
+
+use elapse::base::{Fault, Status};
+use elapse::world::{Finished, Progress as Far};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+
+pub fn fault(fault: &Fault) {
+    eprintln!("elapse: {fault}");
+}
+
+/// A line on the terminal that tells how far a run is.
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// None where stderr is no terminal.
+    pub fn new() -> Option<Progress> {
+        if !std::io::stderr().is_terminal() {
+            return None;
+        }
+        let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{msg} {bar:30} {percent:>3}% {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Some(Progress(bar))
+    }
+
+    pub fn teller(&self) -> impl FnMut(Far) + use<> {
+        let bar = self.0.clone();
+        move |far: Far| {
+            let share = far.horizon.map_or(0.0, |h| far.now.as_secs_f64() / h.as_secs_f64().max(1e-9));
+            bar.set_position((share * 1000.0).min(1000.0) as u64);
+            bar.set_message(format!("virtual {:.0} s, {:.0} times real time", far.now.as_secs_f64(), far.speed_up));
+        }
+    }
+
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// The result of a run, for people.
+pub fn finished(finished: &Finished) {
+    let summary = &finished.summary;
+    let json = summary.json();
+    let get = |path: &str| -> String {
+        let value = path.split('.').fold(&json, |v, key| &v[key]);
+        value.as_f64().map_or_else(|| "-".into(), |x| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.3}") })
+    };
+    let ended: Vec<String> = Status::ALL
+        .iter()
+        .filter(|s| summary.ended(**s) > 0)
+        .map(|s| format!("{} {s}", summary.ended(*s)))
+        .collect();
+    println!("{}: {} invocations: {}", summary.facts.name, summary.invocations(), ended.join(", "));
+    println!(
+        "  starts     cold {}  warm {}  prewarmed {}  late {}",
+        get("cold_starts"),
+        get("warm_starts"),
+        get("prewarmed_starts"),
+        get("late_starts")
+    );
+    println!("  containers created {}  evicted {}  expired {}  left {}", get("containers_created"), get("evictions"), get("expirations"), get("containers_left"));
+    println!("  ms         {:>12} {:>12} {:>12} {:>12} {:>12}", "mean", "p50", "p90", "p99", "max");
+    for (name, key) in [("latency", "latency_ms"), ("queue", "queue_ms"), ("cold start", "cold_ms"), ("execution", "exec_ms")] {
+        let at = |q: &str| get(&format!("{key}.{q}"));
+        println!("  {name:<10} {:>12} {:>12} {:>12} {:>12} {:>12}", at("mean"), at("p50"), at("p90"), at("p99"), at("max"));
+    }
+    println!(
+        "  memory MB  peak used {}  running {}  cached {}  of {}",
+        get("memory_mb.peak_used"),
+        get("memory_mb.peak_running"),
+        get("memory_mb.peak_cached"),
+        json["memory_mb"]["capacity"].as_f64().map_or("unlimited".into(), |mb| mb.to_string())
+    );
+    println!(
+        "  virtual {:.1} s in {:.2} s: {:.0} times real time, {:.0} invocations per CPU second; result hash {:016x}, event hash {:016x}",
+        summary.facts.end.as_secs_f64(),
+        finished.wall_seconds,
+        summary.facts.end.as_secs_f64() / finished.wall_seconds.max(1e-9),
+        summary.invocations() as f64 / finished.cpu_seconds.max(1e-9),
+        summary.result_hash,
+        finished.event_hash
+    );
+    for warning in summary.warnings() {
+        println!("  note: {warning}");
+    }
+    if let Some(folder) = &finished.folder {
+        let folder = folder.display();
+        println!("  results in {folder}; open {folder}/report.html");
+    }
+}

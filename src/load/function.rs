@@ -1,0 +1,145 @@
+//! A scenario's `[[function]]`: what it is, how it behaves, how it is called.
+
+use super::arrivals::Load;
+use crate::base::{Cpus, Dist, Duration, FunctionSpec, Invocation, Mem, Time, FunctionId};
+use crate::rt::chance::{Luck, Purpose};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionConfig {
+    /// Unique name.
+    pub name: String,
+    /// The app it belongs to; its own name if none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Memory reserved for a container.
+    pub memory: Mem,
+    /// Cores an invocation holds.
+    #[serde(default = "one_core")]
+    pub cpus: Cpus,
+    /// Invocations that a container takes at once.
+    #[serde(default = "one")]
+    pub concurrency: u32,
+    /// Functions of this kind; more than one get a number behind their name.
+    #[serde(default = "one")]
+    pub count: u32,
+    /// Containers created ahead of need, at the start.
+    #[serde(default)]
+    pub prewarm: u32,
+    /// Overrides the worker's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_alive: Option<Duration>,
+    /// Overrides the worker's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// For deadline-aware queues: time after arrival by which it should have returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Duration>,
+    /// How long an invocation executes.
+    pub duration: Dist,
+    /// Overrides the model's. Simulation only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cold_start: Option<Dist>,
+    /// Working set of an invocation; above `memory` it is killed. The reserved size if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_used: Option<Dist<Mem>>,
+    /// Share of invocations that report an error, 0 to 1.
+    #[serde(default)]
+    pub failure: f64,
+    /// What the agent does live; the simulator reads `spin` as processor-bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behaviour: Option<String>,
+    /// Backends it may run on, in order of preference. Live only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<String>,
+    /// How it is called; not at all if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn one_core() -> Cpus {
+    Cpus::from_cores(1)
+}
+
+impl FunctionConfig {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<(), String> {
+        if self.name.is_empty() || self.name.contains([',', '"', '\n']) {
+            return Err(format!("the function name '{}' is empty or has a comma, quote or line break", self.name));
+        }
+        if self.memory == Mem(0) || self.memory == Mem::MAX {
+            return Err(format!("function '{}': memory is {}; a container needs some", self.name, self.memory));
+        }
+        if self.concurrency == 0 || self.count == 0 {
+            return Err(format!("function '{}': concurrency and count are at least 1", self.name));
+        }
+        if !(0.0..=1.0).contains(&self.failure) {
+            return Err(format!("function '{}': failure is {}; a share is 0 to 1", self.name, self.failure));
+        }
+        Ok(())
+    }
+
+    /// The functions it stands for.
+    pub fn specs(&self) -> Vec<FunctionSpec> {
+        let width = (self.count - 1).to_string().len();
+        (0..self.count)
+            .map(|i| {
+                let name = match self.count {
+                    1 => self.name.clone(),
+                    _ => format!("{}-{i:0width$}", self.name),
+                };
+                FunctionSpec {
+                    app: self.app.clone().unwrap_or_else(|| name.clone()),
+                    name,
+                    memory: self.memory,
+                    cpus: self.cpus,
+                    concurrency: self.concurrency,
+                    keep_alive: self.keep_alive,
+                    timeout: self.timeout,
+                    deadline: self.deadline,
+                    cold_start: self.cold_start.clone(),
+                    backends: Vec::new(),
+                }
+            })
+            .collect()
+    }
+
+    /// How its invocations turn out.
+    pub fn profile(&self, luck: Luck) -> Profile {
+        Profile {
+            luck,
+            duration: self.duration.clone(),
+            failure: self.failure,
+            memory_used: self.memory_used.clone(),
+        }
+    }
+}
+
+/// How a function's invocations turn out: the k-th one meets the same luck in every run of one seed.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub(super) luck: Luck,
+    duration: Dist,
+    failure: f64,
+    memory_used: Option<Dist<Mem>>,
+}
+
+impl Profile {
+    /// The k-th invocation of the function.
+    pub fn invocation(&self, function: FunctionId, k: u64, arrival: Time) -> Invocation {
+        let intended = self.duration.sample(&mut self.luck.draw(Purpose::Duration, k));
+        let fails = self.failure > 0.0 && self.luck.draw(Purpose::Failure, k).random_bool(self.failure.min(1.0));
+        let usage = self.memory_used.as_ref().map(|d| d.sample(&mut self.luck.draw(Purpose::Memory, k)));
+        Invocation { number: 0, function, arrival, intended, fails, usage }
+    }
+}

@@ -1,0 +1,72 @@
+//! Load: what is invoked and when, from scenario files and from traces.
+//!
+//! Arrivals are a stream that is read as the clock reaches them, so memory does not grow with their number. Everything
+//! random in them is keyed by (seed, function, k), so that a policy or a number of workers changes nothing in it.
+
+mod arrivals;
+pub mod azure;
+mod csv_pair;
+mod function;
+pub mod generate;
+mod iluvatar;
+mod merge;
+mod table;
+mod trace;
+
+pub use arrivals::{ClosedLoop, Load, OpenLoad};
+pub use function::{FunctionConfig, Profile};
+pub use merge::Merge;
+pub use trace::{Counts, Durations, Format, Placement, TraceConfig, open};
+
+use crate::base::{Dist, FunctionSpec, Invocation, Result, Time};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A stream of invocations in order of arrival. Their `number` is set by whoever drives them.
+pub trait Source {
+    /// The next one; `None` at the end.
+    ///
+    /// # Errors
+    /// A row that cannot be used, with its place.
+    fn next(&mut self) -> Result<Option<Invocation>>;
+}
+
+/// A source and what is known of it.
+pub struct Workload {
+    /// The functions it calls, in the order of their ids.
+    pub functions: Vec<FunctionSpec>,
+    /// Its open-loop arrivals.
+    pub source: Box<dyn Source>,
+    /// Its closed loops.
+    pub closed: Vec<ClosedLoop>,
+    /// Where it ends at the latest, if that is known before.
+    pub horizon: Option<Time>,
+    /// Cold starts of functions that bring none; `None` leaves the model's.
+    pub cold_start: Option<Dist>,
+    /// What was found in the data.
+    pub notes: Rc<RefCell<Notes>>,
+}
+
+/// What a loader found, counted by kind, to be told in report and summary.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notes {
+    /// Rows or values that were not as they should be, and what was done: kind, count.
+    pub dirty: Vec<(String, u64)>,
+    /// Sentences for the report.
+    pub remarks: Vec<String>,
+    /// Busy seconds that the trace's averages amount to, and those that were drawn.
+    pub busy: Option<(f64, f64)>,
+}
+
+impl Notes {
+    /// Counts rows of a kind.
+    pub fn count(&mut self, kind: &str, n: u64) {
+        if n == 0 {
+            return;
+        }
+        match self.dirty.iter_mut().find(|(k, _)| k == kind) {
+            Some((_, count)) => *count += n,
+            None => self.dirty.push((kind.to_string(), n)),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The folder of a run: written beside its name, and renamed when it is whole. Nothing half-written bears a final name.
+
+use crate::base::{Fault, Result};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// A folder that is being written. Dropped before [`commit`](Folder::commit), it is removed.
+pub struct Folder {
+    partial: PathBuf,
+    target: PathBuf,
+    force: bool,
+    done: bool,
+}
+
+/// Whether results may be written to `target`.
+///
+/// # Errors
+/// If it holds something that must not be replaced.
+pub fn check_target(target: &Path, force: bool) -> Result<()> {
+    let name = target.display();
+    let canonical = fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
+    let here = std::env::current_dir().unwrap_or_default();
+    if here.starts_with(&canonical) {
+        return Err(Fault::usage(format!(
+            "will not write the results to {name}: it is the folder you stand in, or one around it; name a new one with --out"
+        )));
+    }
+    let entries = match fs::read_dir(target) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
+            return Err(Fault::usage(format!("will not write the results to {name}: it is a file; name a folder with --out")));
+        }
+        Err(e) => return Err(Fault::writing(target, &e)),
+    };
+    let names: Vec<_> = entries.flatten().map(|e| e.file_name()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    if !force {
+        return Err(Fault::usage(format!(
+            "will not write the results to {name}: it exists and is not empty; choose another with --out, or replace a run with --force"
+        )));
+    }
+    if ["run.json", "summary.json"].iter().all(|needed| names.iter().any(|n| n == needed)) {
+        return Ok(());
+    }
+    Err(Fault::usage(format!(
+        "will not replace {name}: it does not hold an Elapse run (run.json and summary.json), and --force replaces only those"
+    )))
+}
+
+impl Folder {
+    /// Starts a folder that will be `target`.
+    ///
+    /// # Errors
+    /// See [`check_target`]; or if it cannot be made.
+    pub fn create(target: &Path, force: bool) -> Result<Folder> {
+        check_target(target, force)?;
+        let name = target.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
+        let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let partial = parent.join(format!(".partial-{name}-{}", std::process::id()));
+        fs::create_dir_all(partial.join("plots")).map_err(|e| Fault::writing(&partial, &e))?;
+        Ok(Folder { partial, target: target.to_path_buf(), force, done: false })
+    }
+
+    /// Where it will be.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Opens a file in it for writing.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn file(&self, name: &str) -> Result<File> {
+        let path = self.partial.join(name);
+        File::create(&path).map_err(|e| Fault::writing(&self.target.join(name), &e))
+    }
+
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn put(&self, name: &str, text: &[u8]) -> Result<()> {
+        fs::write(self.partial.join(name), text).map_err(|e| Fault::writing(&self.target.join(name), &e))
+    }
+
+    /// Gives it its name.
+    ///
+    /// # Errors
+    /// If that is taken meanwhile, or the file system refuses.
+    pub fn commit(mut self) -> Result<()> {
+        check_target(&self.target, self.force)?;
+        let plots = self.partial.join("plots");
+        // Empty without plots; an entry more would say that there are some.
+        let _ = fs::remove_dir(plots);
+        let refused = |e: &std::io::Error| Fault::writing(&self.target, e);
+        if self.target.exists() {
+            let old = self.partial.with_extension("replaced");
+            fs::rename(&self.target, &old).map_err(|e| refused(&e))?;
+            fs::rename(&self.partial, &self.target).map_err(|e| refused(&e))?;
+            fs::remove_dir_all(&old).map_err(|e| refused(&e))?;
+        } else {
+            fs::rename(&self.partial, &self.target).map_err(|e| refused(&e))?;
+        }
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = fs::remove_dir_all(&self.partial);
+        }
+    }
+}

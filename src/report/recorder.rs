@@ -1,0 +1,390 @@
+//! The recorder: takes records in order of return (ties by number), hashes, counts and writes them.
+
+use crate::base::{ColdCause, Fault, FunctionSpec, Record, Result, StartKind, Status, Time};
+use crate::metrics::Sketch;
+use crate::rt::chance::{Chance, Luck, Purpose};
+use rand::RngExt;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Which records are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Records {
+    /// All.
+    #[default]
+    Full,
+    /// None.
+    None,
+    /// This share, chosen by invocation number; each carries its weight.
+    Sample(f64),
+}
+
+impl std::str::FromStr for Records {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Records, String> {
+        match text {
+            "full" => Ok(Records::Full),
+            "none" => Ok(Records::None),
+            _ => text
+                .strip_prefix("sample:")
+                .and_then(|share| share.parse().ok())
+                .filter(|share| *share > 0.0 && *share <= 1.0)
+                .map(Records::Sample)
+                .ok_or_else(|| format!("'{text}' says not which records; write full, none or sample:0.01")),
+        }
+    }
+}
+
+impl std::fmt::Display for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Records::Full => f.write_str("full"),
+            Records::None => f.write_str("none"),
+            Records::Sample(share) => write!(f, "sample:{share}"),
+        }
+    }
+}
+
+/// Distributions over the invocations of a window. Times in ns, slowdown in millionths.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By status, in the order of [`Status::ALL`].
+    pub ended: [u64; Status::ALL.len()],
+    /// By start kind, in the order of [`StartKind::ALL`], over those that began to execute.
+    pub starts: [u64; StartKind::ALL.len()],
+    /// By cause, in the order of [`ColdCause::ALL`].
+    pub causes: [u64; ColdCause::ALL.len()],
+    /// Return less arrival, over those that executed.
+    pub latency: Sketch,
+    /// Dispatch less arrival, over those dispatched.
+    pub queue: Sketch,
+    /// Execution's start less arrival, over those that began to execute.
+    pub start_delay: Sketch,
+    /// Execution's start less dispatch, over cold starts.
+    pub cold: Sketch,
+    /// Execution, over those that executed.
+    pub exec: Sketch,
+    /// Latency less queue, cold start and execution.
+    pub overhead: Sketch,
+    /// Latency over intended duration, in millionths, over those that completed.
+    pub slowdown: Sketch,
+    /// Processor time that was asked for: intended durations times cpus, in ns x 1/1000 core.
+    pub offered: u128,
+}
+
+impl Tally {
+    /// Invocations.
+    pub fn invocations(&self) -> u64 {
+        self.ended.iter().sum()
+    }
+}
+
+/// What a function's invocations came to.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionTally {
+    /// By status, in the order of [`Status::ALL`].
+    pub ended: [u64; Status::ALL.len()],
+    /// Those that began to execute in a container created for them.
+    pub cold_starts: u64,
+    /// Those that began to execute.
+    pub starts: u64,
+    /// Latency in ns.
+    pub latency: Sketch,
+    /// Sum of executions in ns.
+    pub exec_sum: u128,
+    /// Sum of start delays in ns.
+    pub delay_sum: u128,
+    /// Sum of slowdowns.
+    pub slowdown_sum: f64,
+}
+
+/// See the module.
+pub struct Recorder {
+    window: (Time, Time),
+    cpus: Vec<u32>,
+    tally: Tally,
+    functions: Vec<FunctionTally>,
+    hash: u64,
+    records: u64,
+    last_return: Time,
+    last_arrival: Time,
+    /// Records of one instant, which go out in order of their numbers.
+    instant: Vec<Record>,
+    writer: Option<Writer>,
+}
+
+struct Writer {
+    file: File,
+    path: PathBuf,
+    text: Vec<u8>,
+    start_unix_ns: u64,
+    names: Vec<String>,
+    backends: Vec<String>,
+    share: f64,
+    luck: Luck,
+    fault: Option<Fault>,
+}
+
+const HEADER: &str = "invocation,function,worker,backend,container,start_kind,cold_cause,status,arrival_unix_ns,enqueue_ns,\
+dispatch_ns,exec_start_ns,exec_end_ns,return_ns,intended_ns,memory_mb,attempt,weight,error\n";
+
+impl Recorder {
+    /// A recorder of invocations that arrive in [from, until).
+    pub fn new(functions: &[FunctionSpec], window: (Time, Time)) -> Recorder {
+        Recorder {
+            window,
+            cpus: functions.iter().map(|f| f.cpus.0).collect(),
+            tally: Tally::default(),
+            functions: vec![FunctionTally::default(); functions.len()],
+            hash: 0,
+            records: 0,
+            last_return: Time::ZERO,
+            last_arrival: Time::ZERO,
+            instant: Vec::new(),
+            writer: None,
+        }
+    }
+
+    /// Also writes them.
+    #[expect(clippy::too_many_arguments, reason = "they are the file's contents, and this is called once")]
+    pub fn write_to(
+        &mut self,
+        file: File,
+        path: PathBuf,
+        records: Records,
+        start_unix_ns: u64,
+        names: Vec<String>,
+        backends: Vec<String>,
+        seed: u64,
+    ) {
+        let share = match records {
+            Records::None => return,
+            Records::Full => 1.0,
+            Records::Sample(share) => share,
+        };
+        let luck = Chance::new(seed).named("records");
+        let names = names.iter().map(|n| super::tables::quoted(n).into_owned()).collect();
+        let text = Vec::with_capacity(1 << 17);
+        let mut writer = Writer { file, path, text, start_unix_ns, names, backends, share, luck, fault: None };
+        writer.text.extend_from_slice(HEADER.as_bytes());
+        self.writer = Some(writer);
+    }
+
+    /// Takes a record. Their returns never go back in time.
+    #[inline]
+    pub fn take(&mut self, record: Record) {
+        if self.instant.first().is_some_and(|first| first.returned != record.returned) {
+            self.flush_instant();
+        }
+        self.instant.push(record);
+    }
+
+    fn flush_instant(&mut self) {
+        let mut instant = std::mem::take(&mut self.instant);
+        if instant.len() > 1 {
+            instant.sort_by_key(|r| r.invocation);
+        }
+        for record in instant.drain(..) {
+            self.settle(&record);
+        }
+        self.instant = instant;
+    }
+
+    #[inline]
+    fn settle(&mut self, r: &Record) {
+        self.records += 1;
+        self.last_return = r.returned;
+        self.last_arrival = self.last_arrival.max(r.arrival);
+        self.rehash(r);
+        if let Some(writer) = &mut self.writer {
+            writer.write(r);
+        }
+        if r.arrival < self.window.0 || r.arrival >= self.window.1 {
+            return;
+        }
+        self.count(r);
+    }
+
+    #[inline]
+    fn rehash(&mut self, r: &Record) {
+        const K: u64 = 0x9e37_79b9_7f4a_7c15;
+        let at = |t: Option<Time>| t.map_or(u64::MAX, |t| t.0);
+        let kinds = (r.status as u64)
+            | r.start.map_or(0xff, |s| s as u64) << 8
+            | r.cause.map_or(0xff, |c| c as u64) << 16
+            | u64::from(r.worker) << 24
+            | u64::from(r.attempt) << 40;
+        let place = u64::from(r.function.0) | r.container.unwrap_or(0) << 32;
+        let mut h = self.hash;
+        for word in
+            [r.invocation, place, kinds, r.arrival.0, at(r.dispatch), at(r.exec_start), at(r.exec_end), r.returned.0, r.intended.0, r.memory.0]
+        {
+            h = (h.rotate_left(23) ^ word).wrapping_mul(K);
+        }
+        self.hash = h;
+    }
+
+    #[inline]
+    fn count(&mut self, r: &Record) {
+        let t = &mut self.tally;
+        let f = &mut self.functions[r.function.index()];
+        t.ended[r.status as usize] += 1;
+        f.ended[r.status as usize] += 1;
+        t.offered += u128::from(r.intended.0) * u128::from(self.cpus[r.function.index()]);
+        let Some(dispatch) = r.dispatch else { return };
+        let queue = dispatch.since(r.arrival).0;
+        t.queue.add(queue);
+        let Some(exec_start) = r.exec_start else { return };
+        let delay = exec_start.since(r.arrival).0;
+        t.start_delay.add(delay);
+        f.delay_sum += u128::from(delay);
+        f.starts += 1;
+        if let Some(start) = r.start {
+            t.starts[start as usize] += 1;
+        }
+        let setup = exec_start.since(dispatch).0;
+        if r.start == Some(StartKind::Cold) {
+            f.cold_starts += 1;
+            t.cold.add(setup);
+            if let Some(cause) = r.cause {
+                t.causes[cause as usize] += 1;
+            }
+        }
+        let Some(exec_end) = r.exec_end else { return };
+        let exec = exec_end.since(exec_start).0;
+        let latency = r.returned.since(r.arrival).0;
+        t.exec.add(exec);
+        f.exec_sum += u128::from(exec);
+        t.latency.add(latency);
+        f.latency.add(latency);
+        t.overhead.add(latency - queue - setup - exec);
+        if r.status == Status::Completed && r.intended.0 > 0 {
+            let slowdown = if latency == r.intended.0 { 1.0 } else { latency as f64 / r.intended.0 as f64 };
+            t.slowdown.add((slowdown * 1e6 + 0.5) as u64);
+            f.slowdown_sum += slowdown;
+        }
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// If the records could not be written.
+    pub fn finish(&mut self) -> Result<()> {
+        self.flush_instant();
+        self.writer.take().map_or(Ok(()), Writer::finish)
+    }
+
+    /// Distributions over the window.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// By function.
+    pub fn functions(&self) -> &[FunctionTally] {
+        &self.functions
+    }
+
+    /// Hash over all records, in order.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Records, outside the window too.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// The last return.
+    pub fn last_return(&self) -> Time {
+        self.last_return
+    }
+
+    /// The last arrival.
+    pub fn last_arrival(&self) -> Time {
+        self.last_arrival
+    }
+}
+
+impl Writer {
+    fn write(&mut self, r: &Record) {
+        if self.share < 1.0
+            && self.luck.draw(Purpose::Sampling, r.invocation).random::<f64>() >= self.share
+        {
+            return;
+        }
+        let start = self.start_unix_ns;
+        let out = &mut self.text;
+        number(out, r.invocation);
+        text(out, &self.names[r.function.index()]);
+        field(out, u64::from(r.worker));
+        text(out, r.backend.and_then(|b| self.backends.get(usize::from(b))).map_or("", String::as_str));
+        optional(out, r.container);
+        text(out, r.start.map_or("", StartKind::word));
+        text(out, r.cause.map_or("", ColdCause::word));
+        text(out, r.status.word());
+        field(out, start + r.arrival.0);
+        for instant in [r.enqueue, r.dispatch, r.exec_start, r.exec_end] {
+            optional(out, instant.map(|t| t.since(r.arrival).0));
+        }
+        // What did not end has no return.
+        optional(out, (r.status != Status::Unfinished).then(|| r.returned.since(r.arrival).0));
+        field(out, r.intended.0);
+        out.push(b',');
+        mib(out, r.memory.0);
+        field(out, u64::from(r.attempt));
+        if self.share < 1.0 { text(out, &format!("{}", 1.0 / self.share)) } else { field(out, 1) }
+        match r.error.as_deref() {
+            Some(why) => text(out, &super::tables::quoted(why)),
+            None => out.push(b','),
+        }
+        out.push(b'\n');
+        if out.len() > (1 << 17) - 4096 {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.fault.is_none()
+            && let Err(e) = self.file.write_all(&self.text)
+        {
+            self.fault = Some(Fault::writing(&self.path, &e));
+        }
+        self.text.clear();
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.flush();
+        self.fault.map_or(Ok(()), Err)
+    }
+}
+
+fn number(out: &mut Vec<u8>, n: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
+}
+
+fn field(out: &mut Vec<u8>, n: u64) {
+    out.push(b',');
+    number(out, n);
+}
+
+fn optional(out: &mut Vec<u8>, n: Option<u64>) {
+    out.push(b',');
+    if let Some(n) = n {
+        number(out, n);
+    }
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.push(b',');
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Bytes as MiB with at most three decimals.
+fn mib(out: &mut Vec<u8>, bytes: u64) {
+    number(out, bytes >> 20);
+    let thousandths = ((bytes & 0xf_ffff) * 1000) >> 20;
+    if thousandths > 0 {
+        out.extend_from_slice(format!(".{thousandths:03}").as_bytes());
+    }
+}

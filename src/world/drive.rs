@@ -1,0 +1,137 @@
+//! Drives a worker: sends every invocation at its instant and hands what became of it to the recorder.
+
+use crate::base::{Duration, Fault, Invocation, Record, Result, Status, Time};
+use crate::load::{ClosedLoop, Source};
+use crate::report::Recorder;
+use crate::rt::chance::Purpose;
+use crate::rt::{self, Class, sync::Notify};
+use crate::worker::Worker;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What the tasks of a run share.
+pub(super) struct Shared {
+    pub(super) recorder: RefCell<Recorder>,
+    outstanding: Cell<u64>,
+    sent: Cell<u64>,
+    limit: u64,
+    settled: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(recorder: Recorder, limit: Option<u64>) -> Rc<Shared> {
+        Rc::new(Shared {
+            recorder: RefCell::new(recorder),
+            outstanding: Cell::new(0),
+            sent: Cell::new(0),
+            limit: limit.unwrap_or(u64::MAX),
+            settled: Notify::new(),
+        })
+    }
+
+    /// Numbers an invocation that is sent now; `None` when there have been enough.
+    #[inline]
+    fn send(&self, call: &mut Invocation) -> Option<()> {
+        let number = self.sent.get();
+        if number >= self.limit {
+            return None;
+        }
+        call.number = number;
+        self.sent.set(number + 1);
+        self.outstanding.set(self.outstanding.get() + 1);
+        Some(())
+    }
+
+    #[inline]
+    fn settle(&self, record: Record) {
+        self.recorder.borrow_mut().take(record);
+        self.outstanding.set(self.outstanding.get() - 1);
+        if self.outstanding.get() == 0 {
+            self.settled.notify_waiters();
+        }
+    }
+
+    async fn all_settled(&self) {
+        while self.outstanding.get() > 0 {
+            self.settled.notified().await;
+        }
+    }
+}
+
+/// An invocation under way. Dropped before it returned, it is recorded as unfinished: nothing is lost.
+struct Flight {
+    shared: Rc<Shared>,
+    call: Invocation,
+    worker: u16,
+    landed: bool,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if !self.landed {
+            let now = rt::now();
+            self.shared.settle(Record { status: Status::Unfinished, ..Record::new(&self.call, self.worker, now) });
+        }
+    }
+}
+
+async fn fly(shared: Rc<Shared>, worker: Worker, call: Invocation) {
+    let mut flight = Flight { shared, call, worker: worker.number(), landed: false };
+    let record = worker.invoke(call).await;
+    flight.landed = true;
+    flight.shared.settle(record);
+}
+
+/// Sends open-loop arrivals and runs closed loops until all have returned.
+pub(super) async fn drive(
+    shared: Rc<Shared>,
+    worker: Worker,
+    mut source: Box<dyn Source>,
+    closed: Vec<ClosedLoop>,
+    until: Time,
+) -> Result<()> {
+    let mut clients = Vec::new();
+    for group in closed {
+        let group = Rc::new(group);
+        let calls = Rc::new(Cell::new(0u64));
+        for client in 0..group.clients {
+            let (shared, worker) = (Rc::clone(&shared), worker.clone());
+            let calls = Rc::clone(&calls);
+            clients.push(rt::spawn(closed_loop(shared, worker, Rc::clone(&group), client, calls, until)));
+        }
+    }
+    while let Some(mut call) = source.next()? {
+        rt::sleep_until_as(Class::Arrival, call.arrival).await;
+        if shared.send(&mut call).is_none() {
+            break;
+        }
+        rt::spawn_detached(fly(Rc::clone(&shared), worker.clone(), call));
+    }
+    for client in clients {
+        client.await.map_err(|e| Fault::bug(e.to_string()))?;
+    }
+    shared.all_settled().await;
+    Ok(())
+}
+
+async fn closed_loop(
+    shared: Rc<Shared>,
+    worker: Worker,
+    group: Rc<ClosedLoop>,
+    client: u32,
+    calls: Rc<Cell<u64>>,
+    until: Time,
+) {
+    for turn in 0.. {
+        let nth = u64::from(client) << 40 | turn;
+        let think: Duration = group.think.sample(&mut group.luck.draw(Purpose::Think, nth));
+        rt::sleep_until_as(Class::Arrival, rt::now() + think).await;
+        let now = rt::now();
+        let k = calls.replace(calls.get() + 1);
+        let mut call = group.profile.invocation(group.function, k, now);
+        if now >= until || shared.send(&mut call).is_none() {
+            return;
+        }
+        fly(Rc::clone(&shared), worker.clone(), call).await;
+    }
+}

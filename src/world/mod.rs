@@ -1,0 +1,10 @@
+//! The world: assembles a run. The only place that knows which world it is.
+
+mod drive;
+mod plan;
+mod run;
+mod scenario;
+
+pub use plan::{Overrides, load_plan};
+pub use run::{Finished, Progress, Run};
+pub use scenario::{AtEnd, Measure, Metrics, Scenario, Start};

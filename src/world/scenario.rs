@@ -1,0 +1,237 @@
+//! A scenario: one file that says what runs, in either world.
+
+use crate::backend::Model;
+use crate::base::{Dist, Duration, Fault, Mem, Result};
+use crate::load::{FunctionConfig, TraceConfig};
+use crate::report::Records;
+use crate::worker::{Config, Retry};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called, in results and metric paths.
+    pub name: String,
+    /// The seed of everything that is random.
+    #[serde(default = "first_seed")]
+    pub seed: u64,
+    /// Virtual time 0 on the calendar.
+    #[serde(default)]
+    pub start: Start,
+    /// How long the functions' loads last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Duration>,
+    /// The load ends after this many invocations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocations: Option<u64>,
+    /// Which records are written: full, none, sample:0.01.
+    #[serde(default, serialize_with = "as_text", deserialize_with = "from_text")]
+    pub records: Records,
+    /// The worker.
+    #[serde(default)]
+    pub worker: Config,
+    /// Functions and their loads.
+    #[serde(default, rename = "function", skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<FunctionConfig>,
+    /// A trace, instead of or beside functions with a load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceConfig>,
+    /// The host's delays, in simulation.
+    #[serde(default)]
+    pub model: Model,
+    /// Which part of the run the figures cover.
+    #[serde(default)]
+    pub measure: Measure,
+    /// Attempts at creations ahead of need.
+    #[serde(default)]
+    pub prewarm: Retry,
+    /// Metric snapshots.
+    #[serde(default)]
+    pub metrics: Metrics,
+}
+
+fn first_seed() -> u64 {
+    1
+}
+
+fn as_text<T: std::fmt::Display, S: Serializer>(value: &T, s: S) -> std::result::Result<S::Ok, S::Error> {
+    s.collect_str(value)
+}
+
+fn from_text<'de, T, D>(d: D) -> std::result::Result<T, D::Error>
+where
+    T: std::str::FromStr<Err = String>,
+    D: Deserializer<'de>,
+{
+    String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+}
+
+/// Which part of a run the figures cover.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Measure {
+    /// Leave out what arrives before this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<Duration>,
+    /// Leave out what arrives at or after this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Duration>,
+    /// Whether what still runs at the end is followed to its own.
+    pub at_end: AtEnd,
+}
+
+/// See [`Measure::at_end`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AtEnd {
+    /// Invocations are followed to their return.
+    #[default]
+    Finish,
+    /// The run ends at `until`; what still runs is `unfinished`.
+    Cut,
+}
+
+/// Metric snapshots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Points that a series keeps at most; the step doubles where there would be more.
+    pub points: usize,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics { points: 10_000 }
+    }
+}
+
+/// An instant of the calendar: ns since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start(pub u64);
+
+impl Default for Start {
+    /// 2024-01-01T00:00:00Z: any fixed day does, so that equal runs give equal bytes.
+    fn default() -> Start {
+        Start(1_704_067_200_000_000_000)
+    }
+}
+
+impl std::fmt::Display for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_nanosecond(i128::from(self.0)) {
+            Ok(t) => write!(f, "{t}"),
+            Err(_) => write!(f, "{} ns", self.0),
+        }
+    }
+}
+
+impl Serialize for Start {
+    fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Start {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Start, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Date(toml::value::Datetime),
+            Text(String),
+        }
+        let text = match Written::deserialize(d)? {
+            Written::Date(date) => date.to_string(),
+            Written::Text(text) => text,
+        };
+        let time: jiff::Timestamp = text.parse().map_err(|_| {
+            serde::de::Error::custom(format!("'{text}' is not an instant; write for instance 2024-03-04T00:00:00Z"))
+        })?;
+        u64::try_from(time.as_nanosecond())
+            .map(Start)
+            .map_err(|_| serde::de::Error::custom(format!("'{text}' is before 1970, which Graphite cannot hold")))
+    }
+}
+
+impl Scenario {
+    /// A scenario that replays a trace, with what `replay` leaves unlimited.
+    pub fn replay(name: String, trace: TraceConfig) -> Scenario {
+        let worker =
+            Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };
+        Scenario {
+            name,
+            seed: 1,
+            start: Start::default(),
+            duration: None,
+            invocations: None,
+            records: Records::Full,
+            worker,
+            functions: Vec::new(),
+            trace: Some(trace),
+            model: Model::default(),
+            measure: Measure::default(),
+            prewarm: Retry::default(),
+            metrics: Metrics::default(),
+        }
+    }
+
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |why: String| Err(Fault::usage(why));
+        self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
+        if self.worker.memory.is_none() {
+            return wrong(
+                "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\"".into(),
+            );
+        }
+        if self.name.is_empty() {
+            return wrong("name is empty".into());
+        }
+        let mut names = rustc_hash::FxHashSet::default();
+        for f in &self.functions {
+            f.check().map_err(Fault::usage)?;
+            if !names.insert(&f.name) {
+                return wrong(format!("there are two functions '{}'; names are unique", f.name));
+            }
+            if let Some(load) = &f.load {
+                load.check().map_err(|why| Fault::usage(format!("function '{}': {why}", f.name)))?;
+            }
+        }
+        let loaded = self.functions.iter().any(|f| f.load.is_some());
+        if !loaded && self.trace.is_none() {
+            return wrong("nothing is invoked: give a function a load, or name a [trace]".into());
+        }
+        if loaded && self.duration.is_none() && self.invocations.is_none() {
+            return wrong("the load has no end; write for instance duration = \"10min\" or invocations = 10000".into());
+        }
+        for (share, what) in [
+            (self.model.creation_failure, "creation_failure"),
+            (self.model.cpu_fraction, "cpu_fraction"),
+            (self.model.cold_cpu_fraction, "cold_cpu_fraction"),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return wrong(format!("[model]: {what} is {share}; a share is 0 to 1"));
+            }
+        }
+        if let (Some(warm_up), Some(until)) = (self.measure.warm_up, self.measure.until)
+            && warm_up >= until
+        {
+            return wrong(format!("[measure]: warm_up ({warm_up}) is not before until ({until})"));
+        }
+        if self.measure.at_end == AtEnd::Cut && self.measure.until.or(self.duration).is_none() {
+            return wrong("[measure]: at_end = \"cut\" needs an end; give until".into());
+        }
+        Ok(())
+    }
+
+    /// Sets the cold start of a trace whose format has none.
+    pub fn set_cold_start(&mut self, dist: Dist) {
+        match &mut self.trace {
+            Some(trace) => trace.cold_start = Some(dist),
+            None => self.model.cold_start = dist,
+        }
+    }
+}
