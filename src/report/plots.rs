@@ -27,7 +27,6 @@ const FONT: &str = "Open Sans";
 static FONT_FILE: &[u8] = include_bytes!("font/OpenSans-Regular.ttf");
 
 const BLUE: RGBColor = RGBColor(0, 114, 178);
-const ORANGE: RGBColor = RGBColor(230, 159, 0);
 const GREEN: RGBColor = RGBColor(0, 158, 115);
 const VERMILION: RGBColor = RGBColor(213, 94, 0);
 const GREY: RGBColor = RGBColor(110, 110, 110);
@@ -100,6 +99,7 @@ struct Axes<'a> {
     x_range: (f64, f64),
     log_x: bool,
     y_range: (f64, f64),
+    legend: SeriesLabelPosition,
 }
 
 /// The unit that makes a span of seconds readable.
@@ -160,13 +160,13 @@ fn chart(axes: &Axes<'_>, lines: &[Line]) -> std::result::Result<String, Box<dyn
                     }
                     chart
                         .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?
-                        .label(line.name)
+                        .label(format!("{}   ", line.name))
                         .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 18, y + 4)], colour.filled()));
                 }
                 if lines.len() > 1 {
                     chart
                         .configure_series_labels()
-                        .position(SeriesLabelPosition::UpperRight)
+                        .position(axes.legend.clone())
                         .background_style(WHITE.mix(0.85))
                         .border_style(RGBColor(200, 200, 200))
                         .label_font(text(14))
@@ -222,7 +222,7 @@ fn latency_cdf(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
         Line { name, colour, points, filled: false }
     };
     let lines =
-        [line("latency", BLUE, &data.latency), line("of it, until the start", ORANGE, &data.start_delay)];
+        [line("latency", BLUE, &data.latency), line("of it before execution", VERMILION, &data.start_delay)];
     let high = (data.latency.max() as f64 / 1e6).max(1.0) * 1.15;
     let title = format!("{}: latency of invocations", data.name);
     let axes = Axes {
@@ -232,6 +232,7 @@ fn latency_cdf(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
         x_range: (0.1, high),
         log_x: true,
         y_range: (0.0, 101.0),
+        legend: SeriesLabelPosition::LowerRight,
     };
     Ok(Plot { name: "latency-cdf", svg: chart(&axes, &lines)?, title: "Distribution of latency".into() })
 }
@@ -275,6 +276,7 @@ fn over_time(
         x_range: (0.0, end / scale),
         log_x: false,
         y_range: (0.0, (highest(&lines) * 1.12).max(1.0)),
+        legend: SeriesLabelPosition::UpperRight,
     };
     Ok(Plot { name, title: title.to_string(), svg: chart(&axes, &lines)? })
 }

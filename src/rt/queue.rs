@@ -243,7 +243,7 @@ mod tests {
         let mut queue = RadixQueue::new();
         let mut model: BTreeMap<(u64, u64), u32> = BTreeMap::new();
         let (mut last, mut sequence) = (0u64, 0u64);
-        let mut pop = |queue: &mut RadixQueue, model: &mut BTreeMap<(u64, u64), u32>| {
+        let pop = |queue: &mut RadixQueue, model: &mut BTreeMap<(u64, u64), u32>| {
             let got = queue.peek();
             if got.is_some() {
                 queue.advance();
@@ -255,7 +255,7 @@ mod tests {
         for step in history {
             match step {
                 Step::Push(distance) => {
-                    let key = (last + distance).min(u64::MAX - 1);
+                    let key = last.saturating_add(*distance).min(u64::MAX - 1);
                     queue.push(Entry { key, slot: sequence as u32, generation: 0 });
                     model.insert((key, sequence), sequence as u32);
                     sequence += 1;

@@ -84,7 +84,12 @@ fn bent(row: &DurationRow) -> Shape {
     let low = |i: usize| p[i];
     let rise = |i: usize| p[i + 1] - p[i];
     // What the bend of a part must make of its rise, so that all adds up to the average.
-    let solve = |rest: f64, rise: f64| if rise > 0.0 { rest / rise } else { 0.5 };
+    let solve = |rest: f64, rise: f64| match rise > 0.0 {
+        true => rest / rise,
+        // Nothing to bend: fine where nothing is missing.
+        false if rest.abs() <= 0.005 * row.average => 0.5,
+        false => f64::INFINITY.copysign(rest),
+    };
     let (least, most) = (0.002, 0.998);
     let wanted = solve(
         row.average - sum(0..TAIL, &|i| low(i) + rise(i) / 2.0) - sum(TAIL..6, &low),

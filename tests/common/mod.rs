@@ -1,0 +1,66 @@
+//! What the tests share: how a test that cannot run says so, and small scenarios.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Whether a test has what it needs. If not, it is counted as skipped by name, or fails where `ELAPSE_REQUIRE` (a list
+/// with commas) names what is missing.
+pub fn has(need: &str, test: &str, there: bool) -> bool {
+    if there {
+        return true;
+    }
+    let required = std::env::var("ELAPSE_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r == need), "{test}: '{need}' is required by ELAPSE_REQUIRE and missing");
+    eprintln!("SKIPPED {test}: missing {need}");
+    if let Ok(path) = std::env::var("ELAPSE_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the list of skips");
+        writeln!(file, "{test}: missing {need}").expect("the list of skips");
+    }
+    false
+}
+
+/// A folder of the shared material beside the checkout, named by what a skip would say.
+pub fn shared(place: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(place)
+}
+
+/// A folder of this test's own, empty.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).expect("a scratch folder");
+    path
+}
+
+/// Whether a program can be started.
+pub fn program(name: &str) -> bool {
+    std::process::Command::new(name)
+        .arg("--version")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
+
+/// The plan that a scenario's text means.
+pub fn plan(text: &str) -> Scenario {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = scratch(&format!("plan-{number}")).join("scenario.toml");
+    std::fs::write(&path, text).expect("a scenario");
+    load_plan(Some(&path), None, &Overrides::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Simulates a scenario's text without writing anything.
+pub fn simulate(text: &str) -> Finished {
+    Run::new(plan(text)).simulate().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// A figure of the summary, by its path.
+pub fn figure(finished: &Finished, path: &str) -> f64 {
+    let json = finished.summary.json();
+    let value = path.split('.').fold(&json, |v, key| &v[key]);
+    value.as_f64().unwrap_or_else(|| panic!("no figure {path}: {value}"))
+}

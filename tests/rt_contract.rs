@@ -1,0 +1,240 @@
+//! One contract, two arms: what `rt` promises holds under the virtual clock and live.
+
+use elapse::base::{Duration, Time};
+use elapse::rt::{self, Either, Live, Options, Sim, sync};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+
+/// Runs the same async test on both arms.
+fn on_both<F: Future<Output = ()> + 'static>(make: impl Fn() -> F) {
+    Sim::new(Options::default()).block_on(make()).expect("the simulated arm");
+    Live::new().expect("a live runtime").block_on(make());
+}
+
+const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+#[test]
+fn sleeps_are_never_early_and_complete_in_order_of_time_and_insertion() {
+    on_both(|| async {
+        let log = Rc::new(RefCell::new(Vec::new()));
+        let start = rt::now();
+        // Sub-millisecond deadlines, equal ones among them, which tokio's own wheel completes out of order.
+        let spans_us = [1700, 1200, 900, 100, 1, 900, 900, 0, 2500];
+        let tasks: Vec<_> = (0..spans_us.len())
+            .map(|i| {
+                let log = Rc::clone(&log);
+                let due = start + Duration::from_micros(spans_us[i]);
+                rt::spawn(async move {
+                    rt::sleep_until(due).await;
+                    assert!(rt::now() >= due, "woken early");
+                    log.borrow_mut().push((spans_us[i], i));
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        let mut sorted = log.borrow().clone();
+        sorted.sort();
+        assert_eq!(*log.borrow(), sorted);
+    });
+}
+
+#[test]
+fn timeouts_let_the_future_win_and_cut_it_off() {
+    on_both(|| async {
+        assert_eq!(rt::timeout(ms(50), async { 7 }).await, Ok(7));
+        assert_eq!(rt::timeout(ms(2), rt::sleep(ms(500))).await, Err(rt::Elapsed));
+        assert_eq!(rt::timeout(ms(500), rt::sleep(ms(2))).await, Ok(()));
+        assert!(matches!(rt::select(rt::sleep(ms(2)), rt::sleep(ms(90))).await, Either::Left(())));
+        assert!(matches!(rt::select(rt::sleep(ms(90)), rt::sleep(ms(2))).await, Either::Right(())));
+    });
+}
+
+#[test]
+fn intervals_keep_their_grid() {
+    on_both(|| async {
+        let mut ticks = rt::interval(ms(3));
+        let mut last = ticks.tick().await;
+        for _ in 0..4 {
+            let tick = ticks.tick().await;
+            assert!(tick > last && tick.since(last).0 % ms(3).0 == 0);
+            last = tick;
+        }
+        rt::sleep(ms(10)).await;
+        let late = ticks.tick().await;
+        let next = ticks.tick().await;
+        assert_eq!(next.since(late).0 % ms(3).0, 0);
+        assert!(next > late, "missed ticks are skipped, never repeated");
+    });
+}
+
+#[test]
+fn a_panic_is_contained_in_its_join_handle() {
+    on_both(|| async {
+        let task = rt::spawn(async { panic!("on purpose") });
+        let error = task.await.map(|()| ()).expect_err("it panicked").to_string();
+        assert!(error.contains("on purpose"), "{error}");
+        assert_eq!(rt::spawn(async { 5 }).await, Ok(5));
+    });
+}
+
+#[test]
+fn oneshot_channel_semaphore_and_notify_keep_their_word() {
+    on_both(|| async {
+        let (tx, rx) = sync::oneshot();
+        rt::spawn_detached(async move {
+            rt::yield_now().await;
+            tx.send(3).expect("somebody waits");
+        });
+        assert_eq!(rx.await, Ok(3));
+        let (tx, rx) = sync::oneshot::<u8>();
+        drop(tx);
+        assert_eq!(rx.await, Err(sync::Closed));
+        let (tx, rx) = sync::oneshot();
+        drop(rx);
+        assert_eq!(tx.send(9), Err(9));
+
+        let (tx, mut messages) = sync::channel();
+        for i in 0..3 {
+            let tx = tx.clone();
+            rt::spawn_detached(async move {
+                rt::sleep(ms(3 - i)).await;
+                tx.send(i).expect("open");
+            });
+        }
+        drop(tx);
+        assert_eq!((messages.recv().await, messages.recv().await, messages.recv().await), (Ok(2), Ok(1), Ok(0)));
+        assert_eq!(messages.recv().await, Err(sync::Closed));
+
+        let permits = sync::Semaphore::new(2);
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let held = permits.acquire(1).await;
+        // Who asks for two waits first; who asks for one must not pass.
+        let tasks: Vec<_> = [2u64, 1]
+            .into_iter()
+            .map(|need| {
+                let (permits, order) = (permits.clone(), Rc::clone(&order));
+                rt::spawn(async move {
+                    let permit = permits.acquire(need).await;
+                    order.borrow_mut().push(need);
+                    drop(permit);
+                })
+            })
+            .collect();
+        rt::yield_now().await;
+        rt::yield_now().await;
+        assert!(permits.try_acquire(1).is_none(), "nobody passes the queue");
+        drop(held);
+        for task in tasks {
+            task.await.expect("no panic");
+        }
+        assert_eq!(*order.borrow(), [2, 1]);
+        assert_eq!(permits.available(), 2);
+        let impatient = rt::timeout(ms(1), permits.acquire(3)).await;
+        assert!(impatient.is_err());
+        assert!(permits.try_acquire(2).is_some(), "who left the queue holds nothing up");
+
+        let told = sync::Notify::new();
+        told.notify_one();
+        told.notified().await;
+        let waiting = told.notified();
+        let (told_by, seen) = (told.clone(), Rc::new(Cell::new(false)));
+        let saw = Rc::clone(&seen);
+        let waiter = rt::spawn(async move {
+            waiting.await;
+            saw.set(true);
+        });
+        rt::sleep(ms(1)).await;
+        assert!(!seen.get());
+        told_by.notify_waiters();
+        waiter.await.expect("no panic");
+        assert!(seen.get());
+    });
+}
+
+#[test]
+fn foreign_wakers_work_join_and_unordered() {
+    use futures::StreamExt;
+    use futures::stream::FuturesUnordered;
+    on_both(|| async {
+        let (a, b) = futures::join!(async { rt::sleep(ms(2)).await }, async {
+            rt::sleep(ms(1)).await;
+            4
+        });
+        assert_eq!((a, b), ((), 4));
+        let naps: FuturesUnordered<_> = [3u64, 1, 2]
+            .into_iter()
+            .map(|n| async move {
+                rt::sleep(ms(n)).await;
+                n
+            })
+            .collect();
+        assert_eq!(naps.collect::<Vec<_>>().await, [1, 2, 3]);
+    });
+}
+
+#[test]
+fn a_dropped_sleep_wakes_nobody() {
+    on_both(|| async {
+        for _ in 0..1000 {
+            let mut nap = Box::pin(rt::sleep(Duration::from_secs(3600)));
+            assert!(futures::poll!(nap.as_mut()).is_pending());
+        }
+        let before = rt::now();
+        rt::sleep(ms(1)).await;
+        assert!(rt::now().since(before) < Duration::from_secs(60));
+    });
+}
+
+#[test]
+fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up() {
+    use elapse::rt::chance::Chance;
+    use elapse::rt::supervise::{GivenUp, Patience, supervise};
+    on_both(|| async {
+        let patience = Patience { backoff: ms(1), deaths: 3, hang: ms(30), ..Patience::default() };
+        let luck = Chance::new(1).named("test");
+        let runs = Rc::new(Cell::new(0));
+        let count = Rc::clone(&runs);
+        let well = supervise("well", patience, luck, move |pulse| {
+            let count = Rc::clone(&count);
+            async move {
+                loop {
+                    pulse.rest(rt::sleep(ms(1))).await;
+                    count.set(count.get() + 1);
+                    assert!(count.get() != 3, "the third time");
+                }
+            }
+        });
+        rt::sleep(ms(40)).await;
+        assert!(runs.get() > 4, "it went on after its panic");
+        let status = well.pulse.status();
+        assert_eq!(status.restarts, 1);
+        assert!(status.last_panic.is_some_and(|p| p.contains("the third time") && p.contains("(at ")));
+
+        let dying = supervise("dying", patience, luck, |_| async { panic!("always") });
+        assert!(matches!(dying.given_up().await, GivenUp::KeepsDying("dying", why) if why.contains("always")));
+        let hung = supervise("hung", patience, luck, |_| async { std::future::pending().await });
+        assert!(matches!(hung.given_up().await, GivenUp::Hangs("hung", _)));
+        let resting = supervise("resting", patience, luck, |pulse| async move {
+            pulse.rest(std::future::pending::<()>()).await;
+        });
+        assert!(rt::timeout(ms(100), resting.given_up()).await.is_err(), "a rest is no hang");
+    });
+}
+
+#[test]
+fn time_begins_at_zero_and_only_goes_on() {
+    on_both(|| async {
+        assert!(rt::now() < Time(1_000_000_000));
+        let mut last = rt::now();
+        for _ in 0..100 {
+            rt::yield_now().await;
+            assert!(rt::now() >= last);
+            last = rt::now();
+        }
+    });
+}
