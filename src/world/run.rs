@@ -252,16 +252,20 @@ impl Run {
                     }
                 }
                 let driven = drive(shared, worker.clone(), source, closed, until);
-                let end = async move {
-                    match cut {
-                        Some(at) => rt::sleep_until(Time(at.0)).await,
-                        None => std::future::pending().await,
+                let whole = async move {
+                    let Some(at) = cut.map(|at| Time(at.0)) else { return driven.await };
+                    match rt::select(driven, rt::sleep_until(at)).await {
+                        // It ended early: the rest of the time is part of the run all the same.
+                        Either::Left(driven) => {
+                            rt::sleep_until(at).await;
+                            driven
+                        }
+                        Either::Right(()) => Ok(()),
                     }
                 };
-                match rt::select(worker.failed(), rt::select(driven, end)).await {
+                match rt::select(worker.failed(), whole).await {
                     Either::Left(why) => Err(Fault::bug(why.to_string())),
-                    Either::Right(Either::Left(driven)) => driven,
-                    Either::Right(Either::Right(())) => Ok(()),
+                    Either::Right(driven) => driven,
                 }
             }
         };
