@@ -18,8 +18,12 @@ fn fails(arguments: &[&str], folder: &Path, code: i32) -> String {
     assert_eq!(out.status.code(), Some(code), "{arguments:?}: {said}");
     assert!(said.starts_with("elapse: ") || said.starts_with("error: "), "{said}");
     assert!(!said.contains("panicked"), "{said}");
-    let left: Vec<_> = std::fs::read_dir(folder).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
-    assert!(!left.iter().any(|n| n.starts_with(".partial") || n == "out"), "something half-written is left: {left:?}");
+    let left: Vec<_> =
+        std::fs::read_dir(folder).unwrap().flatten().map(|e| e.file_name().into_string().unwrap()).collect();
+    assert!(
+        !left.iter().any(|n| n.starts_with(".partial") || n == "out"),
+        "something half-written is left: {left:?}"
+    );
     said
 }
 
@@ -72,12 +76,20 @@ duration = '10ms'\nload = { poisson = '5/s' }\n";
 fn wrong_scenarios_are_told_by_key_and_nearest_word() {
     let dir = scratch("wrong-scenarios");
     let cases: &[(&str, &str, &[&str])] = &[
-        ("memory = '1GiB'", "memry = '1GiB'", &["s.toml: line 4", "unknown key 'memry'", "did you mean 'memory'?"]),
+        (
+            "memory = '1GiB'",
+            "memry = '1GiB'",
+            &["s.toml: line 4", "unknown key 'memry'", "did you mean 'memory'?"],
+        ),
         ("memory = '1GiB'", "cores = 1", &["[worker]: memory is not given", "unlimited"]),
         ("memory = '1GiB'", "memory = 16", &["s.toml: line 4", "unit"]),
         ("memory = '1GiB'", "memory = '-1GiB'", &["s.toml: line 4", "is negative"]),
         ("memory = '1GiB'", "memory = '64MiB'", &["'f'", "needs 128MiB", "has 64MiB"]),
-        ("memory = '1GiB'", "memory = '1GiB'\neviction = 'lruu'", &["unknown eviction policy 'lruu'", "did you mean 'lru'?"]),
+        (
+            "memory = '1GiB'",
+            "memory = '1GiB'\neviction = 'lruu'",
+            &["unknown eviction policy 'lruu'", "did you mean 'lru'?"],
+        ),
         ("'5/s'", "'5'", &["'5' is not a rate"]),
         ("poisson", "poison", &["unknown key 'poison'", "did you mean 'poisson'?"]),
         ("'10ms'", "'10'", &["has no unit"]),
@@ -163,7 +175,8 @@ fn the_same_seed_gives_the_same_bytes_in_debug_and_release() {
         let file = root.join(format!("scenarios/{scenario}.toml"));
         let run = |binary: &Path, out: &str| {
             let out = dir.join(format!("{scenario}-{out}"));
-            let ran = Command::new(binary).arg("sim").arg(&file).arg("--out").arg(&out).output().expect("elapse");
+            let ran =
+                Command::new(binary).arg("sim").arg(&file).arg("--out").arg(&out).output().expect("elapse");
             assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
             files(&out)
         };
@@ -186,7 +199,10 @@ fn the_plan_that_is_printed_is_a_scenario_with_the_same_results() {
     assert!(printed.status.success());
     std::fs::write(dir.join("p.toml"), &printed.stdout).unwrap();
     let text = String::from_utf8_lossy(&printed.stdout).into_owned();
-    assert!(text.contains("memory = \"512MiB\"") && text.contains("limit = 7") && text.contains("seed = 5"), "{text}");
+    assert!(
+        text.contains("memory = \"512MiB\"") && text.contains("limit = 7") && text.contains("seed = 5"),
+        "{text}"
+    );
     assert!(elapse(&[&flags[..], &["--out", "a"]].concat(), &dir).status.success());
     let again = elapse(&["sim", "p.toml", "--out", "b"], &dir);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
@@ -203,7 +219,8 @@ fn the_plan_that_is_printed_is_a_scenario_with_the_same_results() {
 #[test]
 fn an_interrupted_run_ends_cleanly_with_what_it_has() {
     let dir = scratch("interrupt");
-    std::fs::write(dir.join("s.toml"), SCENARIO.replace("'10s'", "'90000h'").replace("'5/s'", "'500/s'")).unwrap();
+    std::fs::write(dir.join("s.toml"), SCENARIO.replace("'10s'", "'90000h'").replace("'5/s'", "'500/s'"))
+        .unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_elapse"))
         .args(["sim", "s.toml", "--out", "run", "--records", "none"])
         .current_dir(&dir)
@@ -212,7 +229,10 @@ fn an_interrupted_run_ends_cleanly_with_what_it_has() {
         .unwrap();
     // Its partial folder appears when it has begun to listen and to run.
     let begun = |dir: &Path| {
-        std::fs::read_dir(dir).unwrap().flatten().any(|e| e.file_name().to_string_lossy().starts_with(".partial"))
+        std::fs::read_dir(dir)
+            .unwrap()
+            .flatten()
+            .any(|e| e.file_name().to_string_lossy().starts_with(".partial"))
     };
     while !begun(&dir) {
         std::thread::yield_now();
@@ -235,7 +255,16 @@ fn a_run_leaves_every_file_and_key_that_is_promised() {
     let dir = scratch("folder");
     std::fs::write(dir.join("s.toml"), SCENARIO).unwrap();
     assert!(elapse(&["sim", "s.toml", "--out", "r"], &dir).status.success());
-    for name in ["run.json", "summary.json", "functions.csv", "workers.csv", "records.csv", "metrics.csv", "methods.txt", "report.html"] {
+    for name in [
+        "run.json",
+        "summary.json",
+        "functions.csv",
+        "workers.csv",
+        "records.csv",
+        "metrics.csv",
+        "methods.txt",
+        "report.html",
+    ] {
         assert!(dir.join("r").join(name).metadata().is_ok_and(|m| m.len() > 50), "{name}");
     }
     let json = |name: &str| -> serde_json::Value {
@@ -254,7 +283,18 @@ fn a_run_leaves_every_file_and_key_that_is_promised() {
         assert!(!summary["latency_ms"][key].is_null(), "latency_ms has no {key}");
     }
     let run = json("run.json");
-    for key in ["command", "plan", "version", "host", "wall_seconds", "cpu_seconds", "invocations_per_cpu_second", "peak_rss_mb", "event_hash", "result_hash"] {
+    for key in [
+        "command",
+        "plan",
+        "version",
+        "host",
+        "wall_seconds",
+        "cpu_seconds",
+        "invocations_per_cpu_second",
+        "peak_rss_mb",
+        "event_hash",
+        "result_hash",
+    ] {
         assert!(!run[key].is_null(), "run.json has no {key}");
     }
     let records = std::fs::read_to_string(dir.join("r/records.csv")).unwrap();
@@ -278,7 +318,9 @@ fn a_run_leaves_every_file_and_key_that_is_promised() {
 fn the_shipped_traces_are_what_the_generator_makes() {
     let dir = scratch("generated");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("sim-traces");
-    let make = |arguments: &[&str]| assert!(elapse(&[&["trace", "generate"], arguments].concat(), &dir).status.success());
+    let make = |arguments: &[&str]| {
+        assert!(elapse(&[&["trace", "generate"], arguments].concat(), &dir).status.success())
+    };
     make(&["csv", "c", "--functions", "20", "--invocations", "20000", "--rate", "10", "--seed", "7"]);
     make(&["azure-2019", "a", "--functions", "150", "--seed", "11"]);
     assert!(files(&dir.join("c")) == files(&shipped.join("csv-20")));

@@ -24,7 +24,8 @@ fn trace(test: &str) -> Option<PathBuf> {
 fn with_ties(folder: &Path) -> PathBuf {
     let ties = folder.join("ties");
     std::fs::create_dir_all(&ties).unwrap();
-    let floor = |text: &str, least: u64| ((text.parse::<f64>().unwrap() / 100.0) as u64 * 100).max(least).to_string();
+    let floor =
+        |text: &str, least: u64| ((text.parse::<f64>().unwrap() / 100.0) as u64 * 100).max(least).to_string();
     for (file, columns) in [("functions.csv", [(2, 100), (3, 0)]), ("invocations.csv", [(0, 0), (2, 100)])] {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         let mut lines = text.lines();

@@ -53,13 +53,19 @@ fn imports_point_down_only() {
         }
         let here = row(&room).unwrap_or_else(|| panic!("the room '{room}' is not in the plan of the house"));
         rooms_seen.insert(room.clone());
-        for (number, line) in code(&path).lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+        for (number, line) in
+            code(&path).lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//"))
+        {
             for prefix in ["crate::", "elapse::"] {
                 for (at, _) in line.match_indices(prefix) {
                     let rest = &line[at + prefix.len()..];
-                    let other: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    let other: String =
+                        rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                     let Some(there) = row(&other) else { continue };
-                    if other != room && there >= here && !EXCEPTIONS.contains(&(room.as_str(), other.as_str())) {
+                    if other != room
+                        && there >= here
+                        && !EXCEPTIONS.contains(&(room.as_str(), other.as_str()))
+                    {
                         faults.push(format!("{}:{}: {room} imports {other}", inside.display(), number + 1));
                     }
                 }

@@ -75,8 +75,8 @@ fn intervals_keep_their_grid() {
 #[test]
 fn a_panic_is_contained_in_its_join_handle() {
     on_both(|| async {
-        let task = rt::spawn(async { panic!("on purpose") });
-        let error = task.await.map(|()| ()).expect_err("it panicked").to_string();
+        let task = rt::spawn(async { panic!("on purpose") as () });
+        let error = task.await.expect_err("it panicked").to_string();
         assert!(error.contains("on purpose"), "{error}");
         assert_eq!(rt::spawn(async { 5 }).await, Ok(5));
     });
@@ -107,7 +107,10 @@ fn oneshot_channel_semaphore_and_notify_keep_their_word() {
             });
         }
         drop(tx);
-        assert_eq!((messages.recv().await, messages.recv().await, messages.recv().await), (Ok(2), Ok(1), Ok(0)));
+        assert_eq!(
+            (messages.recv().await, messages.recv().await, messages.recv().await),
+            (Ok(2), Ok(1), Ok(0))
+        );
         assert_eq!(messages.recv().await, Err(sync::Closed));
 
         let permits = sync::Semaphore::new(2);
@@ -216,7 +219,9 @@ fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up
         assert!(status.last_panic.is_some_and(|p| p.contains("the third time") && p.contains("(at ")));
 
         let dying = supervise("dying", patience, luck, |_| async { panic!("always") });
-        assert!(matches!(dying.given_up().await, GivenUp::KeepsDying("dying", why) if why.contains("always")));
+        assert!(
+            matches!(dying.given_up().await, GivenUp::KeepsDying("dying", why) if why.contains("always"))
+        );
         let hung = supervise("hung", patience, luck, |_| async { std::future::pending().await });
         assert!(matches!(hung.given_up().await, GivenUp::Hangs("hung", _)));
         let resting = supervise("resting", patience, luck, |pulse| async move {

@@ -227,7 +227,7 @@ fn a_panic_tells_task_time_and_seed() {
                 rt::sleep(SEC).await;
                 panic!("by design");
             });
-            let told = task.await.map(|()| ()).unwrap_err().to_string();
+            let told = task.await.unwrap_err().to_string();
             rt::sleep(SEC).await;
             told
         })
@@ -266,11 +266,10 @@ fn shutdown_keeps_the_order_and_the_runtime() {
 /// 10. Runtimes in two threads do not meet; a nested one is refused; a panic restores the thread.
 #[test]
 fn runtimes_keep_to_their_threads() {
-    let other = std::thread::spawn(|| {
+    std::thread::scope(|scope| {
+        scope.spawn(|| sim().block_on(async { rt::sleep(SEC).await }).unwrap());
         sim().block_on(async { rt::sleep(SEC).await }).unwrap();
     });
-    sim().block_on(async { rt::sleep(SEC).await }).unwrap();
-    other.join().unwrap();
     let nested = sim().block_on(async {
         let inner = std::panic::catch_unwind(|| sim().block_on(async {}));
         inner.is_err()

@@ -31,7 +31,11 @@ fn agrees(what: &str, got: &[f64], theory: f64, share: f64) {
     // Few short seeds estimate their own spread badly; the shares hold for the long ones.
     let share = if soak() { share } else { share * 2.5 };
     let off = (mean - theory).abs();
-    println!("{what}: {mean:.5} against {theory:.5} ({:+.2} %, {:.1} standard errors)", (mean / theory - 1.0) * 100.0, off / error.max(1e-12));
+    println!(
+        "{what}: {mean:.5} against {theory:.5} ({:+.2} %, {:.1} standard errors)",
+        (mean / theory - 1.0) * 100.0,
+        off / error.max(1e-12)
+    );
     assert!(off <= 3.0 * error.max(1e-9), "{what}: {mean} is {off} off {theory}, standard error {error}");
     assert!(off <= share * theory, "{what}: {mean} is {:.2} % off {theory}", off / theory * 100.0);
 }
@@ -79,7 +83,11 @@ fn m_g_1_pollaczek_khinchine() {
 #[test]
 fn m_g_1_processor_sharing_does_not_depend_on_the_spread() {
     for load in [0.5, 0.8] {
-        for duration in ["'100ms'", "{ exponential = { mean = '100ms' } }", "{ lognormal = { mean = '100ms', cv = 1.5 } }"] {
+        for duration in [
+            "'100ms'",
+            "{ exponential = { mean = '100ms' } }",
+            "{ lognormal = { mean = '100ms', cv = 1.5 } }",
+        ] {
             let text = queue(1, load * 10.0, duration, "shared");
             let got = figures(&text, "exec_ms.mean", 200_000, "1000s");
             agrees(&format!("M/G/1-PS at {load}, {duration}"), &got, 100.0 / (1.0 - load), 0.02);

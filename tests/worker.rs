@@ -4,7 +4,9 @@ mod common;
 
 use common::{figure, plan, simulate};
 use elapse::backend::{Backend, Model, Simulated};
-use elapse::base::{Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Record, StartKind, Status, Time};
+use elapse::base::{
+    Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Record, StartKind, Status, Time,
+};
 use elapse::metrics::Series;
 use elapse::rt::{self, Options, Sim};
 use elapse::worker::{Config, Dispatch, LOOPS, Parts, Retry, Worker};
@@ -18,7 +20,10 @@ fn config(memory_mb: u64) -> Config {
 }
 
 fn function(name: &str, memory_mb: u64, cold: Duration) -> FunctionSpec {
-    FunctionSpec { cold_start: Some(Dist::constant(cold)), ..FunctionSpec::new(name, Mem::from_mib(memory_mb)) }
+    FunctionSpec {
+        cold_start: Some(Dist::constant(cold)),
+        ..FunctionSpec::new(name, Mem::from_mib(memory_mb))
+    }
 }
 
 fn call(number: u64, function: u32, span: Duration) -> Invocation {
@@ -68,7 +73,8 @@ fn a_container_is_cached_up_to_its_keep_alive_and_refused_at_it() {
     in_sim(async || {
         let w = start(config(1024), Model::default(), vec![function("f", 128, SEC)]);
         // Cold until 1 s, runs 1 s, idle from 2 s; warm just before 602 s; at its end plus 600 s it is gone.
-        let r = send(&w, &[(0.0, 0, 1.0), (601.999, 0, 1.0), (1202.999, 0, 1.0), (1804.999 + 1.0, 0, 1.0)]).await;
+        let r =
+            send(&w, &[(0.0, 0, 1.0), (601.999, 0, 1.0), (1202.999, 0, 1.0), (1804.999 + 1.0, 0, 1.0)]).await;
         let starts: Vec<_> = r.iter().map(|r| r.start.unwrap()).collect();
         assert_eq!(starts, [StartKind::Cold, StartKind::Warm, StartKind::Cold, StartKind::Cold]);
         assert_eq!(r[2].cause.unwrap().word(), "expired");
@@ -123,11 +129,9 @@ fn shortest_job_and_earliest_deadline_first_go_by_what_was_seen() {
             let mut slow = function("slow", 100, Duration::ZERO);
             slow.deadline = Some(Duration::from_secs(2));
             let w = start(c, Model::default(), vec![slow, function("fast", 100, Duration::ZERO)]);
-            let r = send(
-                &w,
-                &[(0.0, 0, 9.0), (10.0, 1, 3.0), (20.0, 0, 9.0), (21.0, 0, 9.0), (22.0, 1, 3.0)],
-            )
-            .await;
+            let r =
+                send(&w, &[(0.0, 0, 9.0), (10.0, 1, 3.0), (20.0, 0, 9.0), (21.0, 0, 9.0), (22.0, 1, 3.0)])
+                    .await;
             (r[3].dispatch.unwrap(), r[4].dispatch.unwrap())
         })
     };
@@ -158,7 +162,8 @@ fn late_dispatch_takes_what_frees_up_first() {
 fn limits_drop_and_time_out_and_failures_are_told_as_such() {
     in_sim(async || {
         let mut c = config(100);
-        (c.queue.limit, c.queue.timeout, c.timeout) = (Some(1), Some(Duration::from_secs(5)), Some(Duration::from_secs(8)));
+        (c.queue.limit, c.queue.timeout, c.timeout) =
+            (Some(1), Some(Duration::from_secs(5)), Some(Duration::from_secs(8)));
         let w = start(c, Model::default(), vec![function("f", 100, SEC)]);
         let r = send(&w, &[(0.0, 0, 99.0), (1.0, 0, 1.0), (2.0, 0, 1.0), (20.0, 0, 1.0)]).await;
         let told: Vec<_> = r.iter().map(|r| (r.status.word(), r.error.as_deref().unwrap_or(""))).collect();
@@ -178,7 +183,10 @@ fn limits_drop_and_time_out_and_failures_are_told_as_such() {
         assert_eq!(failed.status, Status::Failed);
         let oom = Invocation { usage: Some(Mem::from_mib(101)), ..call(1, 0, SEC) };
         let oom = w.clone().invoke(oom).await;
-        assert_eq!((oom.status, oom.error.as_deref(), oom.start), (Status::Failed, Some("oom"), Some(StartKind::Warm)));
+        assert_eq!(
+            (oom.status, oom.error.as_deref(), oom.start),
+            (Status::Failed, Some("oom"), Some(StartKind::Warm))
+        );
         let next = w.clone().invoke(call(2, 0, SEC)).await;
         assert_eq!(next.start, Some(StartKind::Cold), "an out-of-memory kill takes the container");
     });
@@ -257,7 +265,11 @@ fn prewarm_is_tried_again_while_the_fault_may_pass() {
         let fault = w.prewarm(FunctionId(0), retry).await.unwrap_err();
         assert_eq!(w.counts().prewarm_attempts, 1, "what will not pass is not tried again: {fault}");
         let r = w.clone().invoke(call(0, 0, SEC)).await;
-        assert_eq!((r.status, w.containers_alive()), (Status::Failed, 0), "a failed creation gives its memory back");
+        assert_eq!(
+            (r.status, w.containers_alive()),
+            (Status::Failed, 0),
+            "a failed creation gives its memory back"
+        );
     });
 }
 
@@ -313,7 +325,11 @@ fn a_cancelled_invocation_gives_back_what_it_took() {
         let c = Config { cores: Some(Cpus::from_cores(1)), ..config(100) };
         let w = start(c, Model::default(), vec![function("f", 100, SEC)]);
         for span in [0.5, 2.0] {
-            let cut = rt::timeout(Duration::from_nanos_f64(span * 1e9), w.clone().invoke(call(0, 0, Duration::from_secs(9)))).await;
+            let cut = rt::timeout(
+                Duration::from_nanos_f64(span * 1e9),
+                w.clone().invoke(call(0, 0, Duration::from_secs(9))),
+            )
+            .await;
             assert!(cut.is_err(), "cancelled while creating, then while running");
             let s = w.snapshot();
             assert_eq!((s.cpus_used, s.in_flight, s.memory_running_mb), (0.0, 0.0, 0.0));
@@ -346,7 +362,11 @@ fn every_policy_keeps_the_books_whatever_the_load() {
                 assert_eq!((sum, figure(&f, "invocations")), (3000.0, 3000.0), "{eviction} {queue}");
                 assert!(figure(&f, "memory_mb.peak_used") <= 2048.0);
                 let made = figure(&f, "containers_created");
-                assert!(made >= figure(&f, "evictions") + figure(&f, "expirations") + figure(&f, "containers_left"));
+                assert!(
+                    made >= figure(&f, "evictions")
+                        + figure(&f, "expirations")
+                        + figure(&f, "containers_left")
+                );
                 assert_eq!(figure(&f, "loop_restarts"), 0.0);
                 let again = simulate(&text);
                 assert_eq!(again.summary.json_text(), f.summary.json_text(), "same seed, same bytes");

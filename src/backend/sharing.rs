@@ -111,8 +111,14 @@ pub(super) struct Sharing {
 impl Sharing {
     /// Shares `cores`; starts the task that finishes work. Inside a runtime only.
     pub(super) fn new(cores: Cpus) -> Sharing {
-        let state =
-            State { cores: cores.as_f64(), demand: 0.0, jobs: 0, classes: Vec::new(), at: rt::now(), sequence: 0 };
+        let state = State {
+            cores: cores.as_f64(),
+            demand: 0.0,
+            jobs: 0,
+            classes: Vec::new(),
+            at: rt::now(),
+            sequence: 0,
+        };
         let sharing = Sharing { state: Rc::new(RefCell::new(state)), changed: sync::Notify::new() };
         let driven = sharing.clone();
         drop(rt::spawn_named("processor-sharing", async move { driven.drive().await }));

@@ -131,9 +131,15 @@ impl Backend for Simulated {
         };
         let span = function.cold_start.sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
         let fails = self.model.creation_failure > 0.0
-            && function.luck.draw(Purpose::CreationFailure, request.nth).random_bool(self.model.creation_failure.min(1.0));
+            && function
+                .luck
+                .draw(Purpose::CreationFailure, request.nth)
+                .random_bool(self.model.creation_failure.min(1.0));
         let answer = if fails {
-            Err(CreateFault { transient: self.model.transient, why: Rc::from("the model let the creation fail") })
+            Err(CreateFault {
+                transient: self.model.transient,
+                why: Rc::from("the model let the creation fail"),
+            })
         } else {
             self.created.set(self.created.get() + 1);
             Ok(Sandbox(self.created.get()))
@@ -161,7 +167,9 @@ impl Backend for Simulated {
         }
         let functions = self.functions.borrow();
         let Some(Some(function)) = functions.get(call.function.index()) else {
-            return Work::ready(Err(CallFault::Broken(Rc::from("the function was not admitted to this backend"))));
+            return Work::ready(Err(CallFault::Broken(Rc::from(
+                "the function was not admitted to this backend",
+            ))));
         };
         if let Some(usage) = call.usage {
             self.usage.borrow_mut().insert(sandbox, usage.0.min(function.memory.0).into());

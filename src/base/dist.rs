@@ -46,13 +46,30 @@ pub struct Dist<Q = Duration> {
 #[derive(Clone, Debug, PartialEq)]
 enum Shape<Q> {
     Constant(Q),
-    Uniform { low: Q, high: Q },
-    Exponential { mean: Q },
+    Uniform {
+        low: Q,
+        high: Q,
+    },
+    Exponential {
+        mean: Q,
+    },
     /// By median and sigma of the logarithm.
-    LogNormal { median: Q, sigma: f64 },
-    Normal { mean: Q, sd: Q },
-    Gamma { mean: Q, shape: f64 },
-    Weibull { mean: Q, shape: f64 },
+    LogNormal {
+        median: Q,
+        sigma: f64,
+    },
+    Normal {
+        mean: Q,
+        sd: Q,
+    },
+    Gamma {
+        mean: Q,
+        shape: f64,
+    },
+    Weibull {
+        mean: Q,
+        shape: f64,
+    },
     /// Values with equal weight, for instance measured ones.
     Empirical(Arc<[Q]>),
 }
@@ -154,7 +171,7 @@ fn gamma_function(x: f64) -> f64 {
 #[serde(untagged)]
 enum Written {
     Constant(String),
-    Table(WrittenTable),
+    Table(Box<WrittenTable>),
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -235,10 +252,14 @@ impl<Q: Quantity> TryFrom<WrittenTable> for Dist<Q> {
             shapes.push(Shape::Normal { mean: quantity(&p.mean, "mean")?, sd: quantity(&p.sd, "sd")? });
         }
         if let Some(p) = &t.gamma {
-            shapes.push(Shape::Gamma { mean: quantity(&p.mean, "mean")?, shape: positive(p.shape, "shape")? });
+            shapes
+                .push(Shape::Gamma { mean: quantity(&p.mean, "mean")?, shape: positive(p.shape, "shape")? });
         }
         if let Some(p) = &t.weibull {
-            shapes.push(Shape::Weibull { mean: quantity(&p.mean, "mean")?, shape: positive(p.shape, "shape")? });
+            shapes.push(Shape::Weibull {
+                mean: quantity(&p.mean, "mean")?,
+                shape: positive(p.shape, "shape")?,
+            });
         }
         if let Some(values) = &t.empirical {
             if values.is_empty() {
@@ -250,9 +271,11 @@ impl<Q: Quantity> TryFrom<WrittenTable> for Dist<Q> {
         let (low, high): (Option<Q>, Option<Q>) = (limit(&t.min)?, limit(&t.max)?);
         match (shapes.pop(), shapes.pop()) {
             (Some(shape), None) => Ok(Dist { shape, low, high }),
-            (None, _) => Err("the distribution has no shape; write uniform, exponential, lognormal, normal, gamma, \
+            (None, _) => {
+                Err("the distribution has no shape; write uniform, exponential, lognormal, normal, gamma, \
                               weibull or empirical, or a constant such as \"120ms\""
-                .into()),
+                    .into())
+            }
             _ => Err("the distribution has more than one shape".into()),
         }
     }
@@ -260,7 +283,10 @@ impl<Q: Quantity> TryFrom<WrittenTable> for Dist<Q> {
 
 fn lognormal<Q: Quantity>(p: &WrittenParameters) -> Result<Shape<Q>, String> {
     if p.median.is_some() {
-        return Ok(Shape::LogNormal { median: quantity(&p.median, "median")?, sigma: positive(p.sigma, "sigma")? });
+        return Ok(Shape::LogNormal {
+            median: quantity(&p.median, "median")?,
+            sigma: positive(p.sigma, "sigma")?,
+        });
     }
     let mean: Q = quantity(&p.mean, "median' (with sigma) or 'mean' (with sd or cv)")?;
     let sd = match &p.sd {
@@ -301,7 +327,7 @@ impl<Q: Quantity> From<&Dist<Q>> for Written {
             }
             Shape::Empirical(values) => t.empirical = Some(values.iter().map(|q| q.to_string()).collect()),
         }
-        Written::Table(t)
+        Written::Table(Box::new(t))
     }
 }
 

@@ -255,7 +255,9 @@ pub fn decimal(text: &[u8], scale: u64) -> Result<u64, NumberFault> {
     }
     let part = match fraction.checked_mul(scale) {
         Some(p) => (p + power / 2) / power,
-        None => ((u128::from(fraction) * u128::from(scale) + u128::from(power) / 2) / u128::from(power)) as u64,
+        None => {
+            ((u128::from(fraction) * u128::from(scale) + u128::from(power) / 2) / u128::from(power)) as u64
+        }
     };
     Ok(product + part)
 }
@@ -304,7 +306,8 @@ fn measure(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Resu
         let known: Vec<&str> = units.iter().map(|(n, _)| *n).collect();
         return Err(format!("'{text}' has the unknown unit '{unit}'; known are {}", known.join(", ")));
     };
-    decimal(number.as_bytes(), *scale).map_err(|why| format!("'{text}' {why}; a {what} is for instance {example}"))
+    decimal(number.as_bytes(), *scale)
+        .map_err(|why| format!("'{text}' {why}; a {what} is for instance {example}"))
 }
 
 const TIME_UNITS: &[(&str, u64)] = &[
@@ -360,7 +363,9 @@ impl FromStr for Cpus {
         }
         let thousandths = decimal(text.trim().as_bytes(), 1000)
             .map_err(|why| format!("'{text}' {why}; cores are for instance 8, 0.5 or unlimited"))?;
-        u32::try_from(thousandths).map(Cpus).map_err(|_| format!("'{text}' is more cores than can be counted"))
+        u32::try_from(thousandths)
+            .map(Cpus)
+            .map_err(|_| format!("'{text}' is more cores than can be counted"))
     }
 }
 
@@ -398,7 +403,11 @@ impl fmt::Display for Mem {
 
 impl fmt::Display for Cpus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Cpus::MAX { f.write_str("unlimited") } else { write_decimal(f, u64::from(self.0), 1000, "") }
+        if *self == Cpus::MAX {
+            f.write_str("unlimited")
+        } else {
+            write_decimal(f, u64::from(self.0), 1000, "")
+        }
     }
 }
 
@@ -451,7 +460,7 @@ impl Serialize for Cpus {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         if *self == Cpus::MAX {
             s.serialize_str("unlimited")
-        } else if self.0 % 1000 == 0 {
+        } else if self.0.is_multiple_of(1000) {
             s.serialize_u32(self.0 / 1000)
         } else {
             s.serialize_f64(self.as_f64())

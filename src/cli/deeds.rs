@@ -23,7 +23,8 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
     };
     let mut trace = TraceConfig::new(format, args.paths.clone());
     if let Some(scale) = &args.rate_scale {
-        let wrong = || Fault::usage(format!("--rate-scale {scale}: it is a number above 0, for instance 0.1"));
+        let wrong =
+            || Fault::usage(format!("--rate-scale {scale}: it is a number above 0, for instance 0.1"));
         trace.rate_scale = Some(scale.parse().map_err(|_| wrong())?);
     }
     let mut overrides = overrides(&args.common, &args.keys())?;
@@ -32,7 +33,10 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
         overrides.flag("--unit", "worker.unit", unit);
     }
     if let Some(dist) = &args.cold_start {
-        let pair = format!("trace.cold_start={}", if dist.contains('{') { dist.clone() } else { format!("\"{dist}\"") });
+        let pair = format!(
+            "trace.cold_start={}",
+            if dist.contains('{') { dist.clone() } else { format!("\"{dist}\"") }
+        );
         overrides.set(&pair)?;
     }
     let plan = load_plan(None, Some(Scenario::replay(name_of(&args.paths), trace)), &overrides)?;
@@ -92,11 +96,17 @@ fn run(plan: Scenario, common: &Common) -> Result<u8> {
 fn default_target(plan: &Scenario) -> PathBuf {
     let now = jiff::Timestamp::from_second(wall::unix_now().as_secs() as i64).unwrap_or_default();
     let time = now.strftime("%Y%m%dT%H%M%SZ");
-    let name: String =
-        plan.name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let name: String = plan
+        .name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
     let base = Path::new("results").join(format!("{time}-{name}-{}", plan.seed));
     // Two runs within a second do not collide.
-    (1..).map(|n| if n == 1 { base.clone() } else { base.with_extension(n.to_string()) }).find(|p| !p.exists()).unwrap_or(base)
+    (1..)
+        .map(|n| if n == 1 { base.clone() } else { base.with_extension(n.to_string()) })
+        .find(|p| !p.exists())
+        .unwrap_or(base)
 }
 
 pub fn plot(runs: &[PathBuf]) -> Result<u8> {
@@ -120,8 +130,13 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
         GenerateFormat::Csv => args.invocations,
         GenerateFormat::Azure2019 => args.minutes,
     };
-    let plan =
-        generator::Plan { seed: args.seed, functions: args.functions, length, rate: args.rate, zipf: args.zipf };
+    let plan = generator::Plan {
+        seed: args.seed,
+        functions: args.functions,
+        length,
+        rate: args.rate,
+        zipf: args.zipf,
+    };
     match args.format {
         GenerateFormat::Csv => generator::csv(&args.folder, &plan)?,
         GenerateFormat::Azure2019 => generator::azure_2019(&args.folder, &plan)?,

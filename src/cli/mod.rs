@@ -34,7 +34,9 @@ pub fn main() -> ExitCode {
             fault.kind().exit_code()
         }
         Err(_) => {
-            print::fault(&Fault::bug("this is a bug of Elapse; please report it with the command and the lines above"));
+            print::fault(&Fault::bug(
+                "this is a bug of Elapse; please report it with the command and the lines above",
+            ));
             FaultKind::Bug.exit_code()
         }
     };
@@ -46,7 +48,9 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Sim(sim) => deeds::sim(sim),
         Command::Replay(replay) => deeds::replay(replay),
         Command::Plot(plot) => deeds::plot(&plot.runs),
-        Command::Trace(args::TraceCommand { what: args::TraceDeed::Generate(generate) }) => deeds::generate(&generate),
+        Command::Trace(args::TraceCommand { what: args::TraceDeed::Generate(generate) }) => {
+            deeds::generate(&generate)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "elapse", &mut std::io::stdout());
             Ok(0)

@@ -29,7 +29,11 @@ impl Progress {
         move |far: Far| {
             let share = far.horizon.map_or(0.0, |h| far.now.as_secs_f64() / h.as_secs_f64().max(1e-9));
             bar.set_position((share * 1000.0).min(1000.0) as u64);
-            bar.set_message(format!("virtual {:.0} s, {:.0} times real time", far.now.as_secs_f64(), far.speed_up));
+            bar.set_message(format!(
+                "virtual {:.0} s, {:.0} times real time",
+                far.now.as_secs_f64(),
+                far.speed_up
+            ));
         }
     }
 
@@ -44,7 +48,9 @@ pub fn finished(finished: &Finished) {
     let json = summary.json();
     let get = |path: &str| -> String {
         let value = path.split('.').fold(&json, |v, key| &v[key]);
-        value.as_f64().map_or_else(|| "-".into(), |x| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.3}") })
+        value
+            .as_f64()
+            .map_or_else(|| "-".into(), |x| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.3}") })
     };
     let ended: Vec<String> = Status::ALL
         .iter()
@@ -59,11 +65,29 @@ pub fn finished(finished: &Finished) {
         get("prewarmed_starts"),
         get("late_starts")
     );
-    println!("  containers created {}  evicted {}  expired {}  left {}", get("containers_created"), get("evictions"), get("expirations"), get("containers_left"));
+    println!(
+        "  containers created {}  evicted {}  expired {}  left {}",
+        get("containers_created"),
+        get("evictions"),
+        get("expirations"),
+        get("containers_left")
+    );
     println!("  ms         {:>12} {:>12} {:>12} {:>12} {:>12}", "mean", "p50", "p90", "p99", "max");
-    for (name, key) in [("latency", "latency_ms"), ("queue", "queue_ms"), ("cold start", "cold_ms"), ("execution", "exec_ms")] {
+    for (name, key) in [
+        ("latency", "latency_ms"),
+        ("queue", "queue_ms"),
+        ("cold start", "cold_ms"),
+        ("execution", "exec_ms"),
+    ] {
         let at = |q: &str| get(&format!("{key}.{q}"));
-        println!("  {name:<10} {:>12} {:>12} {:>12} {:>12} {:>12}", at("mean"), at("p50"), at("p90"), at("p99"), at("max"));
+        println!(
+            "  {name:<10} {:>12} {:>12} {:>12} {:>12} {:>12}",
+            at("mean"),
+            at("p50"),
+            at("p90"),
+            at("p99"),
+            at("max")
+        );
     }
     println!(
         "  memory MB  peak used {}  running {}  cached {}  of {}",

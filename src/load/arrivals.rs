@@ -25,7 +25,8 @@ impl FromStr for Rate {
             "d" => 86_400e9,
             _ => return Err(wrong()),
         };
-        let millionths = decimal(number.trim().as_bytes(), 1_000_000).map_err(|why| format!("'{text}' {why}"))?;
+        let millionths =
+            decimal(number.trim().as_bytes(), 1_000_000).map_err(|why| format!("'{text}' {why}"))?;
         if millionths == 0 {
             return Err(format!("'{text}' is no rate: nothing would ever arrive; leave `load` out instead"));
         }
@@ -152,15 +153,21 @@ impl Load {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<(), String> {
-        let open = [self.poisson.is_some(), self.constant.is_some(), self.on_off.is_some(), self.diurnal.is_some()];
+        let open =
+            [self.poisson.is_some(), self.constant.is_some(), self.on_off.is_some(), self.diurnal.is_some()];
         let forms = open.iter().filter(|f| **f).count() + usize::from(self.closed.is_some());
         if forms != 1 {
-            return Err(format!("load has {forms} forms; give one of poisson, constant, on_off, diurnal, closed"));
+            return Err(format!(
+                "load has {forms} forms; give one of poisson, constant, on_off, diurnal, closed"
+            ));
         }
         if let Some(d) = &self.diurnal
             && !((1.0..=2.0).contains(&d.peak) && d.period.0 > 0)
         {
-            return Err(format!("diurnal: peak is {}; it is 1 to 2 times the mean, and period is above 0", d.peak));
+            return Err(format!(
+                "diurnal: peak is {}; it is 1 to 2 times the mean, and period is above 0",
+                d.peak
+            ));
         }
         if self.on_off.as_ref().is_some_and(|o| o.on.0 == 0) {
             return Err("on_off: on is 0; nothing would ever arrive".into());

@@ -111,7 +111,8 @@ impl Rows {
     fn unknown(&self) -> Fault {
         let name = String::from_utf8_lossy(self.table.field(self.function)).into_owned();
         let names: Vec<_> = self.ids.keys().map(|k| String::from_utf8_lossy(k).into_owned()).collect();
-        let hint = nearest(&name, names.iter().map(String::as_str)).map(|n| format!(" (the nearest is '{n}')"));
+        let hint =
+            nearest(&name, names.iter().map(String::as_str)).map(|n| format!(" (the nearest is '{n}')"));
         let functions = self.functions.display();
         self.table.fault(format!(
             "function '{name}' is not in {functions}{}; add it there or remove the row",

@@ -1,7 +1,7 @@
 //! A scenario's `[[function]]`: what it is, how it behaves, how it is called.
 
 use super::arrivals::Load;
-use crate::base::{Cpus, Dist, Duration, FunctionSpec, Invocation, Mem, Time, FunctionId};
+use crate::base::{Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use crate::rt::chance::{Luck, Purpose};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -75,10 +75,16 @@ impl FunctionConfig {
     /// One sentence.
     pub fn check(&self) -> Result<(), String> {
         if self.name.is_empty() || self.name.contains([',', '"', '\n']) {
-            return Err(format!("the function name '{}' is empty or has a comma, quote or line break", self.name));
+            return Err(format!(
+                "the function name '{}' is empty or has a comma, quote or line break",
+                self.name
+            ));
         }
         if self.memory == Mem(0) || self.memory == Mem::MAX {
-            return Err(format!("function '{}': memory is {}; a container needs some", self.name, self.memory));
+            return Err(format!(
+                "function '{}': memory is {}; a container needs some",
+                self.name, self.memory
+            ));
         }
         if self.concurrency == 0 || self.count == 0 {
             return Err(format!("function '{}': concurrency and count are at least 1", self.name));
@@ -138,7 +144,8 @@ impl Profile {
     /// The k-th invocation of the function.
     pub fn invocation(&self, function: FunctionId, k: u64, arrival: Time) -> Invocation {
         let intended = self.duration.sample(&mut self.luck.draw(Purpose::Duration, k));
-        let fails = self.failure > 0.0 && self.luck.draw(Purpose::Failure, k).random_bool(self.failure.min(1.0));
+        let fails =
+            self.failure > 0.0 && self.luck.draw(Purpose::Failure, k).random_bool(self.failure.min(1.0));
         let usage = self.memory_used.as_ref().map(|d| d.sample(&mut self.luck.draw(Purpose::Memory, k)));
         Invocation { number: 0, function, arrival, intended, fails, usage }
     }

@@ -71,8 +71,14 @@ pub fn csv(folder: &Path, plan: &Plan) -> Result<()> {
     write(&folder.join("invocations.csv"), &invocations)
 }
 
-const TRIGGERS: [(&str, f64); 6] =
-    [("http", 0.55), ("timer", 0.705), ("queue", 0.857), ("event", 0.879), ("storage", 0.907), ("others", 1.0)];
+const TRIGGERS: [(&str, f64); 6] = [
+    ("http", 0.55),
+    ("timer", 0.705),
+    ("queue", 0.857),
+    ("event", 0.879),
+    ("storage", 0.907),
+    ("others", 1.0),
+];
 
 struct Sketch {
     owner: String,

@@ -18,7 +18,9 @@ fn find(paths: &[PathBuf]) -> Result<(PathBuf, PathBuf)> {
     for path in paths {
         if path.is_dir() {
             let entries = std::fs::read_dir(path).map_err(|e| Fault::reading(path, &e))?;
-            candidates.extend(entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "csv")));
+            candidates.extend(
+                entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "csv")),
+            );
         } else {
             candidates.push(path.clone());
         }
@@ -102,13 +104,17 @@ impl Source for Rows {
         }
         let arrival = Time(self.table.decimal(self.time, MS, "milliseconds")?);
         if arrival < self.last {
-            return Err(self.table.fault("invoke_time_ms is before that of the row above; sort the file by it"));
+            return Err(self
+                .table
+                .fault("invoke_time_ms is before that of the row above; sort the file by it"));
         }
         self.last = arrival;
         let name = self.table.text(self.function)?;
         let Some(&function) = self.ids.get(name) else {
             let metadata = self.metadata.display();
-            return Err(self.table.fault(format!("function '{name}' has no metadata in {metadata}; add a row for it")));
+            return Err(self
+                .table
+                .fault(format!("function '{name}' has no metadata in {metadata}; add a row for it")));
         };
         let intended = self.warm[function.index()];
         Ok(Some(Invocation { number: 0, function, arrival, intended, fails: false, usage: None }))

@@ -23,10 +23,15 @@ impl Table {
         let mut reader =
             ReaderBuilder::new().has_headers(true).flexible(true).buffer_capacity(1 << 16).from_reader(file);
         let header = reader.byte_headers().map_err(|e| unreadable(path, &e))?;
-        let header: Vec<String> =
-            header.iter().map(|h| String::from_utf8_lossy(h).trim_start_matches('\u{feff}').trim().to_string()).collect();
+        let header: Vec<String> = header
+            .iter()
+            .map(|h| String::from_utf8_lossy(h).trim_start_matches('\u{feff}').trim().to_string())
+            .collect();
         if header.iter().all(String::is_empty) {
-            return Err(Fault::usage(format!("cannot read {}: it is empty; a header line is expected", path.display())));
+            return Err(Fault::usage(format!(
+                "cannot read {}: it is empty; a header line is expected",
+                path.display()
+            )));
         }
         Ok(Table { path: path.to_path_buf(), reader, columns: header.len(), header, row: ByteRecord::new() })
     }
@@ -82,7 +87,9 @@ impl Table {
     }
 
     pub(super) fn text(&self, column: usize) -> Result<&str> {
-        std::str::from_utf8(self.field(column)).map(str::trim).map_err(|_| self.fault("a field is not UTF-8 text"))
+        std::str::from_utf8(self.field(column))
+            .map(str::trim)
+            .map_err(|_| self.fault("a field is not UTF-8 text"))
     }
 
     /// A number times `scale`, told with its column's name if it is none.

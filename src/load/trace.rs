@@ -153,7 +153,9 @@ pub(super) fn mark(text: &str) -> Result<Mark> {
         if let (Ok(h @ 0..=24), Ok(m @ 0..60), Ok(s @ 0..60)) = parts {
             return Ok(Mark::TimeOfDay(Duration::from_secs(h * 3600 + m * 60 + s)));
         }
-        return Err(Fault::usage(format!("'{text}' is not a time of day; write for instance 08:00 or 20:30:00")));
+        return Err(Fault::usage(format!(
+            "'{text}' is not a time of day; write for instance 08:00 or 20:30:00"
+        )));
     }
     text.parse().map(Mark::After).map_err(Fault::usage)
 }
@@ -213,7 +215,8 @@ fn cut(mut workload: Workload, config: &TraceConfig, scale: f64, seed: u64) -> R
     }
     if from > Time::ZERO || to != Time::MAX || scale != 1.0 {
         let draw = Chance::new(seed).named("rate_scale").draw(Purpose::Arrival, 0);
-        workload.source = Box::new(Cut { source: workload.source, from, to, scale, draw, copies: 0, last: None });
+        workload.source =
+            Box::new(Cut { source: workload.source, from, to, scale, draw, copies: 0, last: None });
     }
     Ok(workload)
 }

@@ -32,7 +32,7 @@ impl Series {
             let mut keep = self.times.iter().map(|t| t.0 % step == 0).collect::<Vec<_>>().into_iter();
             self.values.retain(|_| keep.next().unwrap_or(false));
             self.times.retain(|t| t.0 % step == 0);
-            if at.0 % step != 0 {
+            if !at.0.is_multiple_of(step) {
                 return;
             }
         }

@@ -29,7 +29,9 @@ pub fn check_target(target: &Path, force: bool) -> Result<()> {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(e) if e.kind() == std::io::ErrorKind::NotADirectory => {
-            return Err(Fault::usage(format!("will not write the results to {name}: it is a file; name a folder with --out")));
+            return Err(Fault::usage(format!(
+                "will not write the results to {name}: it is a file; name a folder with --out"
+            )));
         }
         Err(e) => return Err(Fault::writing(target, &e)),
     };

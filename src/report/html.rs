@@ -14,8 +14,13 @@ fn grouped(value: &Value) -> String {
     let Some(x) = value.as_f64() else {
         return value.as_str().map_or("–".into(), str::to_string);
     };
-    let text = super::tables::short(if x.abs() >= 100.0 { (x * 10.0).round() / 10.0 } else { (x * 1000.0).round() / 1000.0 });
-    let (whole, rest) = text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
+    let text = super::tables::short(if x.abs() >= 100.0 {
+        (x * 10.0).round() / 10.0
+    } else {
+        (x * 1000.0).round() / 1000.0
+    });
+    let (whole, rest) =
+        text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
     let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |d| ("-", d));
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
@@ -97,7 +102,9 @@ pub(super) fn page(summary: &Summary, plots: &[Plot]) -> String {
         row(&key.replace('_', " "), &json[key]);
     }
     ColdCause::ALL.iter().for_each(|c| row(&format!("cold: {c}"), &json["cold_causes"][c.word()]));
-    for key in ["evictions", "expirations", "containers_created", "containers_left", "memory_reads", "loop_restarts"] {
+    for key in
+        ["evictions", "expirations", "containers_created", "containers_left", "memory_reads", "loop_restarts"]
+    {
         row(&key.replace('_', " "), &json[key]);
     }
     for (key, name) in [
@@ -111,7 +118,12 @@ pub(super) fn page(summary: &Summary, plots: &[Plot]) -> String {
     }
     out.push_str("</table><h2>Methods</h2><p>");
     out.push_str(&escape(&summary.methods()));
-    let _ = write!(out, "</p><footer>Elapse {} · result hash {:016x}</footer></html>\n", env!("CARGO_PKG_VERSION"), summary.result_hash);
+    let _ = writeln!(
+        out,
+        "</p><footer>Elapse {} · result hash {:016x}</footer></html>",
+        env!("CARGO_PKG_VERSION"),
+        summary.result_hash
+    );
     out
 }
 

@@ -26,7 +26,9 @@ pub fn write_all(folder: &Folder, summary: &Summary, with_plots: bool) -> Result
     put("summary.json", summary.json_text().as_bytes())?;
     put("functions.csv", functions_csv(summary).as_bytes())?;
     put("workers.csv", workers_csv(summary).as_bytes())?;
-    put("metrics.csv", &metrics_csv(summary))?;
+    let name = "metrics.csv";
+    metrics_csv(summary, &mut folder.file(name)?)
+        .map_err(|e| Fault::writing(&folder.target().join(name), &e))?;
     put("methods.txt", summary.methods().as_bytes())?;
     if !with_plots {
         return Ok(());

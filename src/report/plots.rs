@@ -57,7 +57,8 @@ pub fn draw(summary: &Summary) -> std::result::Result<Vec<Plot>, Box<dyn Error>>
             }
         }
     }
-    let capacity: Option<f64> = summary.workers.iter().map(|w| w.capacity.map(crate::base::Mem::as_mib_f64)).sum();
+    let capacity: Option<f64> =
+        summary.workers.iter().map(|w| w.capacity.map(crate::base::Mem::as_mib_f64)).sum();
     draw_all(&Data {
         name: summary.facts.name.clone(),
         latency: summary.tally.latency.clone(),
@@ -156,7 +157,11 @@ fn chart(axes: &Axes<'_>, lines: &[Line]) -> std::result::Result<String, Box<dyn
                 for line in lines {
                     let colour = line.colour;
                     if line.filled {
-                        chart.draw_series(AreaSeries::new(line.points.iter().copied(), 0.0, colour.mix(0.25)))?;
+                        chart.draw_series(AreaSeries::new(
+                            line.points.iter().copied(),
+                            0.0,
+                            colour.mix(0.25),
+                        ))?;
                     }
                     chart
                         .draw_series(LineSeries::new(line.points.iter().copied(), colour.stroke_width(2)))?
@@ -214,8 +219,11 @@ fn base64(bytes: &[u8]) -> String {
 fn latency_cdf(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
     let line = |name, colour, sketch: &Sketch| {
         // On a logarithmic axis zero has no place: what did not wait at all stands at the left edge.
-        let mut points: Vec<(f64, f64)> =
-            sketch.cumulative().iter().map(|(ns, share)| ((*ns as f64 / 1e6).max(0.1), share * 100.0)).collect();
+        let mut points: Vec<(f64, f64)> = sketch
+            .cumulative()
+            .iter()
+            .map(|(ns, share)| ((*ns as f64 / 1e6).max(0.1), share * 100.0))
+            .collect();
         if let Some(first) = points.first().copied() {
             points.insert(0, (first.0, 0.0));
         }
@@ -241,10 +249,7 @@ fn latency_cdf(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
 fn thin(points: impl Iterator<Item = (f64, f64)>, n: usize) -> Vec<(f64, f64)> {
     let points: Vec<_> = points.collect();
     let each = points.len().div_ceil(n).max(1);
-    points
-        .chunks(each)
-        .map(|c| (c[0].0, c.iter().map(|p| p.1).sum::<f64>() / c.len() as f64))
-        .collect()
+    points.chunks(each).map(|c| (c[0].0, c.iter().map(|p| p.1).sum::<f64>() / c.len() as f64)).collect()
 }
 
 /// Differences of a total over equal steps, per minute.
@@ -285,10 +290,21 @@ fn cold_starts_and_queue(data: &Data) -> std::result::Result<Plot, Box<dyn Error
     let index = Snapshot::INDEX;
     let queue = thin(data.points.iter().map(|(t, v)| (*t, v[index.queue_length])), POINTS);
     let lines = vec![
-        Line { name: "cold starts per minute", colour: VERMILION, points: per_minute(&data.points, index.cold_starts), filled: true },
+        Line {
+            name: "cold starts per minute",
+            colour: VERMILION,
+            points: per_minute(&data.points, index.cold_starts),
+            filled: true,
+        },
         Line { name: "queue length", colour: BLUE, points: queue, filled: false },
     ];
-    over_time(data, "cold-starts-and-queue", "cold starts and queue", "cold starts per minute, invocations in queue", lines)
+    over_time(
+        data,
+        "cold-starts-and-queue",
+        "cold starts and queue",
+        "cold starts per minute, invocations in queue",
+        lines,
+    )
 }
 
 fn memory(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
@@ -301,7 +317,12 @@ fn memory(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
     let end = data.points.last().map_or(1.0, |p| p.0);
     // A limit far above what is used would flatten everything else.
     if let Some(limit) = data.capacity_mb.map(|mb| mb / 1024.0).filter(|gb| *gb < 2.0 * highest(&lines)) {
-        lines.push(Line { name: "capacity", colour: GREY, points: vec![(0.0, limit), (end, limit)], filled: false });
+        lines.push(Line {
+            name: "capacity",
+            colour: GREY,
+            points: vec![(0.0, limit), (end, limit)],
+            filled: false,
+        });
     }
     over_time(data, "memory", "memory of running and of cached containers", "GiB", lines)
 }
@@ -310,7 +331,9 @@ fn memory(data: &Data) -> std::result::Result<Plot, Box<dyn Error>> {
 pub(super) fn redraw(run: &Path) -> Result<Vec<Plot>> {
     let read = |name: &str| {
         let path = run.join(name);
-        std::fs::File::open(&path).map_err(|e| Fault::reading(&path, &e)).map(|f| (path, std::io::BufReader::new(f)))
+        std::fs::File::open(&path)
+            .map_err(|e| Fault::reading(&path, &e))
+            .map(|f| (path, std::io::BufReader::new(f)))
     };
     let (path, file) = read("summary.json")?;
     let bad = |path: &Path, why: &dyn std::fmt::Display| {
@@ -323,7 +346,9 @@ pub(super) fn redraw(run: &Path) -> Result<Vec<Plot>> {
     let mut first = None;
     for row in csv::Reader::from_reader(file).into_deserialize::<(String, f64, f64)>() {
         let (name, at, value) = row.map_err(|e| bad(&path, &e))?;
-        let Some(column) = PATHS.iter().position(|p| name.rsplit('.').next() == Some(p.name)) else { continue };
+        let Some(column) = PATHS.iter().position(|p| name.rsplit('.').next() == Some(p.name)) else {
+            continue;
+        };
         let start = *first.get_or_insert(at);
         let row = *row_of.entry(at.to_bits()).or_insert_with(|| {
             points.push((at - start, [0.0; PATHS.len()]));
@@ -346,10 +371,13 @@ pub(super) fn redraw(run: &Path) -> Result<Vec<Plot>> {
 }
 
 fn latencies(path: &Path) -> Result<(Sketch, Sketch)> {
-    let mut reader = csv::Reader::from_path(path).map_err(|e| Fault::usage(format!("cannot read {}: {e}", path.display())))?;
+    let mut reader = csv::Reader::from_path(path)
+        .map_err(|e| Fault::usage(format!("cannot read {}: {e}", path.display())))?;
     let bad = |e: &dyn std::fmt::Display| Fault::usage(format!("cannot read {}: {e}", path.display()));
     let header = reader.headers().map_err(|e| bad(&e))?.clone();
-    let column = |name: &str| header.iter().position(|h| h == name).ok_or_else(|| bad(&format!("there is no column {name}")));
+    let column = |name: &str| {
+        header.iter().position(|h| h == name).ok_or_else(|| bad(&format!("there is no column {name}")))
+    };
     let (start, end, back) = (column("exec_start_ns")?, column("exec_end_ns")?, column("return_ns")?);
     let (mut latency, mut delay) = (Sketch::default(), Sketch::default());
     let mut row = csv::ByteRecord::new();

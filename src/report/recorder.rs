@@ -166,7 +166,8 @@ impl Recorder {
         let luck = Chance::new(seed).named("records");
         let names = names.iter().map(|n| super::tables::quoted(n).into_owned()).collect();
         let text = Vec::with_capacity(1 << 17);
-        let mut writer = Writer { file, path, text, start_unix_ns, names, backends, share, luck, fault: None };
+        let mut writer =
+            Writer { file, path, text, start_unix_ns, names, backends, share, luck, fault: None };
         writer.text.extend_from_slice(HEADER.as_bytes());
         self.writer = Some(writer);
     }
@@ -217,9 +218,18 @@ impl Recorder {
             | u64::from(r.attempt) << 40;
         let place = u64::from(r.function.0) | r.container.unwrap_or(0) << 32;
         let mut h = self.hash;
-        for word in
-            [r.invocation, place, kinds, r.arrival.0, at(r.dispatch), at(r.exec_start), at(r.exec_end), r.returned.0, r.intended.0, r.memory.0]
-        {
+        for word in [
+            r.invocation,
+            place,
+            kinds,
+            r.arrival.0,
+            at(r.dispatch),
+            at(r.exec_start),
+            at(r.exec_end),
+            r.returned.0,
+            r.intended.0,
+            r.memory.0,
+        ] {
             h = (h.rotate_left(23) ^ word).wrapping_mul(K);
         }
         self.hash = h;
@@ -308,9 +318,7 @@ impl Recorder {
 
 impl Writer {
     fn write(&mut self, r: &Record) {
-        if self.share < 1.0
-            && self.luck.draw(Purpose::Sampling, r.invocation).random::<f64>() >= self.share
-        {
+        if self.share < 1.0 && self.luck.draw(Purpose::Sampling, r.invocation).random::<f64>() >= self.share {
             return;
         }
         let start = self.start_unix_ns;
@@ -333,7 +341,11 @@ impl Writer {
         out.push(b',');
         mib(out, r.memory.0);
         field(out, u64::from(r.attempt));
-        if self.share < 1.0 { text(out, &format!("{}", 1.0 / self.share)) } else { field(out, 1) }
+        if self.share < 1.0 {
+            text(out, &format!("{}", 1.0 / self.share))
+        } else {
+            field(out, 1)
+        }
         match r.error.as_deref() {
             Some(why) => text(out, &super::tables::quoted(why)),
             None => out.push(b','),

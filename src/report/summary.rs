@@ -220,7 +220,12 @@ impl Summary {
         put("memory_mb", self.memory());
         let phases = ["creating", "running", "cached", "removing"];
         let gb = |i: usize| self.workers.iter().map(|w| w.gb_seconds[i]).sum::<f64>();
-        put("gb_seconds", Value::Object(phases.iter().enumerate().map(|(i, p)| ((*p).to_string(), number(gb(i)))).collect()));
+        put(
+            "gb_seconds",
+            Value::Object(
+                phases.iter().enumerate().map(|(i, p)| ((*p).to_string(), number(gb(i)))).collect(),
+            ),
+        );
         let (shares, geometric, jain) = self.over_functions();
         put("functions", json!(self.functions.len()));
         put("cold_start_share", shares);
@@ -239,7 +244,8 @@ impl Summary {
         let peak = |i: usize| number(self.workers.iter().map(|w| w.peaks[i].as_mib_f64()).sum());
         let seconds = self.window_seconds();
         let mean = |phases: &[usize]| {
-            let gb: f64 = phases.iter().map(|p| self.workers.iter().map(|w| w.gb_seconds[*p]).sum::<f64>()).sum();
+            let gb: f64 =
+                phases.iter().map(|p| self.workers.iter().map(|w| w.gb_seconds[*p]).sum::<f64>()).sum();
             if seconds > 0.0 { number(gb * 1024.0 / seconds) } else { Value::Null }
         };
         json!({

@@ -69,8 +69,17 @@ gb_seconds_removing,memory_reads,loop_restarts\n",
     for w in &summary.workers {
         let c = &w.counts;
         let capacity = w.capacity.map_or("unlimited".into(), |m| short(m.as_mib_f64()));
-        let _ = write!(out, "{},{},{capacity},{},{},{}", quoted(&w.name), w.cores, c.invocations, c.cold_starts, c.warm_starts);
-        let _ = write!(out, ",{},{},{},{}", c.evictions, c.expirations, c.containers_created, w.containers_left);
+        let _ = write!(
+            out,
+            "{},{},{capacity},{},{},{}",
+            quoted(&w.name),
+            w.cores,
+            c.invocations,
+            c.cold_starts,
+            c.warm_starts
+        );
+        let _ =
+            write!(out, ",{},{},{},{}", c.evictions, c.expirations, c.containers_created, w.containers_left);
         w.peaks.iter().for_each(|p| {
             let _ = write!(out, ",{}", short(p.as_mib_f64()));
         });
@@ -84,12 +93,16 @@ gb_seconds_removing,memory_reads,loop_restarts\n",
 
 /// A name as a part of a metric path: what Graphite would take for structure becomes an underscore.
 pub(super) fn path_part(name: &str) -> String {
-    let part: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    let part: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
     if part.is_empty() { "run".into() } else { part }
 }
 
-/// The very points that Graphite gets: path, unix_seconds, value.
-pub fn metrics_csv(summary: &Summary) -> Vec<u8> {
+/// Writes the very points that Graphite gets: path, unix_seconds, value.
+///
+/// # Errors
+/// If `file` cannot be written.
+pub fn metrics_csv(summary: &Summary, file: &mut impl std::io::Write) -> std::io::Result<()> {
     let mut out = b"path,unix_seconds,value\n".to_vec();
     let run = path_part(&summary.facts.name);
     for w in &summary.workers {
@@ -110,7 +123,11 @@ pub fn metrics_csv(summary: &Summary) -> Vec<u8> {
                 }
                 out.push(b'\n');
             }
+            if out.len() > 1 << 16 {
+                file.write_all(&out)?;
+                out.clear();
+            }
         }
     }
-    out
+    file.write_all(&out)
 }

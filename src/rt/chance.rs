@@ -65,7 +65,9 @@ impl Chance {
 
     /// The luck of the component with this name.
     pub fn named(self, name: &str) -> Luck {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash = name
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         Luck(mix(self.0 ^ hash))
     }
 }
@@ -73,7 +75,8 @@ impl Chance {
 impl Luck {
     /// The stream that decides `purpose` for the k-th event.
     pub fn draw(self, purpose: Purpose, k: u64) -> Draw {
-        Draw(mix(self.0.wrapping_add((purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03)) ^ k.wrapping_mul(GOLDEN)))
+        Draw(mix(self.0.wrapping_add((purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03))
+            ^ k.wrapping_mul(GOLDEN)))
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Context {
     pub(super) arm: Arm,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one for each runtime, behind an Rc")]
 /// The two worlds. Nothing outside `rt` can ask which one it is in.
 pub(super) enum Arm {
     Sim(SimCore),
@@ -145,10 +146,7 @@ pub(super) fn of_runtime<R>(id: u16, f: impl FnOnce(&Context) -> R) -> Option<R>
 
 #[cold]
 fn living(id: u16) -> Option<Rc<Context>> {
-    LIVING
-        .try_with(|l| l.borrow().iter().filter_map(Weak::upgrade).find(|c| c.id == id))
-        .ok()
-        .flatten()
+    LIVING.try_with(|l| l.borrow().iter().filter_map(Weak::upgrade).find(|c| c.id == id)).ok().flatten()
 }
 
 /// Wakes a task of the simulated runtime.

@@ -7,8 +7,8 @@ use super::context::{self, Arm, Context};
 use super::timers::{Sleeper, Timers};
 use crate::base::{Fault, Result, Time};
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
-    timerfd_settime,
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
 };
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -45,10 +45,8 @@ impl LiveCore {
         self.armed.set(at.0);
         // A value of zero would disarm the timer; the anchor is never zero on a machine that has booted.
         let absolute = (self.anchor + at.0).max(1);
-        let value = Timespec {
-            tv_sec: (absolute / 1_000_000_000) as i64,
-            tv_nsec: (absolute % 1_000_000_000) as _,
-        };
+        let value =
+            Timespec { tv_sec: (absolute / 1_000_000_000) as i64, tv_nsec: (absolute % 1_000_000_000) as _ };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         let set = timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::ABSTIME, &once);
         debug_assert!(set.is_ok(), "the kernel takes any absolute time: {set:?}");
@@ -68,7 +66,9 @@ impl Live {
     /// If the kernel gives no epoll instance or timerfd.
     pub fn new() -> Result<Live> {
         let lacking = |what: &str, why: &dyn std::fmt::Display| {
-            Fault::host(format!("cannot start the live runtime: no {what}: {why}; check the limit of open files"))
+            Fault::host(format!(
+                "cannot start the live runtime: no {what}: {why}; check the limit of open files"
+            ))
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -79,7 +79,8 @@ impl Live {
         let timer = {
             let _inside = runtime.enter();
             // SAFETY: the descriptor is owned by the AsyncFd and never replaced, so it stays open while registered.
-            unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.map_err(|e| lacking("timerfd", &e))?
+            unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }
+                .map_err(|e| lacking("timerfd", &e))?
         };
         let context = context::register(|id| Context {
             id,

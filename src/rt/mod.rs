@@ -24,8 +24,8 @@ pub use live::Live;
 pub use sim::{Counters, Observer, Options, Sim, Step, Stop};
 pub use tasks::{Blocked, JoinError, Waits};
 pub use time::{
-    Either, Elapsed, Interval, Select, Sleep, Timeout, Yield, interval, now, select, sleep, sleep_until, sleep_until_as,
-    timeout, yield_now,
+    Either, Elapsed, Interval, Select, Sleep, Timeout, Yield, interval, now, select, sleep, sleep_until,
+    sleep_until_as, timeout, yield_now,
 };
 pub use timers::Class;
 pub use trail::{Divergence, Event, Kind, Mark, Trail, first_divergence};

@@ -70,7 +70,11 @@ impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stop::Deadlock(tasks) => {
-                write!(f, "all {} tasks will wait for ever: no timer is set and nothing is ready", tasks.len())?;
+                write!(
+                    f,
+                    "all {} tasks will wait for ever: no timer is set and nothing is ready",
+                    tasks.len()
+                )?;
                 for task in tasks.iter().take(20) {
                     write!(f, "\n  {task}")?;
                 }
@@ -245,21 +249,19 @@ impl Sim {
         let noop = std::task::Waker::noop();
         let mut cx = std::task::Context::from_waker(noop);
         let limit = self.core().options.time_limit.unwrap_or(Time::MAX);
-        loop {
-            let outcome = self.run(limit, &|core| core.tasks.borrow().is_finished(main.word()));
-            match main.poll_sim(&mut cx) {
-                Poll::Ready(Ok(output)) => return Ok(output),
-                Poll::Ready(Err(failure)) => match outcome {
-                    Err(stop) => return Err(stop),
-                    Ok(_) => resume_unwind(Box::new(failure.to_string())),
-                },
-                Poll::Pending => outcome?,
-            };
-            if self.next_deadline().is_some() {
-                return Err(Stop::TimeLimit(limit));
-            }
-            return Err(Stop::Deadlock(self.core().tasks.borrow().living()));
+        let outcome = self.run(limit, &|core| core.tasks.borrow().is_finished(main.word()));
+        match main.poll_sim(&mut cx) {
+            Poll::Ready(Ok(output)) => return Ok(output),
+            Poll::Ready(Err(failure)) => match outcome {
+                Err(stop) => return Err(stop),
+                Ok(()) => resume_unwind(Box::new(failure.to_string())),
+            },
+            Poll::Pending => outcome?,
         }
+        if self.next_deadline().is_some() {
+            return Err(Stop::TimeLimit(limit));
+        }
+        Err(Stop::Deadlock(self.core().tasks.borrow().living()))
     }
 
     /// Runs everything up to and including `until`, then sets the clock to it.
@@ -317,7 +319,9 @@ impl Sim {
     fn next_ready(&self) -> Option<u32> {
         let core = self.core();
         let fuzz = core.options.fuzz_schedule;
-        core.tasks.borrow_mut().next_ready(|n| if fuzz { core.schedule.borrow_mut().random_range(0..n) } else { 0 })
+        core.tasks
+            .borrow_mut()
+            .next_ready(|n| if fuzz { core.schedule.borrow_mut().random_range(0..n) } else { 0 })
     }
 
     fn run(&self, limit: Time, done: &dyn Fn(&SimCore) -> bool) -> Result<(), Stop> {
@@ -424,7 +428,7 @@ impl Sim {
         let core = self.core();
         let mut trail = core.trail.borrow_mut();
         let events = trail.note(core.now.get(), task, kind);
-        if events % OBSERVE == 0 {
+        if events.is_multiple_of(OBSERVE) {
             drop(trail);
             if let Some(observer) = core.observer.borrow_mut().as_mut()
                 && !observer(core.now(), events)

@@ -129,7 +129,12 @@ impl Supervised {
 }
 
 /// Starts a loop under supervision. `start` is called again after each death, with a `Pulse` of the same loop.
-pub fn supervise<F>(name: &'static str, patience: Patience, luck: Luck, start: impl Fn(Pulse) -> F + 'static) -> Supervised
+pub fn supervise<F>(
+    name: &'static str,
+    patience: Patience,
+    luck: Luck,
+    start: impl Fn(Pulse) -> F + 'static,
+) -> Supervised
 where
     F: Future<Output = ()> + 'static,
 {
@@ -205,7 +210,9 @@ where
         let mut this = self.project();
         match this.work.poll(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Lived::Returned),
-            Poll::Ready(Err(payload)) => return Poll::Ready(Lived::Panicked(panic_message(payload.as_ref()))),
+            Poll::Ready(Err(payload)) => {
+                return Poll::Ready(Lived::Panicked(panic_message(payload.as_ref())));
+            }
             Poll::Pending => {}
         }
         if this.resting.get() {
@@ -216,7 +223,9 @@ where
             this.watch.set(Some(sleep(*this.hang)));
         }
         match this.watch.as_mut().as_pin_mut().map(|watch| (watch.deadline(), watch.poll(cx))) {
-            Some((deadline, Poll::Ready(()))) => Poll::Ready(Lived::Hung(Time(deadline.0.saturating_sub(this.hang.0)))),
+            Some((deadline, Poll::Ready(()))) => {
+                Poll::Ready(Lived::Hung(Time(deadline.0.saturating_sub(this.hang.0))))
+            }
             _ => Poll::Pending,
         }
     }

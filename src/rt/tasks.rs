@@ -505,8 +505,8 @@ impl<T: 'static> SimJoin<T> {
 
 impl<T> Drop for SimJoin<T> {
     fn drop(&mut self) {
-        let rest =
-            context::of_runtime(self.word.runtime(), |c| c.sim().tasks.borrow_mut().detach(self.word)).flatten();
+        let rest = context::of_runtime(self.word.runtime(), |c| c.sim().tasks.borrow_mut().detach(self.word))
+            .flatten();
         drop(rest);
     }
 }

@@ -72,7 +72,7 @@ impl Trail {
 
     #[cold]
     fn keep(&mut self, at_ns: u64, task: u32, kind: Kind) {
-        if self.events % self.stride == 0 {
+        if self.events.is_multiple_of(self.stride) {
             self.marks.push(Mark { events: self.events, hash: self.hash });
             if self.marks.len() == MARKS {
                 self.stride *= 2;
@@ -107,7 +107,8 @@ impl Trail {
         if self.events == other.events && self.hash == other.hash {
             return None;
         }
-        let theirs: rustc_hash::FxHashMap<u64, u64> = other.marks.iter().map(|m| (m.events, m.hash)).collect();
+        let theirs: rustc_hash::FxHashMap<u64, u64> =
+            other.marks.iter().map(|m| (m.events, m.hash)).collect();
         let (mut low, mut high) = (0, self.events.max(other.events));
         for mark in &self.marks {
             match theirs.get(&mark.events) {
@@ -134,7 +135,5 @@ pub fn first_divergence(
     let window = a(0..0).differs_within(&b(0..0))?;
     let (a, b) = (a(window.clone()), b(window));
     let longest = a.watched.len().max(b.watched.len());
-    (0..longest)
-        .map(|i| (a.watched.get(i).copied(), b.watched.get(i).copied()))
-        .find(|(a, b)| a != b)
+    (0..longest).map(|i| (a.watched.get(i).copied(), b.watched.get(i).copied())).find(|(a, b)| a != b)
 }

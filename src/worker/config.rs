@@ -103,7 +103,11 @@ impl Config {
                 return Ok(());
             }
             let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
-            Err(format!("unknown {what} policy '{name}', known are {}{}", names.join(", "), hint.unwrap_or_default()))
+            Err(format!(
+                "unknown {what} policy '{name}', known are {}{}",
+                names.join(", "),
+                hint.unwrap_or_default()
+            ))
         };
         known("eviction", &self.eviction, eviction::NAMES)?;
         known("queue", &self.queue.policy, queue::NAMES)?;

@@ -50,7 +50,12 @@ impl Inner {
         self.execute(call, record, seat).await
     }
 
-    async fn execute(self: &Rc<Inner>, call: &Invocation, record: &mut Record, seat: Seat) -> Result<(), Status> {
+    async fn execute(
+        self: &Rc<Inner>,
+        call: &Invocation,
+        record: &mut Record,
+        seat: Seat,
+    ) -> Result<(), Status> {
         let started = rt::now();
         record.exec_start = Some(started);
         let (work, timeout) = {
@@ -178,7 +183,8 @@ impl Inner {
         let c = state.pool.get(key);
         let (group, phase, memory) = (c.group, c.phase, c.memory);
         loop {
-            let Some(next) = state.late.get_mut(&group).and_then(std::collections::VecDeque::pop_front) else {
+            let Some(next) = state.late.get_mut(&group).and_then(std::collections::VecDeque::pop_front)
+            else {
                 return false;
             };
             if next.send(Ok((key, start))).is_ok() {
@@ -297,8 +303,9 @@ impl Seat {
             let (ready, taken) = sync::oneshot();
             let group = self.inner.state.borrow().functions[function.index()].group;
             self.inner.state.borrow_mut().late.entry(group).or_default().push_back(ready);
-            let (key, start) =
-                taken.await.unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))?;
+            let (key, start) = taken
+                .await
+                .unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))?;
             self.container = Some(key);
             if start == StartKind::Late {
                 record.cause = None;

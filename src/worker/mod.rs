@@ -22,7 +22,9 @@ pub use prewarm::Retry;
 pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Work};
-use crate::base::{ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time, WorkerCounts};
+use crate::base::{
+    ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time, WorkerCounts,
+};
 use crate::metrics::{Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
@@ -167,7 +169,8 @@ impl Worker {
     /// Why none can, or what of it cannot be meant.
     pub fn register(&self, spec: FunctionSpec) -> Result<FunctionId> {
         let mut state = self.0.state.borrow_mut();
-        let refuse = |why: String| Err(Fault::usage(format!("cannot register function '{}': {why}", spec.name)));
+        let refuse =
+            |why: String| Err(Fault::usage(format!("cannot register function '{}': {why}", spec.name)));
         let capacity = state.ledger.capacity();
         if spec.memory > capacity {
             return refuse(format!(
@@ -177,7 +180,10 @@ impl Worker {
         }
         let cores = state.config.cores.unwrap_or(Cpus::MAX);
         if spec.cpus > cores {
-            return refuse(format!("it needs {} cpus, and the worker has {cores}; give it more cores (--cores)", spec.cpus));
+            return refuse(format!(
+                "it needs {} cpus, and the worker has {cores}; give it more cores (--cores)",
+                spec.cpus
+            ));
         }
         let id = FunctionId(state.functions.len() as u32);
         let mut reasons = Vec::new();
@@ -192,7 +198,11 @@ impl Worker {
         }
         if reasons.is_empty() {
             let names: Vec<&str> = self.0.backends.iter().map(|b| b.name()).collect();
-            reasons.push(format!("it asks for {}, and the worker has {}", spec.backends.join(", "), names.join(", ")));
+            reasons.push(format!(
+                "it asks for {}, and the worker has {}",
+                spec.backends.join(", "),
+                names.join(", ")
+            ));
         }
         refuse(format!("no backend can serve it: {}", reasons.join("; ")))
     }
@@ -233,7 +243,10 @@ impl Worker {
     /// Containers that are alive: creating, running or cached.
     pub fn containers_alive(&self) -> u64 {
         let state = self.0.state.borrow();
-        [Phase::Creating, Phase::Running, Phase::Cached].map(|p| u64::from(state.ledger.count(p))).iter().sum()
+        [Phase::Creating, Phase::Running, Phase::Cached]
+            .map(|p| u64::from(state.ledger.count(p)))
+            .iter()
+            .sum()
     }
 
     /// Its background loops.

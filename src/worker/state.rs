@@ -5,7 +5,9 @@ use super::config::{Config, Dispatch};
 use super::ledger::{Ledger, Phase};
 use super::pool::{Key, Pool};
 use super::queue::{Joining, QueuePolicy};
-use crate::base::{ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit, WorkerCounts};
+use crate::base::{
+    ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit, WorkerCounts,
+};
 use crate::rt::sync::OneSender;
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -73,6 +75,9 @@ impl Refusal {
         }
     }
 }
+
+/// Who waits for a container that is being created, or for one that frees up sooner.
+pub(super) type LateWaiter = OneSender<Result<(Key, StartKind), Rc<str>>>;
 
 /// A place in the queue: rank (as an ordered number) and order of joining.
 type Place = (u64, u64);
@@ -143,7 +148,7 @@ pub(super) struct State {
     joined: u64,
     pub(super) deadlines: VecDeque<(Time, u64, usize)>,
     /// Invocations that wait for a container of their group, first come first served (`dispatch = "late"`).
-    pub(super) late: FxHashMap<u32, VecDeque<OneSender<Result<(Key, StartKind), Rc<str>>>>>,
+    pub(super) late: FxHashMap<u32, VecDeque<LateWaiter>>,
     pub(super) watch: VecDeque<(Time, Key, u64)>,
     pub(super) counts: WorkerCounts,
     pub(super) draining: bool,
@@ -222,7 +227,12 @@ impl State {
     ///
     /// `None` leaves everything as it was, except for containers evicted to make room that is not confirmed free yet.
     #[inline]
-    pub(super) fn dispatch(&mut self, function: FunctionId, now: Time, dispose: &mut dyn Dispose) -> Option<Grant> {
+    pub(super) fn dispatch(
+        &mut self,
+        function: FunctionId,
+        now: Time,
+        dispose: &mut dyn Dispose,
+    ) -> Option<Grant> {
         let f = &self.functions[function.index()];
         let (cpus, group) = (f.spec.cpus, f.group);
         if !self.cpus_free(cpus) {

@@ -70,7 +70,8 @@ impl Drop for Flight {
     fn drop(&mut self) {
         if !self.landed {
             let now = rt::now();
-            self.shared.settle(Record { status: Status::Unfinished, ..Record::new(&self.call, self.worker, now) });
+            self.shared
+                .settle(Record { status: Status::Unfinished, ..Record::new(&self.call, self.worker, now) });
         }
     }
 }

@@ -83,7 +83,11 @@ fn explain(message: &str) -> String {
     if let (true, Some((unknown, known))) = (is_unknown, words.split_first()) {
         let what = if message.starts_with("unknown field") { "key" } else { "word" };
         let hint = nearest(unknown, known.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
-        return format!("unknown {what} '{unknown}'{} (known: {})", hint.unwrap_or_default(), known.join(", "));
+        return format!(
+            "unknown {what} '{unknown}'{} (known: {})",
+            hint.unwrap_or_default(),
+            known.join(", ")
+        );
     }
     message.trim().replace('\n', "; ")
 }
@@ -126,7 +130,8 @@ pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overri
     for (from, key, value) in &overrides.0 {
         put(&mut table, key, value.clone()).map_err(|why| Fault::usage(format!("{from}: {why}")))?;
         // One at a time, so that a fault names the one that it comes from.
-        Scenario::deserialize_table(table.clone()).map_err(|why| Fault::usage(format!("{from}: {}", explain(&why))))?;
+        Scenario::deserialize_table(table.clone())
+            .map_err(|why| Fault::usage(format!("{from}: {}", explain(&why))))?;
     }
     let mut scenario = Scenario::deserialize_table(table).map_err(|why| Fault::usage(explain(&why)))?;
     if let (Some(path), Some(trace)) = (file, scenario.trace.as_mut()) {

@@ -159,7 +159,15 @@ impl Run {
             let names = assembled.functions.iter().map(|f| f.name.clone()).collect();
             let (start, seed) = (self.scenario.start.0, self.scenario.seed);
             let (file, path) = (folder.file("records.csv")?, folder.target().join("records.csv"));
-            recorder.write_to(file, path, self.scenario.records, start, names, vec!["simulated".into()], seed);
+            recorder.write_to(
+                file,
+                path,
+                self.scenario.records,
+                start,
+                names,
+                vec!["simulated".into()],
+                seed,
+            );
         }
         let shared = Shared::new(recorder, self.scenario.invocations);
         let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
@@ -167,14 +175,8 @@ impl Run {
         let outcome = self.run_in(&sim, &shared, assembled, window)?;
         let cpu_so_far = move || elapse_real::usage().cpu_seconds - cpu_before;
         let (summary, counters, event_hash) = outcome;
-        let mut finished = Finished {
-            summary,
-            counters,
-            event_hash,
-            wall_seconds: 0.0,
-            cpu_seconds: 0.0,
-            folder: None,
-        };
+        let mut finished =
+            Finished { summary, counters, event_hash, wall_seconds: 0.0, cpu_seconds: 0.0, folder: None };
         if let Some(folder) = folder {
             report::write_all(&folder, &finished.summary, self.plots)?;
             finished.wall_seconds = clock.elapsed().as_secs_f64();
@@ -229,14 +231,23 @@ impl Run {
                     Contention::Shared | Contention::None => Cpus::MAX,
                 };
                 let shares = scenario.worker.cores.unwrap_or(Cpus::MAX);
-                let backend: Rc<dyn Backend> = Rc::new(Simulated::new(scenario.model.clone(), shares, scenario.seed));
+                let backend: Rc<dyn Backend> =
+                    Rc::new(Simulated::new(scenario.model.clone(), shares, scenario.seed));
                 let mut config = scenario.worker.clone();
                 config.cores = Some(cores);
                 let series = Series::new(config.status, scenario.metrics.points);
                 let seed = scenario.seed;
                 let backends = vec![backend];
-                let worker =
-                    Worker::start(Parts { number: 0, config, backends, eviction, queue, series, window, seed })?;
+                let worker = Worker::start(Parts {
+                    number: 0,
+                    config,
+                    backends,
+                    eviction,
+                    queue,
+                    series,
+                    window,
+                    seed,
+                })?;
                 *started.borrow_mut() = Some(worker.clone());
                 for spec in functions {
                     worker.register(spec)?;
@@ -318,8 +329,15 @@ fn remarks(notes: &Notes) -> Vec<String> {
     let mut remarks = notes.remarks.clone();
     if let Some((trace, drawn)) = notes.busy.filter(|(trace, _)| *trace > 0.0) {
         let off = drawn / trace - 1.0;
-        let says = format!("The trace's averages amount to {trace:.0} busy seconds; {drawn:.0} were drawn ({:+.2} %).", off * 100.0);
-        remarks.push(if off.abs() > TOLERANCE { format!("{says} That is more than 2 % apart.") } else { says });
+        let says = format!(
+            "The trace's averages amount to {trace:.0} busy seconds; {drawn:.0} were drawn ({:+.2} %).",
+            off * 100.0
+        );
+        remarks.push(if off.abs() > TOLERANCE {
+            format!("{says} That is more than 2 % apart.")
+        } else {
+            says
+        });
     }
     remarks
 }
@@ -368,7 +386,13 @@ fn assemble(scenario: &Scenario) -> Result<Assembled> {
             match (&load.closed, load.open(id, load.share(i, config.count), profile.clone(), until)) {
                 (Some(loop_), _) => {
                     let clients = share_of(loop_.clients, load.share(i, config.count));
-                    closed.push(ClosedLoop { function: id, clients, think: loop_.think.clone(), profile, luck });
+                    closed.push(ClosedLoop {
+                        function: id,
+                        clients,
+                        think: loop_.think.clone(),
+                        profile,
+                        luck,
+                    });
                 }
                 (None, Some(source)) => {
                     open += 1;
@@ -394,7 +418,10 @@ fn assemble(scenario: &Scenario) -> Result<Assembled> {
             spec.cold_start = spec.cold_start.or_else(|| workload.cold_start.clone());
             spec
         }));
-        loads.push(format!("a trace ({})", serde_json::to_value(trace.format).unwrap_or_default().as_str().unwrap_or("?")));
+        loads.push(format!(
+            "a trace ({})",
+            serde_json::to_value(trace.format).unwrap_or_default().as_str().unwrap_or("?")
+        ));
         horizon = workload.horizon.max(horizon);
         notes = workload.notes;
         source = if open > 0 {
@@ -424,9 +451,12 @@ impl Finished {
     fn run_json(&self, command: &[String], scenario: &Scenario) -> Result<String> {
         let usage = elapse_real::usage();
         let host = elapse_real::host();
-        let plan = serde_json::to_value(scenario).map_err(|e| Fault::bug(format!("a plan cannot be written: {e}")))?;
+        let plan = serde_json::to_value(scenario)
+            .map_err(|e| Fault::bug(format!("a plan cannot be written: {e}")))?;
         let invocations = self.summary.invocations();
-        let date = jiff::Timestamp::from_second(unix_now().as_secs() as i64).map(|t| t.to_string()).unwrap_or_default();
+        let date = jiff::Timestamp::from_second(unix_now().as_secs() as i64)
+            .map(|t| t.to_string())
+            .unwrap_or_default();
         let value = serde_json::json!({
             "command": command,
             "version": env!("CARGO_PKG_VERSION"),

@@ -145,19 +145,20 @@ impl<'de> Deserialize<'de> for Start {
             Written::Text(text) => text,
         };
         let time: jiff::Timestamp = text.parse().map_err(|_| {
-            serde::de::Error::custom(format!("'{text}' is not an instant; write for instance 2024-03-04T00:00:00Z"))
+            serde::de::Error::custom(format!(
+                "'{text}' is not an instant; write for instance 2024-03-04T00:00:00Z"
+            ))
         })?;
-        u64::try_from(time.as_nanosecond())
-            .map(Start)
-            .map_err(|_| serde::de::Error::custom(format!("'{text}' is before 1970, which Graphite cannot hold")))
+        u64::try_from(time.as_nanosecond()).map(Start).map_err(|_| {
+            serde::de::Error::custom(format!("'{text}' is before 1970, which Graphite cannot hold"))
+        })
     }
 }
 
 impl Scenario {
     /// A scenario that replays a trace, with what `replay` leaves unlimited.
     pub fn replay(name: String, trace: TraceConfig) -> Scenario {
-        let worker =
-            Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };
+        let worker = Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };
         Scenario {
             name,
             seed: 1,
@@ -184,7 +185,8 @@ impl Scenario {
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         if self.worker.memory.is_none() {
             return wrong(
-                "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\"".into(),
+                "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\""
+                    .into(),
             );
         }
         if self.name.is_empty() {
@@ -205,7 +207,9 @@ impl Scenario {
             return wrong("nothing is invoked: give a function a load, or name a [trace]".into());
         }
         if loaded && self.duration.is_none() && self.invocations.is_none() {
-            return wrong("the load has no end; write for instance duration = \"10min\" or invocations = 10000".into());
+            return wrong(
+                "the load has no end; write for instance duration = \"10min\" or invocations = 10000".into(),
+            );
         }
         for (share, what) in [
             (self.model.creation_failure, "creation_failure"),

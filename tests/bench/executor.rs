@@ -2,7 +2,10 @@
 //!
 //! `cargo bench --bench executor` prints thread CPU time per event and the ratio; every pair is run alternately and the
 //! median of the rounds is told, because machines drift. Sleep loop: N tasks, each sleeps exponential spans of mean 1 s.
-#![allow(clippy::disallowed_methods, reason = "a benchmark measures tokio's own functions with the wall clock")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a benchmark measures tokio's own functions with the wall clock"
+)]
 
 use elapse::base::Duration;
 use elapse::rt::chance::{Chance, Purpose};

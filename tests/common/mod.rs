@@ -12,10 +12,14 @@ pub fn has(need: &str, test: &str, there: bool) -> bool {
         return true;
     }
     let required = std::env::var("ELAPSE_REQUIRE").unwrap_or_default();
-    assert!(!required.split(',').any(|r| r == need), "{test}: '{need}' is required by ELAPSE_REQUIRE and missing");
+    assert!(
+        !required.split(',').any(|r| r == need),
+        "{test}: '{need}' is required by ELAPSE_REQUIRE and missing"
+    );
     eprintln!("SKIPPED {test}: missing {need}");
     if let Ok(path) = std::env::var("ELAPSE_SKIPS") {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the list of skips");
+        let mut file =
+            std::fs::OpenOptions::new().create(true).append(true).open(path).expect("the list of skips");
         writeln!(file, "{test}: missing {need}").expect("the list of skips");
     }
     false

@@ -87,13 +87,22 @@ impl Files {
         let mut table = Table::open(&self.durations)?;
         let key = key_columns(&table)?;
         let average = table.column("Average")?;
-        let columns: Vec<usize> =
-            PERCENTILES.iter().map(|p| table.column(&format!("percentile_Average_{p}"))).collect::<Result<_>>()?;
+        let columns: Vec<usize> = PERCENTILES
+            .iter()
+            .map(|p| table.column(&format!("percentile_Average_{p}")))
+            .collect::<Result<_>>()?;
         let mut rows = FxHashMap::default();
         while table.advance()? {
             let mut average = signed(&table, average)?;
             if average <= 0.0 {
-                notes.count(if average < 0.0 { "negative averages (kept as 1 ms)" } else { "zero averages (kept as 1 ms)" }, 1);
+                notes.count(
+                    if average < 0.0 {
+                        "negative averages (kept as 1 ms)"
+                    } else {
+                        "zero averages (kept as 1 ms)"
+                    },
+                    1,
+                );
                 average = 1.0;
             }
             let mut percentiles = [0.0f64; 7];
@@ -105,8 +114,10 @@ impl Files {
                 highest = highest.max(value);
                 *p = highest;
             }
-            notes.count("duration rows whose percentiles are negative or descend (levelled)", u64::from(sunk));
-            let duplicate = rows.insert(read_key(&table, key)?, DurationRow { average, percentiles }).is_some();
+            notes
+                .count("duration rows whose percentiles are negative or descend (levelled)", u64::from(sunk));
+            let duplicate =
+                rows.insert(read_key(&table, key)?, DurationRow { average, percentiles }).is_some();
             notes.count("duplicate duration rows (the last counts)", u64::from(duplicate));
         }
         Ok(rows)
@@ -114,13 +125,15 @@ impl Files {
 
     pub(super) fn memory(&self, notes: &mut Notes) -> Result<Memory> {
         let mut table = Table::open(&self.memory)?;
-        let (owner, app) = (table.column("HashOwner")?, table.column("HashApp")?);
         let function = table.optional("HashFunction");
+        let columns = [table.optional("HashOwner"), table.optional("HashApp"), function];
+        if columns[1].is_none() && function.is_none() {
+            table.column("HashApp")?;
+        }
         let size = table.column("AverageAllocatedMb")?;
         let mut sizes = FxHashMap::default();
         while table.advance()? {
-            let function = function.map_or(Ok(""), |f| table.text(f))?.to_string();
-            let key = (table.text(owner)?.to_string(), table.text(app)?.to_string(), function);
+            let key = read_key(&table, columns)?;
             let mb = signed(&table, size)?;
             notes.count("memory rows of no size (taken as 1 MB)", u64::from(mb <= 0.0));
             if sizes.contains_key(&key) {
@@ -140,10 +153,18 @@ impl Files {
         let minutes: Vec<(usize, u32)> =
             table.header.iter().enumerate().filter_map(|(i, h)| Some((i, minute_of(h)?))).collect();
         let Some(&(column, first)) = minutes.first() else {
-            return Err(Fault::at(table.path(), 1, "no column is a minute; they are named 1, 2, 3 and so on"));
+            return Err(Fault::at(
+                table.path(),
+                1,
+                "no column is a minute; they are named 1, 2, 3 and so on",
+            ));
         };
         let columns = minutes.len() as u32;
-        if minutes.iter().zip(0u32..).any(|((at, minute), i)| *minute != first + i || *at != column + i as usize) {
+        if minutes
+            .iter()
+            .zip(0u32..)
+            .any(|((at, minute), i)| *minute != first + i || *at != column + i as usize)
+        {
             return Err(Fault::at(table.path(), 1, "the minutes in the header do not follow on each other"));
         }
         // The official header counts minutes from 1: minute 1 is the first of the day.
@@ -158,12 +179,16 @@ fn minute_of(header: &str) -> Option<u32> {
     header.trim_start_matches("minute_").trim_end_matches("_minute").parse().ok()
 }
 
-fn key_columns(table: &Table) -> Result<[usize; 3]> {
-    Ok([table.column("HashOwner")?, table.column("HashApp")?, table.column("HashFunction")?])
+/// Owner, app and function; samples that were cut down may have only the last.
+type KeyColumns = [Option<usize>; 3];
+
+fn key_columns(table: &Table) -> Result<KeyColumns> {
+    Ok([table.optional("HashOwner"), table.optional("HashApp"), Some(table.column("HashFunction")?)])
 }
 
-fn read_key(table: &Table, [owner, app, function]: [usize; 3]) -> Result<Key> {
-    Ok((table.text(owner)?.to_string(), table.text(app)?.to_string(), table.text(function)?.to_string()))
+fn read_key(table: &Table, [owner, app, function]: KeyColumns) -> Result<Key> {
+    let text = |column: Option<usize>| column.map_or(Ok(""), |c| table.text(c)).map(str::to_string);
+    Ok((text(owner)?, text(app)?, text(function)?))
 }
 
 fn signed(table: &Table, column: usize) -> Result<f64> {
@@ -186,7 +211,7 @@ pub(super) struct Row {
 /// The rows of the invocations file.
 pub(super) struct Rows {
     table: Table,
-    key: [usize; 3],
+    key: KeyColumns,
     trigger: Option<usize>,
     column: usize,
     pub(super) columns: u32,

@@ -80,7 +80,9 @@ impl Law {
 fn bent(row: &DurationRow) -> Shape {
     let p = row.percentiles.map(|x| x.max(LEAST_MS));
     let weight = |i: usize| RANKS[i + 1] - RANKS[i];
-    let sum = |range: std::ops::Range<usize>, f: &dyn Fn(usize) -> f64| range.map(|i| weight(i) * f(i)).sum::<f64>();
+    let sum = |range: std::ops::Range<usize>, f: &dyn Fn(usize) -> f64| {
+        range.map(|i| weight(i) * f(i)).sum::<f64>()
+    };
     let low = |i: usize| p[i];
     let rise = |i: usize| p[i + 1] - p[i];
     // What the bend of a part must make of its rise, so that all adds up to the average.

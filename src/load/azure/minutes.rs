@@ -77,7 +77,18 @@ impl Minutes {
             }
         }
         let (ready, pending) = (VecDeque::new(), Vec::new());
-        Minutes { functions, agenda, placement, scale, ends, minute: 0, ready, pending, notes, busy: (0.0, 0.0) }
+        Minutes {
+            functions,
+            agenda,
+            placement,
+            scale,
+            ends,
+            minute: 0,
+            ready,
+            pending,
+            notes,
+            busy: (0.0, 0.0),
+        }
     }
 
     fn expand(&mut self) {
@@ -92,7 +103,8 @@ impl Minutes {
             let f = &mut self.functions[i as usize];
             let Some((_, count)) = f.next else { continue };
             let mut draw = f.luck.draw(Purpose::Arrival, u64::from(minute));
-            let mut count = if self.scale == 1.0 { count } else { whole_of(count as f64 * self.scale, &mut draw) };
+            let mut count =
+                if self.scale == 1.0 { count } else { whole_of(count as f64 * self.scale, &mut draw) };
             if self.placement == Placement::Poisson && count > 0 {
                 count = Poisson::new(count as f64).map_or(count, |law| law.sample(&mut draw) as u64);
             }
@@ -130,7 +142,10 @@ impl Minutes {
             }
         }
         let mut notes = self.notes.borrow_mut();
-        notes.count("invocations that began before the trace or over 29 minutes before their end (moved)", early);
+        notes.count(
+            "invocations that began before the trace or over 29 minutes before their end (moved)",
+            early,
+        );
         notes.busy = Some(self.busy);
         drop(notes);
         self.settle();

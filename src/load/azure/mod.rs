@@ -39,7 +39,8 @@ pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Wor
     let mut functions = Vec::new();
     let mut specs = Vec::new();
     let mut joined: Vec<(Row, Law, Mem)> = Vec::new();
-    let mut app_memory: rustc_hash::FxHashMap<(String, String), (Mem, u32)> = rustc_hash::FxHashMap::default();
+    let mut app_memory: rustc_hash::FxHashMap<(String, String), (Mem, u32)> =
+        rustc_hash::FxHashMap::default();
     let mut rows = rows;
     while let Some(row) = rows.next(from, to)? {
         let Some(duration) = durations.get(&row.key) else {
@@ -58,11 +59,17 @@ pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Wor
         known.1 += 1;
         joined.push((row, Law::new(duration, config.durations), size));
     }
-    notes.count("functions whose percentiles do not allow their Average", joined.iter().filter(|j| j.1.is_off()).count() as u64);
+    notes.count(
+        "functions whose percentiles do not allow their Average",
+        joined.iter().filter(|j| j.1.is_off()).count() as u64,
+    );
     let names = unique_names(joined.iter().map(|(row, _, _)| row));
     let chance = Chance::new(seed);
     for ((row, law, size), name) in joined.into_iter().zip(names) {
-        let app = format!("{}:{}", row.key.0, row.key.1);
+        let app = match row.key.1.as_str() {
+            "" => name.clone(),
+            app => format!("{}:{app}", row.key.0),
+        };
         let (whole, members) = app_memory[&(row.key.0, row.key.1)];
         let container = match (unit, memory.per_function) {
             (Unit::App, _) => whole,
@@ -72,12 +79,19 @@ pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Wor
         let luck = chance.named(&name);
         let mut spec = FunctionSpec::new(name, Mem(container.0.div_ceil(Mem::MIB).max(1) * Mem::MIB));
         spec.app = app;
-        functions.push(Function::new(row.minutes, law, luck, row.timer && config.placement == Placement::Auto));
+        functions.push(Function::new(
+            row.minutes,
+            law,
+            luck,
+            row.timer && config.placement == Placement::Auto,
+        ));
         specs.push(spec);
     }
     if specs.is_empty() {
         let path = folder.display();
-        return Err(Fault::usage(format!("cannot replay {path}: no function has invocations, durations and memory")));
+        return Err(Fault::usage(format!(
+            "cannot replay {path}: no function has invocations, durations and memory"
+        )));
     }
     if config.cold_start.is_none() {
         notes.remarks.push(

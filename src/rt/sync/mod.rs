@@ -7,5 +7,5 @@ mod semaphore;
 
 pub use mpsc::{Receiver, Sender, channel};
 pub use notify::{Notified, Notify};
-pub use oneshot::{OneReceiver, OneSender, Closed, oneshot};
+pub use oneshot::{Closed, OneReceiver, OneSender, oneshot};
 pub use semaphore::{Acquire, Permit, Semaphore};

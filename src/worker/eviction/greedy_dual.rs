@@ -16,7 +16,8 @@ impl Eviction for GreedyDual {
     }
 
     fn priority(&mut self, idle: &Idle) -> f64 {
-        self.clock + idle.frequency as f64 * idle.cold_start.as_millis_f64() / idle.memory.as_mib_f64().max(1e-6)
+        self.clock
+            + idle.frequency as f64 * idle.cold_start.as_millis_f64() / idle.memory.as_mib_f64().max(1e-6)
     }
 
     fn evicted(&mut self, _idle: &Idle, priority: f64) {

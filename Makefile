@@ -1,0 +1,43 @@
+# Two commands are enough: `make run` and `make test`. Both install what a bare Debian lacks.
+SHELL := /bin/bash
+CARGO ?= cargo
+# What must not be skipped; .ci/run sets it.
+export ELAPSE_REQUIRE ?=
+
+.PHONY: run test build bench soak lint clean needs needs-tests
+
+run: needs build
+	@rm -rf results/quickstart
+	target/release/elapse sim scenarios/quickstart.toml --out results/quickstart
+	@echo "The plots are in results/quickstart/plots; the page is results/quickstart/report.html"
+
+build:
+	$(CARGO) build --release --locked
+
+# A linker and a C compiler, for the allocator.
+needs:
+	@command -v cargo >/dev/null || { echo "elapse needs a Rust toolchain; see https://rustup.rs"; exit 3; }
+	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
+
+needs-tests: needs
+	@command -v valgrind >/dev/null || tests/install.sh valgrind
+	@command -v python3 >/dev/null || tests/install.sh python3
+
+# Everything that can be tested here, ending with one line: N passed, N failed, N skipped.
+test: needs-tests build
+	@tests/run.sh
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# The long repetitions: ten seeds of a million invocations, ten million timeouts.
+soak: needs-tests build
+	@ELAPSE_SOAK=1 tests/run.sh
+
+# Numbers, with the command and the machine; nothing asserts them.
+bench: needs-tests build
+	@tests/bench/run.sh
+
+clean:
+	$(CARGO) clean

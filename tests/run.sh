@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Runs the lints and every test, and ends with one line that counts them: N passed, N failed, N skipped.
+set -u
+cd "$(dirname "$0")/.."
+mkdir -p target
+log=target/test.log
+export ELAPSE_SKIPS=$PWD/target/skips.txt
+: >"$log"
+: >"$ELAPSE_SKIPS"
+failed_steps=0
+
+step() {
+    echo "== $*" | tee -a "$log"
+    "$@" >>"$log" 2>&1 || { failed_steps=$((failed_steps + 1)); echo "FAILED: $*"; tail -n 60 "$log"; }
+}
+
+command -v rustfmt >/dev/null && step cargo fmt --all --check
+cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets --locked -- -D warnings
+step cargo test --workspace --locked --no-fail-fast
+# A policy from outside is a crate of its own.
+step cargo test --locked --manifest-path examples/my_policy/Cargo.toml --target-dir target/my_policy
+
+passed=$(grep -oE '^test result: .* ([0-9]+) passed' "$log" | grep -oE '[0-9]+ passed' | awk '{n += $1} END {print n + 0}')
+failed=$(grep -oE '^test result: .* ([0-9]+) failed' "$log" | grep -oE '[0-9]+ failed' | awk '{n += $1} END {print n + 0}')
+skipped=$(sort -u "$ELAPSE_SKIPS" | grep -c . || true)
+[ "$failed" -gt 0 ] || failed=$failed_steps
+passed=$((passed - skipped))
+sed 's/^/skipped: /' "$ELAPSE_SKIPS" | sort -u
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$failed_steps" = 0 ] && [ "$passed" -gt 0 ]
