@@ -215,35 +215,40 @@ impl fmt::Display for NumberFault {
     }
 }
 
+const POWERS: [u64; 10] =
+    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+
 /// Reads a decimal number and multiplies it by `scale`, to the nearest whole, half up.
 ///
 /// Exact for up to 9 decimals, which covers nanoseconds under every unit of time; further decimals and exponents
 /// go through f64. Measured against `str::parse::<f64>`: a quarter of the instructions, and no rounding before the
 /// last step.
 pub fn decimal(text: &[u8], scale: u64) -> Result<u64, NumberFault> {
-    let mut whole: u64 = 0;
-    let mut i = 0;
-    while let Some(d) = text.get(i).map(|c| c.wrapping_sub(b'0')).filter(|d| *d < 10) {
-        whole = whole.wrapping_mul(10).wrapping_add(u64::from(d));
-        i += 1;
-    }
-    if i == 0 || i > 15 {
+    let digits = |from: &[u8]| {
+        let (mut value, mut count) = (0u64, 0);
+        for c in from {
+            let digit = c.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
+            }
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+            count += 1;
+        }
+        (value, count)
+    };
+    let (whole, count) = digits(text);
+    if count == 0 || count > 15 {
         return decimal_slow(text, scale);
     }
-    let (mut fraction, mut power) = (0u64, 1u64);
-    if text.get(i) == Some(&b'.') {
-        let first = i + 1;
-        i = first;
-        while let Some(d) = text.get(i).map(|c| c.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            fraction = fraction.wrapping_mul(10).wrapping_add(u64::from(d));
-            power = power.wrapping_mul(10);
-            i += 1;
-        }
-        if i - first > 9 {
+    let (mut fraction, mut power) = (0, 1);
+    if let Some((b'.', rest)) = text[count..].split_first() {
+        let decimals;
+        (fraction, decimals) = digits(rest);
+        if decimals > 9 || decimals != rest.len() {
             return decimal_slow(text, scale);
         }
-    }
-    if i != text.len() {
+        power = POWERS[decimals];
+    } else if count != text.len() {
         return decimal_slow(text, scale);
     }
     let product = match whole.checked_mul(scale) {
@@ -252,6 +257,9 @@ pub fn decimal(text: &[u8], scale: u64) -> Result<u64, NumberFault> {
     };
     if fraction == 0 {
         return Ok(product);
+    }
+    if scale.is_multiple_of(power) {
+        return Ok(product + fraction * (scale / power));
     }
     let part = match fraction.checked_mul(scale) {
         Some(p) => (p + power / 2) / power,

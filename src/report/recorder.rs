@@ -174,11 +174,11 @@ impl Recorder {
 
     /// Takes a record. Their returns never go back in time.
     #[inline]
-    pub fn take(&mut self, record: Record) {
+    pub fn take(&mut self, record: &Record) {
         if self.instant.first().is_some_and(|first| first.returned != record.returned) {
             self.flush_instant();
         }
-        self.instant.push(record);
+        self.instant.push(record.clone());
     }
 
     fn flush_instant(&mut self) {
@@ -186,9 +186,10 @@ impl Recorder {
         if instant.len() > 1 {
             instant.sort_by_key(|r| r.invocation);
         }
-        for record in instant.drain(..) {
-            self.settle(&record);
+        for record in &instant {
+            self.settle(record);
         }
+        instant.clear();
         self.instant = instant;
     }
 

@@ -104,7 +104,7 @@ impl Drop for Entered {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn current<'a>() -> Option<&'a Context> {
     let pointer = CURRENT.with(Cell::get);
     // SAFETY: a non-null pointer was set by `enter`, whose guard keeps the context alive and clears the pointer before
@@ -116,7 +116,7 @@ fn current<'a>() -> Option<&'a Context> {
 ///
 /// # Panics
 /// If there is none.
-#[inline]
+#[inline(always)]
 pub(super) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
     match current() {
         Some(context) => f(context),
@@ -136,7 +136,7 @@ pub(super) fn try_with<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
 }
 
 /// Asks the runtime with this number, if it lives in this thread, entered or not.
-#[inline]
+#[inline(always)]
 pub(super) fn of_runtime<R>(id: u16, f: impl FnOnce(&Context) -> R) -> Option<R> {
     match current() {
         Some(context) if context.id == id => Some(f(context)),

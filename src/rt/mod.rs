@@ -59,7 +59,7 @@ where
 /// # Panics
 /// Outside a runtime.
 #[track_caller]
-#[inline]
+#[inline(always)]
 pub fn spawn_detached<F>(future: F)
 where
     F: Future<Output = ()> + 'static,

@@ -85,6 +85,11 @@ impl RadixQueue {
     }
 
     fn push_run(&mut self, entry: Entry) {
+        // A run that is always refilled before its end would keep all it ever held.
+        if self.read >= SHORT_RUN && 2 * self.read >= self.run.len() {
+            self.run.drain(..self.read);
+            self.read = 0;
+        }
         let at = self.read + self.run[self.read..].partition_point(|e| e.key <= entry.key);
         self.run.insert(at, entry);
         if self.run.len() - self.read > 2 * LONG_RUN {

@@ -271,6 +271,7 @@ impl Tasks {
         self.add(Box::pin(Stage::Running(future)), site, false)
     }
 
+    #[inline(always)]
     pub(super) fn spawn_detached<F>(&mut self, future: F, site: &'static Location<'static>) -> Word
     where
         F: Future<Output = ()> + 'static,

@@ -17,12 +17,17 @@ impl Worker {
     /// Runs an invocation and tells what became of it.
     pub async fn invoke(self, call: Invocation) -> Record {
         let mut record = Record::new(&call, self.0.number, rt::now());
-        if let Err(status) = self.0.run(&call, &mut record).await {
+        self.invoke_into(&call, &mut record).await;
+        record
+    }
+
+    /// Runs an invocation and tells what became of it in a record that was made at its arrival.
+    pub async fn invoke_into(&self, call: &Invocation, record: &mut Record) {
+        if let Err(status) = self.0.run(call, record).await {
             record.status = status;
         }
         record.returned = rt::now();
         self.0.state.borrow_mut().counts.ended[record.status as usize] += 1;
-        record
     }
 }
 

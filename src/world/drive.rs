@@ -43,7 +43,7 @@ impl Shared {
     }
 
     #[inline]
-    fn settle(&self, record: Record) {
+    fn settle(&self, record: &Record) {
         self.recorder.borrow_mut().take(record);
         self.outstanding.set(self.outstanding.get() - 1);
         if self.outstanding.get() == 0 {
@@ -61,26 +61,31 @@ impl Shared {
 /// An invocation under way. Dropped before it returned, it is recorded as unfinished: nothing is lost.
 struct Flight {
     shared: Rc<Shared>,
+    worker: Worker,
     call: Invocation,
-    worker: u16,
-    landed: bool,
+    record: Record,
+}
+
+impl Flight {
+    /// Boxed, because a task's future is moved several times on its way to its place.
+    fn new(shared: &Rc<Shared>, worker: &Worker, call: Invocation) -> Box<Flight> {
+        let record = Record::new(&call, worker.number(), rt::now());
+        Box::new(Flight { shared: Rc::clone(shared), worker: worker.clone(), call, record })
+    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if !self.landed {
-            let now = rt::now();
-            self.shared
-                .settle(Record { status: Status::Unfinished, ..Record::new(&self.call, self.worker, now) });
+        if self.record.status == Status::Unfinished {
+            self.record.returned = rt::now();
         }
+        self.shared.settle(&self.record);
     }
 }
 
-async fn fly(shared: Rc<Shared>, worker: Worker, call: Invocation) {
-    let mut flight = Flight { shared, call, worker: worker.number(), landed: false };
-    let record = worker.invoke(call).await;
-    flight.landed = true;
-    flight.shared.settle(record);
+async fn fly(mut flight: Box<Flight>) {
+    let Flight { worker, call, record, .. } = &mut *flight;
+    worker.invoke_into(call, record).await;
 }
 
 /// Sends open-loop arrivals and runs closed loops until all have returned.
@@ -106,7 +111,7 @@ pub(super) async fn drive(
         if shared.send(&mut call).is_none() {
             break;
         }
-        rt::spawn_detached(fly(Rc::clone(&shared), worker.clone(), call));
+        rt::spawn_detached(fly(Flight::new(&shared, &worker, call)));
     }
     for client in clients {
         client.await.map_err(|e| Fault::bug(e.to_string()))?;
@@ -133,6 +138,6 @@ async fn closed_loop(
         if now >= until || shared.send(&mut call).is_none() {
             return;
         }
-        fly(Rc::clone(&shared), worker.clone(), call).await;
+        fly(Flight::new(&shared, &worker, call)).await;
     }
 }

@@ -262,7 +262,9 @@ impl Run {
                         });
                     }
                 }
-                let driven = drive(shared, worker.clone(), source, closed, until);
+                // A task of its own, so that an arrival wakes nothing but it.
+                let driver = rt::spawn_named("load", drive(shared, worker.clone(), source, closed, until));
+                let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
                 let whole = async move {
                     let Some(at) = cut.map(|at| Time(at.0)) else { return driven.await };
                     match rt::select(driven, rt::sleep_until(at)).await {
