@@ -216,7 +216,9 @@ fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up
         assert!(runs.get() > 4, "it went on after its panic");
         let status = well.pulse.status();
         assert_eq!(status.restarts, 1);
-        assert!(status.last_panic.is_some_and(|p| p.contains("the third time") && p.contains("(at ")));
+        assert!(status.last_panic.is_some_and(|p| p.contains("the third time")
+            && p.contains("rt_contract.rs:")
+            && p.contains("(at ")));
 
         let dying = supervise("dying", patience, luck, |_| async { panic!("always") });
         assert!(

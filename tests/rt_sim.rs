@@ -233,7 +233,7 @@ fn a_panic_tells_task_time_and_seed() {
         })
     };
     let contained = run(true).unwrap();
-    for part in ["'doomed'", "virtual time 1s", "seed 77", "by design"] {
+    for part in ["'doomed'", "virtual time 1s", "seed 77", "by design, at tests/rt_sim.rs:"] {
         assert!(contained.contains(part), "{contained}");
     }
     assert!(matches!(run(false), Err(Stop::Panicked(what)) if what == contained));

@@ -17,6 +17,11 @@ step() {
 command -v rustfmt >/dev/null && step cargo fmt --all --check
 cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets --locked -- -D warnings
 step cargo test --workspace --locked --no-fail-fast
+# The executor's tests once more under valgrind: its unsafe blocks, looked at from outside.
+if command -v valgrind >/dev/null; then
+    binary=$(cargo test --locked --test rt_sim --no-run 2>&1 | grep -oE 'target/debug/deps/rt_sim-[0-9a-f]+')
+    step valgrind -q --leak-check=no --error-exitcode=9 "$binary" --skip ten_million
+fi
 # A policy from outside is a crate of its own.
 step cargo test --locked --manifest-path examples/my_policy/Cargo.toml --target-dir target/my_policy
 

@@ -181,10 +181,11 @@ impl Load {
         Ok(())
     }
 
-    /// The share of the rate that the i-th of `n` functions has.
-    pub fn share(&self, i: u32, n: u32) -> f64 {
-        let weight = |i: u32| f64::from(i + 1).powf(-self.zipf.unwrap_or(0.0));
-        weight(i) / (0..n).map(weight).sum::<f64>()
+    /// The share of the rate that each of `n` functions has.
+    pub fn shares(&self, n: u32) -> Vec<f64> {
+        let weights: Vec<f64> = (1..=n).map(|i| f64::from(i).powf(-self.zipf.unwrap_or(0.0))).collect();
+        let total: f64 = weights.iter().sum();
+        weights.into_iter().map(|w| w / total).collect()
     }
 
     /// The arrivals of one function with this share of the rate; `None` for a closed loop.

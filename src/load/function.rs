@@ -89,6 +89,9 @@ impl FunctionConfig {
         if self.concurrency == 0 || self.count == 0 {
             return Err(format!("function '{}': concurrency and count are at least 1", self.name));
         }
+        if self.count > 1_000_000 {
+            return Err(format!("function '{}': count is {}; it is at most 1000000", self.name, self.count));
+        }
         if !(0.0..=1.0).contains(&self.failure) {
             return Err(format!("function '{}': failure is {}; a share is 0 to 1", self.name, self.failure));
         }

@@ -57,6 +57,7 @@ thread_local! {
 
 /// Makes a runtime known to this thread.
 pub(super) fn register(make: impl FnOnce(u16) -> Context) -> Rc<Context> {
+    super::remember_panics();
     let me = THREAD.with(|t| *t);
     for _ in 0..RUNTIMES {
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed) as usize % RUNTIMES;

@@ -135,13 +135,34 @@ impl<T: 'static> Future for JoinHandle<T> {
     }
 }
 
-/// What a panic said.
+thread_local! {
+    /// Where this thread last panicked.
+    static PLACE: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Remembers where panics happen, from the first runtime on; they are still printed as before.
+fn remember_panics() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let _ = PLACE.try_with(|place| *place.borrow_mut() = info.location().map(ToString::to_string));
+            before(info);
+        }));
+    });
+}
+
+/// What a panic that was just caught said, and where.
 pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = payload.downcast_ref::<&str>() {
+    let text = if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_string()
     } else if let Some(text) = payload.downcast_ref::<String>() {
         text.clone()
     } else {
         "(a panic without a message)".to_string()
+    };
+    match PLACE.try_with(|place| place.borrow_mut().take()) {
+        Ok(Some(place)) => format!("{text}, at {place}"),
+        _ => text,
     }
 }

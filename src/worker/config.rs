@@ -116,7 +116,9 @@ impl Config {
         };
         positive("cores", self.cores == Some(Cpus(0)))?;
         positive("memory", self.memory == Some(Mem(0)))?;
-        positive("memory_check", self.memory_check.0 == 0)?;
+        if self.memory_check < Duration::from_millis(1) {
+            return Err(format!("memory_check is {}; it is at least 1ms", self.memory_check));
+        }
         positive("status", self.status.0 == 0)?;
         positive("timeout", self.timeout == Some(Duration::ZERO))
     }

@@ -178,6 +178,14 @@ impl Worker {
                 spec.memory
             ));
         }
+        // So that no sum of containers can overflow: 2^20 of the largest fit into 64 bits.
+        const LARGEST: Mem = Mem(1 << 44);
+        if spec.memory > LARGEST {
+            return refuse(format!(
+                "its container needs {}, more than any host has ({LARGEST})",
+                spec.memory
+            ));
+        }
         let cores = state.config.cores.unwrap_or(Cpus::MAX);
         if spec.cpus > cores {
             return refuse(format!(

@@ -376,7 +376,8 @@ fn assemble(scenario: &Scenario) -> Result<Assembled> {
     let mut loads = Vec::new();
     let mut open = 0;
     for config in &scenario.functions {
-        for (i, spec) in (0u32..).zip(config.specs()) {
+        let shares = config.load.as_ref().map_or(Vec::new(), |load| load.shares(config.count));
+        for (i, spec) in config.specs().into_iter().enumerate() {
             let id = FunctionId(functions.len() as u32);
             let luck = chance.named(&spec.name);
             if config.prewarm > 0 {
@@ -385,9 +386,9 @@ fn assemble(scenario: &Scenario) -> Result<Assembled> {
             functions.push(spec);
             let Some(load) = &config.load else { continue };
             let profile = config.profile(luck);
-            match (&load.closed, load.open(id, load.share(i, config.count), profile.clone(), until)) {
+            match (&load.closed, load.open(id, shares[i], profile.clone(), until)) {
                 (Some(loop_), _) => {
-                    let clients = share_of(loop_.clients, load.share(i, config.count));
+                    let clients = share_of(loop_.clients, shares[i]);
                     closed.push(ClosedLoop {
                         function: id,
                         clients,
