@@ -138,6 +138,10 @@ pub(super) struct SimCore {
     polls: Cell<u64>,
     fires: Cell<u64>,
     polls_here: Cell<u64>,
+    /// Events so far, the hash over them, and the event at which to look again.
+    events: Cell<u64>,
+    hash: Cell<u64>,
+    attention: Cell<u64>,
     trail: RefCell<Trail>,
     observer: RefCell<Option<Observer>>,
     schedule: RefCell<chance::Draw>,
@@ -174,6 +178,9 @@ impl Sim {
                 polls: Cell::new(0),
                 fires: Cell::new(0),
                 polls_here: Cell::new(0),
+                events: Cell::new(0),
+                hash: Cell::new(0),
+                attention: Cell::new(1),
                 trail: RefCell::new(Trail::new(options.watch.clone())),
                 observer: RefCell::new(None),
                 schedule: RefCell::new(
@@ -221,12 +228,15 @@ impl Sim {
 
     /// The rolling hash over (time, task, kind) of every poll and fire so far.
     pub fn event_hash(&self) -> u64 {
-        self.core().trail.borrow().hash()
+        self.core().hash.get()
     }
 
     /// Hashes along the way and the events that were watched.
     pub fn trail(&self) -> Trail {
-        self.core().trail.borrow().clone()
+        let core = self.core();
+        let mut trail = core.trail.borrow().clone();
+        trail.settle(core.events.get(), core.hash.get());
+        trail
     }
 
     /// Tasks that have not ended.
@@ -343,10 +353,10 @@ impl Sim {
         let core = self.core();
         let mut timers = self.context.timers.borrow_mut();
         let Some(fired) = timers.pop(limit) else { return Ok(false) };
-        if let Some(word) = timers.glimpse(16) {
+        if let Some(word) = timers.glimpse(8) {
             core.tasks.borrow().prefetch(word);
         }
-        if let Some(word) = timers.glimpse(8) {
+        if let Some(word) = timers.glimpse(4) {
             core.tasks.borrow().prefetch_future(word);
         }
         if fired.at.0 > core.now.get() {
@@ -426,15 +436,26 @@ impl Sim {
     #[inline]
     fn note(&self, kind: Kind, task: u32) -> Result<(), Stop> {
         let core = self.core();
-        let mut trail = core.trail.borrow_mut();
-        let events = trail.note(core.now.get(), task, kind);
-        if events.is_multiple_of(OBSERVE) {
-            drop(trail);
-            if let Some(observer) = core.observer.borrow_mut().as_mut()
-                && !observer(core.now(), events)
-            {
-                return Err(Stop::Interrupted);
-            }
+        let hash = trail::rolled(core.hash.get(), core.now.get(), task, kind);
+        let number = core.events.get() + 1;
+        core.hash.set(hash);
+        core.events.set(number);
+        if number >= core.attention.get() { self.attend(kind, task) } else { Ok(()) }
+    }
+
+    /// Keeps a mark of the trail, and lets the observer look.
+    #[cold]
+    fn attend(&self, kind: Kind, task: u32) -> Result<(), Stop> {
+        let core = self.core();
+        let number = core.events.get();
+        let event = trail::Event { number, at_ns: core.now.get(), task, kind };
+        let next = core.trail.borrow_mut().keep(event, core.hash.get());
+        core.attention.set(next.min((number / OBSERVE + 1) * OBSERVE));
+        if number.is_multiple_of(OBSERVE)
+            && let Some(observer) = core.observer.borrow_mut().as_mut()
+            && !observer(core.now(), number)
+        {
+            return Err(Stop::Interrupted);
         }
         Ok(())
     }

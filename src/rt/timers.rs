@@ -239,7 +239,7 @@ impl Timers {
                     if self.is_live(&entry) {
                         return None;
                     }
-                } else if let Some(next) = self.queue.glimpse(24) {
+                } else if let Some(next) = self.queue.glimpse(12) {
                     prefetch(&self.slots, next.slot as usize);
                 }
                 self.queue.advance();

@@ -44,8 +44,6 @@ pub struct Mark {
 pub struct Trail {
     hash: u64,
     events: u64,
-    /// The next event at which something is kept.
-    attention: u64,
     stride: u64,
     marks: Vec<Mark>,
     watch: Range<u64>,
@@ -54,37 +52,40 @@ pub struct Trail {
 
 const MARKS: usize = 1024;
 
+/// The rolling hash after one more event.
+#[inline]
+pub(super) fn rolled(hash: u64, at_ns: u64, task: u32, kind: Kind) -> u64 {
+    let word = at_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(task) << 2 | kind as u64);
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+}
+
 impl Trail {
     pub(super) fn new(watch: Range<u64>) -> Trail {
-        Trail { hash: 0, events: 0, attention: 1, stride: 1, marks: Vec::new(), watch, watched: Vec::new() }
+        Trail { hash: 0, events: 0, stride: 1, marks: Vec::new(), watch, watched: Vec::new() }
     }
 
-    #[inline]
-    pub(super) fn note(&mut self, at_ns: u64, task: u32, kind: Kind) -> u64 {
-        let word = at_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(task) << 2 | kind as u64);
-        self.hash = (self.hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
-        self.events += 1;
-        if self.events >= self.attention {
-            self.keep(at_ns, task, kind);
-        }
-        self.events
-    }
-
+    /// Keeps what is wanted of the event with this number, and says at which event to call again.
     #[cold]
-    fn keep(&mut self, at_ns: u64, task: u32, kind: Kind) {
-        if self.events.is_multiple_of(self.stride) {
-            self.marks.push(Mark { events: self.events, hash: self.hash });
+    pub(super) fn keep(&mut self, event: Event, hash: u64) -> u64 {
+        (self.events, self.hash) = (event.number, hash);
+        if event.number.is_multiple_of(self.stride) {
+            self.marks.push(Mark { events: event.number, hash });
             if self.marks.len() == MARKS {
                 self.stride *= 2;
-                self.marks.retain(|m| m.events % self.stride == 0);
+                self.marks.retain(|m| m.events.is_multiple_of(self.stride));
             }
         }
-        if self.watch.contains(&self.events) {
-            self.watched.push(Event { number: self.events, at_ns, task, kind });
+        if self.watch.contains(&event.number) {
+            self.watched.push(event);
         }
-        let next_mark = (self.events / self.stride + 1) * self.stride;
-        let next_watched = (self.events + 1).max(self.watch.start);
-        self.attention = if next_watched < self.watch.end { next_mark.min(next_watched) } else { next_mark };
+        let next_mark = (event.number / self.stride + 1) * self.stride;
+        let next_watched = (event.number + 1).max(self.watch.start);
+        if next_watched < self.watch.end { next_mark.min(next_watched) } else { next_mark }
+    }
+
+    /// Brings the totals up to date.
+    pub(super) fn settle(&mut self, events: u64, hash: u64) {
+        (self.events, self.hash) = (events, hash);
     }
 
     /// The hash over all events.
