@@ -177,6 +177,17 @@ fn foreign_wakers_work_join_and_unordered() {
             })
             .collect();
         assert_eq!(naps.collect::<Vec<_>>().await, [1, 2, 3]);
+        let tasks: FuturesUnordered<_> = [3u64, 1, 2]
+            .into_iter()
+            .map(|n| {
+                rt::spawn(async move {
+                    rt::sleep(ms(n)).await;
+                    n
+                })
+            })
+            .collect();
+        let joined: Vec<_> = tasks.map(|n| n.expect("no panic")).collect().await;
+        assert_eq!(joined, [1, 2, 3], "join handles under a foreign waker");
     });
 }
 

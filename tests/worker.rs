@@ -396,3 +396,54 @@ fn a_policy_from_outside_plugs_in() {
     assert!(theirs.summary.methods().contains("by youngest"));
     assert_ne!(theirs.summary.result_hash, ours.summary.result_hash);
 }
+
+#[test]
+fn a_creation_that_ends_lets_the_next_one_begin() {
+    in_sim(async || {
+        let c = Config { max_creating: 1, ..config(1000) };
+        let w = start(c, Model::default(), vec![function("f", 100, SEC)]);
+        let r = send(&w, &[(0.0, 0, 10.0), (0.0, 0, 10.0)]).await;
+        assert_eq!((r[0].dispatch, r[1].dispatch), (Some(at(0.0)), Some(at(1.0))));
+        let mut f = function("f", 100, SEC);
+        f.concurrency = 2;
+        let w = start(config(100), Model::default(), vec![f]);
+        let r = send(&w, &[(0.0, 0, 10.0), (0.0, 0, 10.0)]).await;
+        assert_eq!(r[1].dispatch, r[0].exec_start, "there is room in the new container");
+    });
+}
+
+#[test]
+fn a_run_ends_with_its_last_return() {
+    let base = "name = 'end'\n[worker]\nmemory = '1GiB'\n[model]\ncold_start = '1s'\n";
+    let f =
+        |load: &str| format!("[[function]]\nname = 'f'\nmemory = '128MiB'\nduration = '1s'\nload = {load}\n");
+    let limited = simulate(&format!("invocations = 1\n{base}{}", f("{ constant = '1/h' }")));
+    assert_eq!((figure(&limited, "virtual_seconds"), figure(&limited, "expirations")), (2.0, 0.0));
+    let closed = simulate(&format!(
+        "duration = '10min'\n{base}{}",
+        f("{ closed = { clients = 1, think = '1h' } }").replace("'1h'", "'7min'")
+    ));
+    assert_eq!((figure(&closed, "invocations"), figure(&closed, "virtual_seconds")), (1.0, 422.0));
+}
+
+#[test]
+fn what_is_held_when_the_window_opens_counts_in_its_peaks() {
+    let run = simulate(
+        "name = 'peaks'\ninvocations = 1\n[worker]\nmemory = '1GiB'\nkeep_alive = 'forever'\n[model]\ncold_start = '1s'\n[measure]\n\
+         warm_up = '10s'\nuntil = '20s'\nat_end = 'cut'\n[[function]]\nname = 'f'\nmemory = '128MiB'\nduration = '1s'\nload = { constant = '1/h' }",
+    );
+    assert_eq!(
+        (figure(&run, "memory_mb.peak_cached"), figure(&run, "memory_mb.mean_cached")),
+        (128.0, 128.0)
+    );
+}
+
+#[test]
+fn work_that_timed_out_uses_no_cores_any_more() {
+    let run = simulate(
+        "name = 'gone'\nduration = '101s'\n[worker]\ncores = 1\nmemory = '1GiB'\ntimeout = '10s'\n[model]\ncold_start = '0s'\ncontention = 'shared'\n\
+         [measure]\nwarm_up = '50s'\n[[function]]\nname = 'long'\nmemory = '128MiB'\nduration = '1h'\nload = { constant = '1/h' }\n\
+         [[function]]\nname = 'short'\nmemory = '128MiB'\nduration = '1s'\nload = { constant = '6/min' }",
+    );
+    assert_eq!(figure(&run, "exec_ms.max"), 1000.0, "alone on its core");
+}

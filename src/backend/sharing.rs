@@ -147,7 +147,7 @@ impl Sharing {
     }
 
     /// Adds work that takes `span` when undisturbed, of which `fraction` is processor time on `cpus`.
-    pub(super) fn start(&self, span: Duration, fraction: f64, cpus: Cpus) -> sync::OneReceiver<()> {
+    pub(super) fn start(&self, span: Duration, fraction: f64, cpus: Cpus) -> Running {
         let (done, finished) = sync::oneshot();
         let mut state = self.state.borrow_mut();
         state.advance(rt::now());
@@ -166,6 +166,57 @@ impl Sharing {
         class.work.push(Reverse(Job { finish: class.progress + span.0 as f64, sequence, demand, done }));
         drop(state);
         self.changed.notify_one();
-        finished
+        Running { sharing: self.clone(), sequence, finished }
+    }
+
+    fn has(&self, sequence: u64) -> bool {
+        let state = self.state.borrow();
+        state.classes.iter().any(|c| c.work.iter().any(|Reverse(job)| job.sequence == sequence))
+    }
+
+    /// Takes out work that was given up, so that it uses no cores any more.
+    fn give_up(&self, sequence: u64) {
+        let mut state = self.state.borrow_mut();
+        state.advance(rt::now());
+        let mut freed = 0.0;
+        for class in &mut state.classes {
+            class.work.retain(|Reverse(job)| {
+                if job.sequence == sequence {
+                    freed += job.demand;
+                }
+                job.sequence != sequence
+            });
+        }
+        state.jobs -= 1;
+        state.demand = if state.jobs == 0 { 0.0 } else { state.demand - freed };
+        drop(state);
+        self.changed.notify_one();
     }
 }
+
+/// Work under way. Dropped before its end, it is given up.
+pub(super) struct Running {
+    sharing: Sharing,
+    sequence: u64,
+    finished: sync::OneReceiver<()>,
+}
+
+impl Running {
+    /// Waits for the end of the work.
+    pub(super) async fn done(mut self) {
+        let _ = (&mut self.finished).await;
+        self.sequence = DONE;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A finished job left the books before it was told; one that is told but not asked yet is in them no more.
+        if self.sequence != DONE && self.sharing.has(self.sequence) {
+            self.sharing.give_up(self.sequence);
+        }
+    }
+}
+
+/// The sequence number of work that has ended; real ones begin at 1.
+const DONE: u64 = 0;

@@ -149,7 +149,7 @@ impl Backend for Simulated {
             Some(sharing) => {
                 let done = sharing.start(span, self.model.cold_cpu_fraction, Cpus::from_cores(1));
                 Work::boxed(async move {
-                    let _ = done.await;
+                    done.done().await;
                     answer
                 })
             }
@@ -182,7 +182,7 @@ impl Backend for Simulated {
             Some(sharing) => {
                 let done = sharing.start(call.intended, self.model.cpu_fraction, function.cpus);
                 Work::boxed(async move {
-                    let _ = done.await;
+                    done.done().await;
                     answer
                 })
             }

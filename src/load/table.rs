@@ -109,6 +109,10 @@ impl Table {
             self.ends.clear();
             self.quoted = None;
             for at in memchr2_iter(b',', b'"', line) {
+                // Elsewhere than at the start of a field, a quote is a character like any other.
+                if line[at] == b'"' && at > 0 && line[at - 1] != b',' {
+                    continue;
+                }
                 if line[at] == b'"' {
                     self.unread.start = start;
                     self.read_quoted()?;
@@ -124,28 +128,28 @@ impl Table {
     /// Reads a row with quotes, which may span lines.
     #[cold]
     fn read_quoted(&mut self) -> Result<()> {
-        let mut length = 0;
-        let mut lines = 0;
+        let (mut length, mut counted, mut quotes) = (0, 0, 0);
         loop {
             let found = self.line_end(length)?;
             length = found.unwrap_or(self.unread.len());
-            lines += 1;
             let text = &self.buffer[self.unread.start..self.unread.start + length];
-            if found.is_none() || text.iter().filter(|b| **b == b'"').count() % 2 == 0 {
+            quotes += text[counted..].iter().filter(|b| **b == b'"').count();
+            counted = length;
+            if found.is_none() || quotes % 2 == 0 {
                 break;
             }
             length += 1;
         }
         let text = &self.buffer[self.unread.start..self.unread.start + length];
         let mut record = csv::ByteRecord::new();
-        csv::ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(text)
-            .read_byte_record(&mut record)
-            .map_err(|e| self.fault(e))?;
-        self.line += lines - 1;
-        self.unread.start = (self.unread.start + length + 1).min(self.unread.end);
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text);
+        reader.read_byte_record(&mut record).map_err(|e| self.fault(e))?;
+        // A quote out of place may make one record of less than these lines: only what was read is used up.
+        let used = (reader.position().byte() as usize).min(length);
+        self.line += text[..used].iter().filter(|b| **b == b'\n').count() as u64;
+        let next = self.unread.start + used + usize::from(used == length);
+        self.line -= u64::from(used < length);
+        self.unread.start = next.min(self.unread.end);
         self.quoted = Some(record);
         Ok(())
     }
@@ -255,6 +259,16 @@ mod tests {
         }
         assert!(!ours.advance().unwrap());
         assert_eq!((rows, ours.line), (6, 9));
+    }
+
+    #[test]
+    fn a_quote_out_of_place_swallows_no_rows() {
+        let mut ours = table("stray", "a,b,c\n0,a\"b,1\n1,f,1\n2,c\"d,1\n3,\"x\" y\"z,1\n4,g,1\n");
+        let mut rows = Vec::new();
+        while ours.advance().unwrap() {
+            rows.push(ours.text(0).unwrap().to_string());
+        }
+        assert_eq!(rows, ["0", "1", "2", "3", "4"]);
     }
 
     #[test]

@@ -88,26 +88,42 @@ impl Folder {
         fs::write(self.partial.join(name), text).map_err(|e| Fault::writing(&self.target.join(name), &e))
     }
 
-    /// Gives it its name.
+    /// Gives it its name, and returns that: with `-2` and so on behind it if somebody took it meanwhile.
     ///
     /// # Errors
-    /// If that is taken meanwhile, or the file system refuses.
-    pub fn commit(mut self) -> Result<()> {
-        check_target(&self.target, self.force)?;
-        let plots = self.partial.join("plots");
+    /// If the file system refuses; the results then stay where the fault says.
+    pub fn commit(mut self) -> Result<PathBuf> {
         // Empty without plots; an entry more would say that there are some.
-        let _ = fs::remove_dir(plots);
-        let refused = |e: &std::io::Error| Fault::writing(&self.target, e);
-        if self.target.exists() {
-            let old = self.partial.with_extension("replaced");
-            fs::rename(&self.target, &old).map_err(|e| refused(&e))?;
-            fs::rename(&self.partial, &self.target).map_err(|e| refused(&e))?;
-            fs::remove_dir_all(&old).map_err(|e| refused(&e))?;
-        } else {
-            fs::rename(&self.partial, &self.target).map_err(|e| refused(&e))?;
-        }
+        let _ = fs::remove_dir(self.partial.join("plots"));
+        // From here on the results are whole: whatever goes wrong, they are not removed.
         self.done = true;
-        Ok(())
+        if check_target(&self.target, self.force).is_err() {
+            let name = self.target.display().to_string();
+            let free = (2..).map(|n| PathBuf::from(format!("{name}-{n}"))).find(|p| !p.exists());
+            if let Some(free) = free {
+                self.target = free;
+            }
+        }
+        let kept = |e: &std::io::Error| {
+            Fault::host(format!(
+                "cannot rename the results to {}: {e}; they are whole, in {}",
+                self.target.display(),
+                self.partial.display()
+            ))
+        };
+        if self.target.exists() && self.force {
+            let old = self.partial.with_extension("replaced");
+            fs::rename(&self.target, &old).map_err(|e| kept(&e))?;
+            if let Err(e) = fs::rename(&self.partial, &self.target) {
+                let _ = fs::rename(&old, &self.target);
+                return Err(kept(&e));
+            }
+            // The new run is in place; what cannot be removed of the old one is no reason to fail.
+            let _ = fs::remove_dir_all(&old);
+        } else {
+            fs::rename(&self.partial, &self.target).map_err(|e| kept(&e))?;
+        }
+        Ok(self.target.clone())
     }
 }
 

@@ -122,7 +122,9 @@ impl Summary {
 
     /// Busy cores that the load asks for, and its share of the cores there are.
     pub fn offered_load(&self) -> (f64, Option<f64>) {
-        let seconds = self.window_seconds();
+        // Over the time in which invocations arrived: what is served after it was offered before.
+        let (from, until) = self.facts.window;
+        let seconds = until.min(self.last_arrival).since(from).as_secs_f64();
         let busy = if seconds > 0.0 { self.tally.offered as f64 / 1e12 / seconds } else { 0.0 };
         let cores: f64 = self.workers.iter().map(|w| w.cores.as_f64()).sum();
         let limited = self.workers.iter().all(|w| w.cores != Cpus::MAX) && cores > 0.0;

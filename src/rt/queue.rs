@@ -153,6 +153,12 @@ impl RadixQueue {
         self.len -= 1;
     }
 
+    /// Drops the entry that [`peek`](Self::peek) showed, as if it had never been there: keys below it may still come.
+    pub(super) fn skip(&mut self) {
+        self.read += 1;
+        self.len -= 1;
+    }
+
     /// An entry that will be popped `ahead` pops from now, if it is already sorted: a hint for prefetching.
     #[inline]
     pub(super) fn glimpse(&self, ahead: usize) -> Option<&Entry> {

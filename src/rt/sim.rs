@@ -396,7 +396,11 @@ impl Sim {
             core.tasks.borrow_mut().put_back(taken, Waits::Other);
             return Err(Stop::Livelock(core.now(), task));
         }
-        self.note(Kind::Poll, taken.word.index())?;
+        if let Err(stop) = self.note(Kind::Poll, taken.word.index()) {
+            // It is not lost: whoever goes on with the run finds it ready.
+            core.tasks.borrow_mut().put_off(taken);
+            return Err(stop);
+        }
         core.waits.set(Waits::Other);
         let waker = taken.word.waker();
         let mut cx = std::task::Context::from_waker(&waker);
@@ -406,8 +410,8 @@ impl Sim {
                 Ok(())
             }
             Ok(Poll::Ready(())) => {
-                let rest = core.tasks.borrow_mut().finish(taken, None);
-                drop(rest);
+                let ended = core.tasks.borrow_mut().finish(taken, None);
+                ended.tell();
                 Ok(())
             }
             Err(payload) => self.panicked(taken, payload.as_ref()),
@@ -427,8 +431,8 @@ impl Sim {
             super::panic_message(payload)
         );
         let failure = JoinError::Panicked(what.clone());
-        let rest = core.tasks.borrow_mut().finish(taken, Some(failure));
-        drop(rest);
+        let ended = core.tasks.borrow_mut().finish(taken, Some(failure));
+        ended.tell();
         if core.options.contain_panics { Ok(()) } else { Err(Stop::Panicked(what)) }
     }
 

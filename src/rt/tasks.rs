@@ -208,6 +208,22 @@ impl Taken {
     }
 }
 
+/// What an ended task leaves behind.
+pub(super) struct Ended {
+    joiner: Option<Waker>,
+    _rest: Option<Pin<Box<dyn Cell>>>,
+}
+
+impl Ended {
+    /// Wakes who waited for the task. Foreign wakers run code of their own, so nothing may be borrowed.
+    #[inline]
+    pub(super) fn tell(self) {
+        if let Some(waker) = self.joiner {
+            waker.wake();
+        }
+    }
+}
+
 /// A living task, as told when a run is stuck.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blocked {
@@ -354,30 +370,31 @@ impl Tasks {
         }
     }
 
-    /// Ends a task. What is left of it is returned, to be dropped when nothing is borrowed.
+    /// Puts a task back that was not polled after all: it stays ready.
+    pub(super) fn put_off(&mut self, taken: Taken) {
+        self.slots[taken.word.index() as usize].state = State::RunningWoken;
+        self.put_back(taken, Waits::Other);
+    }
+
+    /// Ends a task. What is left of it, and who waits for it, is returned: to be dropped and woken when nothing is
+    /// borrowed.
     #[inline]
-    pub(super) fn finish(&mut self, taken: Taken, failure: Option<JoinError>) -> Option<Pin<Box<dyn Cell>>> {
+    pub(super) fn finish(&mut self, taken: Taken, failure: Option<JoinError>) -> Ended {
         let index = taken.word.index();
         self.alive -= 1;
         let slot = &mut self.slots[index as usize];
         if slot.detached {
             self.release(index);
-            return Some(taken.cell);
+            return Ended { joiner: None, _rest: Some(taken.cell) };
         }
         slot.cell = Some(taken.cell);
         slot.state = State::Finished;
         if let Some(failure) = failure {
             self.failures.insert(index, failure);
         }
-        if std::mem::take(&mut self.slots[index as usize].joined)
-            && let Some(waker) = self.joiners.remove(&index)
-        {
-            match Word::of(&waker) {
-                Some(word) if word.runtime() == self.runtime => self.wake(word),
-                _ => waker.wake(),
-            }
-        }
-        None
+        let joined = std::mem::take(&mut self.slots[index as usize].joined);
+        let joiner = if joined { self.joiners.remove(&index) } else { None };
+        Ended { joiner, _rest: None }
     }
 
     fn release(&mut self, index: u32) {

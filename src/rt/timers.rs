@@ -220,7 +220,7 @@ impl Timers {
             if self.is_live(&entry) {
                 return Some(Time(entry.key >> 2));
             }
-            self.queue.advance();
+            self.queue.skip();
             self.dead = self.dead.saturating_sub(1);
         }
         None
@@ -242,7 +242,11 @@ impl Timers {
                 } else if let Some(next) = self.queue.glimpse(12) {
                     prefetch(&self.slots, next.slot as usize);
                 }
-                self.queue.advance();
+                if self.is_live(&entry) {
+                    self.queue.advance();
+                } else {
+                    self.queue.skip();
+                }
                 entry
             };
             let slot = self.slots[entry.slot as usize];

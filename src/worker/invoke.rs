@@ -77,7 +77,7 @@ impl Inner {
                 return Err(Status::Failed);
             };
             let work = self.backends[usize::from(c.backend)].invoke(sandbox, call);
-            if c.in_flight == 1 {
+            if c.in_flight == 1 || c.next_read == Time::MAX {
                 self.begin_watch(&mut state, seat.key(), started);
             }
             (work, state.functions[call.function.index()].timeout)
@@ -312,7 +312,7 @@ impl Seat {
                 .await
                 .unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))?;
             self.container = Some(key);
-            if start == StartKind::Late {
+            if start != StartKind::Cold {
                 record.cause = None;
             }
             return Ok(start);
@@ -332,6 +332,9 @@ impl Seat {
         state.pool.group(group).frequency -= 1;
         state.pool.occupy(key);
         state.ledger.shift(Phase::Creating, Phase::Running, memory, rt::now());
+        drop(state);
+        // A creation less is under way, and there may be room for others in the container.
+        self.inner.pump();
         Ok(StartKind::Cold)
     }
 

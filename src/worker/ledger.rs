@@ -98,6 +98,10 @@ impl Ledger {
         if now == self.at {
             return;
         }
+        if self.at <= self.from && now > self.from {
+            // What is held when the window opens counts in it.
+            self.note_peaks(self.from);
+        }
         let span = now.min(self.until).since(self.at.max(self.from)).0;
         self.at = now;
         if span > 0 {

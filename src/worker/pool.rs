@@ -320,6 +320,7 @@ impl Pool {
         let epoch = self.new_epoch();
         let c = &mut self.containers[key.0 as usize];
         c.phase = Phase::Cached;
+        c.next_read = Time::MAX;
         c.idle_since = now;
         c.epoch = epoch;
         let (group, class, memory) = (c.group as usize, c.class as usize, c.memory);

@@ -241,6 +241,8 @@ impl State {
         let grant = match self.pool.choose(group, now) {
             Some(container) => self.take_warm(container, now),
             None => {
+                // So that the cause is the same whether or not the reaper has run at this instant.
+                self.expire(now, dispose);
                 let cause = self.pool.cold_cause(group);
                 let container = self.begin_creation(function, now, Some(dispose))?;
                 if self.dispatch == Dispatch::Early {

@@ -16,6 +16,8 @@ pub(super) struct Shared {
     sent: Cell<u64>,
     limit: u64,
     settled: Notify,
+    /// Told when the last invocation that the limit allows was sent.
+    enough: Notify,
 }
 
 impl Shared {
@@ -26,6 +28,7 @@ impl Shared {
             sent: Cell::new(0),
             limit: limit.unwrap_or(u64::MAX),
             settled: Notify::new(),
+            enough: Notify::new(),
         })
     }
 
@@ -38,6 +41,9 @@ impl Shared {
         }
         call.number = number;
         self.sent.set(number + 1);
+        if number + 1 == self.limit {
+            self.enough.notify_waiters();
+        }
         self.outstanding.set(self.outstanding.get() + 1);
         Some(())
     }
@@ -48,6 +54,20 @@ impl Shared {
         self.outstanding.set(self.outstanding.get() - 1);
         if self.outstanding.get() == 0 {
             self.settled.notify_waiters();
+        }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.sent.get() >= self.limit
+    }
+
+    /// Waits for an arrival's instant; with `limited`, not beyond the last invocation that the limit allows.
+    async fn wait_for(&self, at: Time, limited: bool) {
+        let due = rt::sleep_until_as(Class::Arrival, at);
+        if limited {
+            rt::select(due, self.enough.notified()).await;
+        } else {
+            due.await;
         }
     }
 
@@ -96,6 +116,8 @@ pub(super) async fn drive(
     closed: Vec<ClosedLoop>,
     until: Time,
 ) -> Result<()> {
+    // Closed loops may reach the limit while the next open arrival is still far.
+    let limited_too = shared.limit != u64::MAX && !closed.is_empty();
     let mut clients = Vec::new();
     for group in closed {
         let group = Rc::new(group);
@@ -106,8 +128,11 @@ pub(super) async fn drive(
             clients.push(rt::spawn(closed_loop(shared, worker, Rc::clone(&group), client, calls, until)));
         }
     }
-    while let Some(mut call) = source.next()? {
-        rt::sleep_until_as(Class::Arrival, call.arrival).await;
+    // The run ends with the last return: nothing sleeps towards an arrival that will not be sent.
+    while !shared.is_enough()
+        && let Some(mut call) = source.next()?
+    {
+        shared.wait_for(call.arrival, limited_too).await;
         if shared.send(&mut call).is_none() {
             break;
         }
@@ -131,11 +156,15 @@ async fn closed_loop(
     for turn in 0.. {
         let nth = u64::from(client) << 40 | turn;
         let think: Duration = group.think.sample(&mut group.luck.draw(Purpose::Think, nth));
-        rt::sleep_until_as(Class::Arrival, rt::now() + think).await;
+        let at = rt::now() + think;
+        if at >= until || shared.is_enough() {
+            return;
+        }
+        shared.wait_for(at, shared.limit != u64::MAX).await;
         let now = rt::now();
         let k = calls.replace(calls.get() + 1);
         let mut call = group.profile.invocation(group.function, k, now);
-        if now >= until || shared.send(&mut call).is_none() {
+        if shared.send(&mut call).is_none() {
             return;
         }
         fly(Flight::new(&shared, &worker, call)).await;

@@ -182,8 +182,7 @@ impl Run {
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
             folder.put("run.json", finished.run_json(&self.command, &self.scenario)?.as_bytes())?;
-            finished.folder = Some(folder.target().to_path_buf());
-            folder.commit()?;
+            finished.folder = Some(folder.commit()?);
         }
         finished.wall_seconds = clock.elapsed().as_secs_f64();
         finished.cpu_seconds = cpu_so_far();
@@ -388,7 +387,7 @@ fn assemble(scenario: &Scenario) -> Result<Assembled> {
             let profile = config.profile(luck);
             match (&load.closed, load.open(id, shares[i], profile.clone(), until)) {
                 (Some(loop_), _) => {
-                    let clients = share_of(loop_.clients, shares[i]);
+                    let clients = clients_of(loop_.clients, &shares, i);
                     closed.push(ClosedLoop {
                         function: id,
                         clients,
@@ -444,9 +443,10 @@ fn assemble(scenario: &Scenario) -> Result<Assembled> {
     Ok(Assembled { functions, prewarm, source, closed, horizon, until, notes, load })
 }
 
-/// A share of whole clients, at least one.
-fn share_of(clients: u32, share: f64) -> u32 {
-    ((f64::from(clients) * share).round() as u32).max(1)
+/// Whole clients for the i-th of these shares, so that they add up to `clients`.
+fn clients_of(clients: u32, shares: &[f64], i: usize) -> u32 {
+    let up_to = |n: usize| (f64::from(clients) * shares[..n].iter().sum::<f64>()).round() as u32;
+    up_to(i + 1) - up_to(i)
 }
 
 impl Finished {

@@ -189,6 +189,10 @@ impl Scenario {
                     .into(),
             );
         }
+        // So that no instant of a run is beyond what 64 bits of nanoseconds hold.
+        if self.start.0 > 13_000_000_000_000_000_000 {
+            return wrong(format!("start is {}; it is at most in the year 2381", self.start));
+        }
         if self.name.is_empty() {
             return wrong("name is empty".into());
         }
