@@ -10,6 +10,7 @@
 pub mod chance;
 mod context;
 mod live;
+mod options;
 mod queue;
 mod sim;
 pub mod supervise;
@@ -21,7 +22,8 @@ mod trail;
 pub mod wall;
 
 pub use live::Live;
-pub use sim::{Counters, Observer, Options, Sim, Step, Stop};
+pub use options::{Counters, Options, Step, Stop};
+pub use sim::{Observer, Sim};
 pub use tasks::{Blocked, JoinError, Waits};
 pub use time::{
     Either, Elapsed, Interval, Select, Sleep, Timeout, Yield, interval, now, select, sleep, sleep_until,
