@@ -280,7 +280,7 @@ fn over_time(
         y,
         x_range: (0.0, end / scale),
         log_x: false,
-        y_range: (0.0, (highest(&lines) * 1.12).max(1.0)),
+        y_range: (0.0, (highest(&lines) * 1.3).max(1.0)),
         legend: SeriesLabelPosition::UpperRight,
     };
     Ok(Plot { name, title: title.to_string(), svg: chart(&axes, &lines)? })
