@@ -287,11 +287,14 @@ impl Seat {
             match inner.create(key, function).await {
                 Ok(()) => inner.offer(key, StartKind::Cold),
                 Err(why) => {
-                    // The youngest waiter pays: the older ones have older creations under way.
                     let mut state = inner.state.borrow_mut();
                     let group = state.pool.get(key).group;
                     Disposer(&inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
-                    let unlucky = state.late.get_mut(&group).and_then(std::collections::VecDeque::pop_back);
+                    // Where enough creations are under way for all who wait, nobody pays; else the youngest waiter.
+                    let coming = state.pool.creating(group);
+                    let waiting = state.late.get_mut(&group);
+                    let unlucky =
+                        waiting.filter(|w| w.len() > coming).and_then(std::collections::VecDeque::pop_back);
                     drop(state);
                     if let Some(unlucky) = unlucky {
                         let _ = unlucky.send(Err(why));
