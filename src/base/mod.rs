@@ -7,10 +7,12 @@ mod dist;
 mod fault;
 mod function;
 mod invocation;
+mod number;
 mod units;
 
 pub use dist::{Dist, Quantity};
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use function::{FunctionId, FunctionSpec, Unit};
 pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
-pub use units::{Cpus, Duration, Mem, NumberFault, Time, decimal};
+pub use number::{NumberFault, decimal};
+pub use units::{Cpus, Duration, Mem, Time};

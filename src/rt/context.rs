@@ -2,8 +2,9 @@
 
 use super::live::LiveCore;
 use super::sim::SimCore;
-use super::tasks::{Waits, Word};
+use super::tasks::Waits;
 use super::timers::Timers;
+use super::waker::Word;
 use crate::base::Time;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};

@@ -126,6 +126,6 @@ fn due(context: &Context, core: &LiveCore) -> Option<std::task::Waker> {
     let mut timers = context.timers.borrow_mut();
     match timers.pop(core.now())?.sleeper {
         Sleeper::Foreign(number) => Some(timers.take_foreign(number)),
-        Sleeper::Task(word) => Some(super::tasks::Word(word).waker()),
+        Sleeper::Task(word) => Some(super::waker::Word(word).waker()),
     }
 }

@@ -19,6 +19,7 @@ mod tasks;
 mod time;
 mod timers;
 mod trail;
+mod waker;
 pub mod wall;
 
 pub use live::Live;
@@ -111,7 +112,7 @@ enum Joins<T> {
 }
 
 impl<T: 'static> JoinHandle<T> {
-    fn word(&self) -> tasks::Word {
+    fn word(&self) -> waker::Word {
         match &self.0 {
             Joins::Sim(join) => join.word(),
             Joins::Live(_) => unreachable!("only the simulated executor asks for its own tasks"),

@@ -6,8 +6,9 @@
 
 use super::context::{self, Arm, Context};
 use super::options::{Counters, Options, Step, Stop};
-use super::tasks::{JoinError, Taken, Tasks, Waits, Word};
+use super::tasks::{JoinError, Taken, Tasks, Waits};
 use super::timers::{Class, Sleeper, Timers};
+use super::waker::Word;
 use super::{chance, trail};
 use crate::base::{Duration, Time};
 use rand::RngExt;

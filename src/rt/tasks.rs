@@ -1,17 +1,14 @@
-//! Tasks of the virtual-time executor: the slab they live in, their wakers and their join handles.
-//!
-//! A waker is one word: runtime, generation and index. Cloning and dropping it costs nothing; waking looks the runtime
-//! up in this thread and checks the generation, so that a stale waker wakes nobody and a waker in a foreign thread is
-//! refused loudly instead of corrupting a single-threaded run.
+//! Tasks of the virtual-time executor: the slab they live in and their join handles.
 
 use super::context::{self, Context};
+use super::waker::Word;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{self, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{self, Poll, Waker};
 
 /// What a task that is not ready waits for; shown when a run blocks for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,53 +50,6 @@ impl fmt::Display for JoinError {
 }
 
 impl std::error::Error for JoinError {}
-
-const GENERATION_BITS: u32 = 19;
-const RUNTIME_SHIFT: u32 = 32 + GENERATION_BITS;
-
-/// A waker's data: runtime (12 bits), generation (19) and index (32). Bit 63 is free.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Word(pub(super) u64);
-
-impl Word {
-    fn new(runtime: u16, generation: u32, index: u32) -> Word {
-        Word(
-            u64::from(runtime & 0xfff) << RUNTIME_SHIFT
-                | u64::from(generation & ((1 << GENERATION_BITS) - 1)) << 32
-                | u64::from(index),
-        )
-    }
-    pub(super) fn runtime(self) -> u16 {
-        (self.0 >> RUNTIME_SHIFT) as u16 & 0xfff
-    }
-    pub(super) fn index(self) -> u32 {
-        self.0 as u32
-    }
-    fn generation(self) -> u32 {
-        (self.0 >> 32) as u32 & ((1 << GENERATION_BITS) - 1)
-    }
-
-    /// The word in a waker, if the waker is one of ours.
-    #[inline]
-    pub(super) fn of(waker: &Waker) -> Option<Word> {
-        std::ptr::eq(waker.vtable(), &VTABLE).then(|| Word(waker.data() as usize as u64))
-    }
-
-    /// A waker for this task. Dropping it is a no-op, so forgetting to is too.
-    #[inline]
-    pub(super) fn waker(self) -> Waker {
-        // SAFETY: the vtable's functions take the data as a number, never as an address, so every contract of
-        // RawWaker about clone, wake and drop holds trivially and in every thread.
-        unsafe { Waker::from_raw(RawWaker::new(self.0 as usize as *const (), &VTABLE)) }
-    }
-}
-
-static VTABLE: RawWakerVTable = RawWakerVTable::new(
-    |data| RawWaker::new(data, &VTABLE),
-    |data| context::wake(Word(data as usize as u64)),
-    |data| context::wake(Word(data as usize as u64)),
-    |_| {},
-);
 
 /// A future and then its output, behind one pointer.
 pub(super) trait Cell {
@@ -308,9 +258,9 @@ impl Tasks {
     }
 
     fn slot(&mut self, word: Word) -> Option<&mut Slot> {
-        self.slots.get_mut(word.index() as usize).filter(|s| {
-            s.generation & ((1 << GENERATION_BITS) - 1) == word.generation() && s.state != State::Free
-        })
+        self.slots
+            .get_mut(word.index() as usize)
+            .filter(|s| word.is_of(s.generation) && s.state != State::Free)
     }
 
     /// Puts a task into the ready queue, once however often it is woken.

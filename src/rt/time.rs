@@ -1,8 +1,9 @@
 //! Waiting: `sleep`, `timeout`, `interval`, `yield_now` and `select`.
 
 use super::context::{self, Arm};
-use super::tasks::{Waits, Word};
+use super::tasks::Waits;
 use super::timers::{Class, TimerId};
+use super::waker::Word;
 use crate::base::{Duration, Time};
 use pin_project::{pin_project, pinned_drop};
 use std::fmt;
