@@ -1,15 +1,15 @@
 //! Reading CSV tables: columns by name, faults by file and line.
 
 use crate::base::{Fault, NumberFault, Result, nearest};
-use memchr::{memchr, memchr2_iter};
+use memchr::memchr;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// An open CSV file with a header.
 ///
-/// Lines without quotes, which are all lines of all trace formats, are split by searching for commas; a line with a
-/// quote goes through the csv crate. Measured on a million rows of three fields: 120 instructions for a row against
+/// Lines without quotes, which are all lines of all trace formats, are split here, eight bytes at a time; a line with a
+/// quote goes through the csv crate. Measured on a million rows of three fields: 200 instructions for a row against
 /// 550 when every row went through the crate.
 pub(super) struct Table {
     path: PathBuf,
@@ -26,6 +26,18 @@ pub(super) struct Table {
 }
 
 const CHUNK: usize = 1 << 16;
+/// Bytes of the buffer that are never read into, so that a word at the end of what was read is whole.
+const SLACK: usize = 8;
+
+/// What a search for the end of a line met first.
+enum Scan {
+    /// The line's end, so many bytes after its start.
+    Line(usize),
+    /// A field in quotes.
+    Quote,
+    /// The end of what was read; so many bytes were searched.
+    More(usize),
+}
 
 impl Table {
     pub(super) fn open(path: &Path) -> Result<Table> {
@@ -36,7 +48,7 @@ impl Table {
         let mut table = Table {
             path: path.to_path_buf(),
             file,
-            buffer: vec![0; CHUNK],
+            buffer: vec![0; CHUNK + SLACK],
             unread: 0..0,
             line: 0,
             row: 0..0,
@@ -61,12 +73,13 @@ impl Table {
     fn fill(&mut self) -> Result<bool> {
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
-        if self.unread.end == self.buffer.len() {
+        if self.unread.end + SLACK >= self.buffer.len() {
             self.buffer.resize(2 * self.buffer.len(), 0);
         }
+        let room = self.buffer.len() - SLACK;
         let n = self
             .file
-            .read(&mut self.buffer[self.unread.end..])
+            .read(&mut self.buffer[self.unread.end..room])
             .map_err(|e| Fault::reading(&self.path, &e))?;
         self.unread.end += n;
         Ok(n > 0)
@@ -88,41 +101,76 @@ impl Table {
         }
     }
 
+    /// Splits the next row; false at the end of the file.
     #[inline]
     fn next_row(&mut self) -> Result<bool> {
         loop {
-            let found = self.line_end(0)?;
-            let length = found.unwrap_or(self.unread.len());
-            if length == 0 && found.is_none() {
+            self.ends.clear();
+            self.quoted = None;
+            // Relative to the row's start: reading more moves the row within the buffer.
+            let mut searched = 0;
+            let end = loop {
+                match self.scan(searched) {
+                    Scan::Line(end) => break Some(end),
+                    Scan::Quote => {
+                        self.line += 1;
+                        self.read_quoted()?;
+                        return Ok(true);
+                    }
+                    Scan::More(from) => searched = from,
+                }
+                if !self.fill()? {
+                    break None;
+                }
+            };
+            let start = self.unread.start;
+            let length = end.unwrap_or(self.unread.len());
+            if length == 0 && end.is_none() {
                 return Ok(false);
             }
             self.line += 1;
-            let start = self.unread.start;
             self.unread.start = (start + length + 1).min(self.unread.end);
-            let line = &self.buffer[start..start + length];
-            let length = length - usize::from(line.last() == Some(&b'\r'));
+            let length = length - usize::from(length > 0 && self.buffer[start + length - 1] == b'\r');
             if length == 0 {
                 continue;
             }
-            let line = &line[..length];
             self.row = start..start + length;
-            self.ends.clear();
-            self.quoted = None;
-            for at in memchr2_iter(b',', b'"', line) {
-                // Elsewhere than at the start of a field, a quote is a character like any other.
-                if line[at] == b'"' && at > 0 && line[at - 1] != b',' {
-                    continue;
-                }
-                if line[at] == b'"' {
-                    self.unread.start = start;
-                    self.read_quoted()?;
-                    return Ok(true);
-                }
-                self.ends.push(at as u32);
-            }
             self.ends.push(length as u32);
             return Ok(true);
         }
+    }
+
+    /// Looks for commas and the line's end, eight bytes at a time, from `from` bytes after the row's start on.
+    #[inline]
+    fn scan(&mut self, from: usize) -> Scan {
+        const ONES: u64 = 0x0101_0101_0101_0101;
+        const HIGH: u64 = 0x8080_8080_8080_8080;
+        let unread = &self.buffer[self.unread.start..];
+        let length = self.unread.len();
+        let mut at = from;
+        while at < length {
+            // The buffer is longer than what was read, so that the last word is whole too.
+            let Some(word) = unread.get(at..).and_then(<[u8]>::first_chunk) else { break };
+            let word = u64::from_le_bytes(*word);
+            // The high bit of every byte that is at most a comma, which lines, commas and quotes are, and digits not.
+            let mut low = !((word | HIGH) - ONES * u64::from(b',' + 1)) & !word & HIGH;
+            while low != 0 {
+                let here = at + (low.trailing_zeros() / 8) as usize;
+                low &= low - 1;
+                if here >= length {
+                    break;
+                }
+                match unread[here] {
+                    b',' => self.ends.push(here as u32),
+                    b'\n' => return Scan::Line(here),
+                    // Elsewhere than at the start of a field, a quote is a character like any other.
+                    b'"' if here == 0 || unread[here - 1] == b',' => return Scan::Quote,
+                    _ => {}
+                }
+            }
+            at += 8;
+        }
+        Scan::More(length)
     }
 
     /// Reads a row with quotes, which may span lines.

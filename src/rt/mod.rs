@@ -68,11 +68,11 @@ where
     F: Future<Output = ()> + 'static,
 {
     let site = Location::caller();
+    // Put in its place before anything else: a future that is handed on by value is copied on the way.
+    let cell = tasks::detached(future);
     context::with(|c| match &c.arm {
-        Arm::Sim(core) => {
-            core.tasks.borrow_mut().spawn_detached(future, site);
-        }
-        Arm::Live(_) => drop(spawn_live(future)),
+        Arm::Sim(core) => core.tasks.borrow_mut().spawn_detached(cell, site),
+        Arm::Live(_) => drop(spawn_live(cell)),
     });
 }
 

@@ -68,7 +68,21 @@ enum Stage<F: Future> {
 
 /// A task whose output nobody will ask for keeps no place for it.
 #[pin_project::pin_project]
-struct Detached<F>(#[pin] F);
+pub(super) struct Detached<F>(#[pin] F);
+
+#[inline(always)]
+pub(super) fn detached<F>(future: F) -> Pin<Box<Detached<F>>> {
+    Box::pin(Detached(future))
+}
+
+impl<F: Future<Output = ()>> Future for Detached<F> {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        self.project().0.poll(cx)
+    }
+}
 
 impl<F: Future> Cell for Stage<F>
 where
@@ -93,7 +107,7 @@ where
 
 impl<F: Future<Output = ()>> Cell for Detached<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
-        self.project().0.poll(cx)
+        Future::poll(self, cx)
     }
     fn output(self: Pin<&mut Self>) -> Option<&mut dyn Any> {
         None
@@ -237,12 +251,12 @@ impl Tasks {
         self.add(Box::pin(Stage::Running(future)), site, false)
     }
 
-    #[inline(always)]
-    pub(super) fn spawn_detached<F>(&mut self, future: F, site: &'static Location<'static>) -> Word
+    #[inline]
+    pub(super) fn spawn_detached<F>(&mut self, cell: Pin<Box<Detached<F>>>, site: &'static Location<'static>)
     where
         F: Future<Output = ()> + 'static,
     {
-        self.add(Box::pin(Detached(future)), site, true)
+        self.add(cell, site, true);
     }
 
     pub(super) fn set_name(&mut self, word: Word, name: &'static str) {
