@@ -11,8 +11,12 @@ run: needs build
 	target/release/elapse sim scenarios/quickstart.toml --out results/quickstart
 	@echo "The plots are in results/quickstart/plots; the page is results/quickstart/report.html"
 
+# The agent goes into containers of any image, so it is static and beside the program.
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 build:
 	$(CARGO) build --release --locked
+	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
+	@cp target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
 # A linker and a C compiler, for the allocator.
 needs:

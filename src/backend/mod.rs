@@ -3,9 +3,11 @@
 //! A worker holds any number of backends behind one trait. The worker decides when and where; a backend only does. Its
 //! answers are [`Work`], a future that costs nothing where there is nothing to wait for.
 
+mod live;
 mod sharing;
 mod simulated;
 
+pub use live::{Live, LiveConfig};
 pub use simulated::{Contention, Model, Simulated};
 
 use crate::base::{Cpus, FunctionId, FunctionSpec, Invocation, Mem};

@@ -2,7 +2,7 @@
 
 use super::sharing::Sharing;
 use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
-use crate::base::{Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
 use crate::rt::chance::{Chance, Luck, Purpose};
 use rand::RngExt;
 use rustc_hash::FxHashMap;
@@ -71,6 +71,8 @@ struct Function {
     memory: Mem,
     cpus: Cpus,
     cold_start: Dist,
+    /// Share of an execution that is processor time.
+    cpu_fraction: f64,
 }
 
 /// See the module.
@@ -119,6 +121,11 @@ impl Backend for Simulated {
             memory: spec.memory,
             cpus: spec.cpus,
             cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
+            cpu_fraction: match spec.program.behaviour {
+                Some(Behaviour::Spin) => 1.0,
+                Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
+                _ => self.model.cpu_fraction,
+            },
         });
         Ok(())
     }
@@ -180,7 +187,7 @@ impl Backend for Simulated {
         match &self.sharing {
             None => Work::after(call.intended, answer),
             Some(sharing) => {
-                let done = sharing.start(call.intended, self.model.cpu_fraction, function.cpus);
+                let done = sharing.start(call.intended, function.cpu_fraction, function.cpus);
                 Work::boxed(async move {
                     done.done().await;
                     answer

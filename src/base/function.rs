@@ -25,6 +25,89 @@ pub enum Unit {
     App,
 }
 
+/// What an invocation does in our own agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Behaviour {
+    /// Waits for the intended duration; uses no processor.
+    #[default]
+    Sleep,
+    /// Uses a processor for the intended duration, counted in the thread's own time.
+    Spin,
+    /// Holds the invocation's memory for the intended duration.
+    Alloc,
+    /// Gives the body back.
+    Echo,
+    /// Runs the function's command.
+    Exec,
+    /// Asks the function's own server, which its command starts.
+    Serve,
+}
+
+impl Behaviour {
+    /// The word in scenarios and on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Behaviour::Sleep => "sleep",
+            Behaviour::Spin => "spin",
+            Behaviour::Alloc => "alloc",
+            Behaviour::Echo => "echo",
+            Behaviour::Exec => "exec",
+            Behaviour::Serve => "serve",
+        }
+    }
+}
+
+/// How a worker talks to what runs in a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Over a unix socket, with our agent in between.
+    #[default]
+    Unix,
+    /// Over TCP: the image is an HTTP server on `$PORT`, and nothing of ours is in it.
+    Tcp,
+}
+
+/// What a function's invocations need beside memory and processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compute {
+    /// Nothing.
+    #[default]
+    Cpu,
+    /// A GPU for each container.
+    Gpu,
+}
+
+/// What runs in a function's containers. The simulator reads `behaviour` alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Program {
+    /// What an invocation does; the run's default where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behaviour: Option<Behaviour>,
+    /// The container image; our agent alone where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// For `exec` and `serve`: what is run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How its containers are talked to.
+    #[serde(skip_serializing_if = "is_default")]
+    pub protocol: Protocol,
+    /// Whether it needs the network.
+    #[serde(skip_serializing_if = "is_default")]
+    pub network: bool,
+    /// Whether it needs a GPU.
+    #[serde(skip_serializing_if = "is_default")]
+    pub compute: Compute,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A function as it is registered with a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FunctionSpec {
@@ -48,6 +131,8 @@ pub struct FunctionSpec {
     pub cold_start: Option<Dist>,
     /// Backends it may run on, in order of preference; empty means any.
     pub backends: Vec<String>,
+    /// What runs in its containers.
+    pub program: Program,
 }
 
 impl FunctionSpec {
@@ -65,6 +150,7 @@ impl FunctionSpec {
             deadline: None,
             cold_start: None,
             backends: Vec::new(),
+            program: Program::default(),
         }
     }
 }

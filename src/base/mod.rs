@@ -12,7 +12,7 @@ mod units;
 
 pub use dist::{Dist, Quantity};
 pub use fault::{Fault, FaultKind, Result, nearest};
-pub use function::{FunctionId, FunctionSpec, Unit};
+pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
 pub use number::{NumberFault, decimal};
 pub use units::{Cpus, Duration, Mem, Time};

@@ -16,6 +16,7 @@ pub struct Cli {
 const AFTER: &str = "\
 Examples:
   elapse sim scenarios/quickstart.toml
+  elapse live scenarios/live.toml
   elapse replay csv functions.csv invocations.csv --memory 16GiB --eviction greedy-dual
   elapse replay azure-2019 FOLDER --from 08:00 --to 09:00 --memory 64GiB
 
@@ -27,12 +28,16 @@ over a scenario file, and flags over both.";
 pub enum Command {
     /// Simulate a scenario file
     Sim(SimArgs),
+    /// Run a scenario file on this host, in real time, with real containers
+    Live(SimArgs),
     /// Simulate a trace
     Replay(ReplayArgs),
     /// Draw the plots of finished runs again
     Plot(PlotArgs),
     /// Work with traces
     Trace(TraceCommand),
+    /// Remove what a worker left on this host
+    Clean(CleanArgs),
     /// Print a completion script for your shell
     Completions {
         /// For which shell
@@ -48,7 +53,14 @@ pub struct SimArgs {
     pub common: Common,
 }
 
-/// Flags that `sim` and `replay` share.
+#[derive(Args)]
+pub struct CleanArgs {
+    /// The worker's name, as in a scenario's live.worker
+    #[arg(long, value_name = "NAME")]
+    pub worker: String,
+}
+
+/// Flags that `sim`, `live` and `replay` share.
 #[derive(Args)]
 pub struct Common {
     /// Seed of everything that is random [default: the scenario's, or 1]

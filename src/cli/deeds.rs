@@ -2,17 +2,31 @@
 
 use super::args::{Common, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs, TraceFormat};
 use super::{INTERRUPTED, print};
+use elapse::backend::LiveConfig;
 use elapse::base::{Fault, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
 use elapse::report;
 use elapse::rt::wall;
-use elapse::world::{Overrides, Run, Scenario, load_plan};
+use elapse::world::{self, Overrides, Run, Scenario, load_plan};
 use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
 pub fn sim(args: SimArgs) -> Result<u8> {
     let plan = load_plan(Some(&args.scenario), None, &overrides(&args.common, &[])?)?;
-    run(plan, &args.common)
+    run(plan, &args.common, World::Simulated)
+}
+
+pub fn live(args: SimArgs) -> Result<u8> {
+    let plan = load_plan(Some(&args.scenario), None, &overrides(&args.common, &[])?)?;
+    run(plan, &args.common, World::Live)
+}
+
+pub fn clean(worker: &str) -> Result<u8> {
+    let config = LiveConfig { worker: worker.into(), ..LiveConfig::default() };
+    for removed in world::clean(&config)? {
+        println!("removed {removed}");
+    }
+    Ok(0)
 }
 
 pub fn replay(args: ReplayArgs) -> Result<u8> {
@@ -40,7 +54,7 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
         overrides.set(&pair)?;
     }
     let plan = load_plan(None, Some(Scenario::replay(name_of(&args.paths), trace)), &overrides)?;
-    run(plan, &args.common)
+    run(plan, &args.common, World::Simulated)
 }
 
 /// A trace is called like its folder.
@@ -68,7 +82,12 @@ fn overrides(common: &Common, more: &[(&'static str, &'static str, &str)]) -> Re
     Ok(overrides)
 }
 
-fn run(plan: Scenario, common: &Common) -> Result<u8> {
+enum World {
+    Simulated,
+    Live,
+}
+
+fn run(plan: Scenario, common: &Common, world: World) -> Result<u8> {
     if common.print_plan {
         print!("{}", plan.to_toml()?);
         return Ok(0);
@@ -76,14 +95,17 @@ fn run(plan: Scenario, common: &Common) -> Result<u8> {
     let target = common.out.clone().unwrap_or_else(|| default_target(&plan));
     let interrupt = Interrupt::listen().map_err(|e| Fault::host(format!("cannot listen for Ctrl-C: {e}")))?;
     let progress = print::Progress::new();
-    let run = Run::new(plan)
+    let mut run = Run::new(plan)
         .write_to(&target, common.force)
         .plots(!common.no_plots)
         .command(std::env::args().collect())
         .interrupt(interrupt);
-    let finished = match &progress {
-        Some(bar) => run.progress(bar.teller()).simulate(),
-        None => run.simulate(),
+    if let Some(bar) = &progress {
+        run = run.progress(bar.teller());
+    }
+    let finished = match world {
+        World::Simulated => run.simulate(),
+        World::Live => run.live(),
     };
     if let Some(bar) = progress {
         bar.clear();

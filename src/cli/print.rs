@@ -96,15 +96,20 @@ pub fn finished(finished: &Finished) {
         get("memory_mb.peak_cached"),
         json["memory_mb"]["capacity"].as_f64().map_or("unlimited".into(), |mb| mb.to_string())
     );
-    println!(
-        "  virtual {:.1} s in {:.2} s: {:.0} times real time, {:.0} invocations per CPU second; result hash {:016x}, event hash {:016x}",
-        summary.facts.end.as_secs_f64(),
-        finished.wall_seconds,
-        summary.facts.end.as_secs_f64() / finished.wall_seconds.max(1e-9),
-        summary.invocations() as f64 / finished.cpu_seconds.max(1e-9),
-        summary.result_hash,
-        finished.event_hash
-    );
+    let seconds = summary.facts.end.as_secs_f64();
+    match finished.event_hash {
+        Some(event_hash) => println!(
+            "  virtual {seconds:.1} s in {:.2} s: {:.0} times real time, {:.0} invocations per CPU second; result hash {:016x}, event hash {event_hash:016x}",
+            finished.wall_seconds,
+            seconds / finished.wall_seconds.max(1e-9),
+            summary.invocations() as f64 / finished.cpu_seconds.max(1e-9),
+            summary.result_hash,
+        ),
+        None => println!(
+            "  live on {} for {seconds:.1} s, worker and load used {:.2} CPU seconds",
+            summary.facts.backend, finished.cpu_seconds
+        ),
+    }
     for warning in summary.warnings() {
         println!("  note: {warning}");
     }

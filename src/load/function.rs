@@ -1,7 +1,10 @@
 //! A scenario's `[[function]]`: what it is, how it behaves, how it is called.
 
 use super::arrivals::Load;
-use crate::base::{Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
+use crate::base::{
+    Behaviour, Compute, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
+    Time,
+};
 use crate::rt::chance::{Luck, Purpose};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -49,9 +52,24 @@ pub struct FunctionConfig {
     /// Share of invocations that report an error, 0 to 1.
     #[serde(default)]
     pub failure: f64,
-    /// What the agent does live; the simulator reads `spin` as processor-bound.
+    /// What the agent does live; the simulator reads `sleep` as using no processor and `spin` as using nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub behaviour: Option<String>,
+    pub behaviour: Option<Behaviour>,
+    /// Its container image; our agent alone where none is given. Live only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// What `exec` and `serve` run. Live only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How its containers are talked to: unix, or tcp for an image that is an HTTP server on `$PORT`. Live only.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Whether its containers have the host's network. Live only.
+    #[serde(default)]
+    pub network: bool,
+    /// Whether its containers need a GPU.
+    #[serde(default)]
+    pub compute: Compute,
     /// Backends it may run on, in order of preference. Live only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<String>,
@@ -92,6 +110,12 @@ impl FunctionConfig {
         if self.count > 1_000_000 {
             return Err(format!("function '{}': count is {}; it is at most 1000000", self.name, self.count));
         }
+        if matches!(self.behaviour, Some(Behaviour::Exec | Behaviour::Serve)) && self.command.is_empty() {
+            return Err(format!(
+                "function '{}': it is to run a command and has none; write for instance command = [\"python3\", \"app.py\"]",
+                self.name
+            ));
+        }
         if !(0.0..=1.0).contains(&self.failure) {
             return Err(format!("function '{}': failure is {}; a share is 0 to 1", self.name, self.failure));
         }
@@ -117,7 +141,15 @@ impl FunctionConfig {
                     timeout: self.timeout,
                     deadline: self.deadline,
                     cold_start: self.cold_start.clone(),
-                    backends: Vec::new(),
+                    backends: self.backends.clone(),
+                    program: Program {
+                        behaviour: self.behaviour,
+                        image: self.image.clone(),
+                        command: self.command.clone(),
+                        protocol: self.protocol,
+                        network: self.network,
+                        compute: self.compute,
+                    },
                 }
             })
             .collect()

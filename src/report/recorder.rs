@@ -147,7 +147,6 @@ impl Recorder {
     }
 
     /// Also writes them.
-    #[expect(clippy::too_many_arguments, reason = "they are the file's contents, and this is called once")]
     pub fn write_to(
         &mut self,
         file: File,
@@ -155,7 +154,6 @@ impl Recorder {
         records: Records,
         start_unix_ns: u64,
         names: Vec<String>,
-        backends: Vec<String>,
         seed: u64,
     ) {
         let share = match records {
@@ -167,9 +165,23 @@ impl Recorder {
         let names = names.iter().map(|n| super::tables::quoted(n).into_owned()).collect();
         let text = Vec::with_capacity(1 << 17);
         let mut writer =
-            Writer { file, path, text, start_unix_ns, names, backends, share, luck, fault: None };
+            Writer { file, path, text, start_unix_ns, names, backends: Vec::new(), share, luck, fault: None };
         writer.text.extend_from_slice(HEADER.as_bytes());
         self.writer = Some(writer);
+    }
+
+    /// The names of the backends, as records number them.
+    pub fn backends(&mut self, names: Vec<String>) {
+        if let Some(writer) = &mut self.writer {
+            writer.backends = names;
+        }
+    }
+
+    /// The calendar's instant of time zero, where it is only known when a run begins.
+    pub fn starts_at(&mut self, unix_ns: u64) {
+        if let Some(writer) = &mut self.writer {
+            writer.start_unix_ns = unix_ns;
+        }
     }
 
     /// Takes a record. Their returns never go back in time.

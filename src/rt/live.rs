@@ -56,7 +56,8 @@ impl LiveCore {
 /// A live run: real time, real I/O, the same tasks.
 pub struct Live {
     context: Rc<Context>,
-    runtime: LocalRuntime,
+    /// There until the end, where tasks that are left are dropped with the runtime still present.
+    runtime: Option<LocalRuntime>,
 }
 
 impl Live {
@@ -87,17 +88,26 @@ impl Live {
             timers: RefCell::new(Timers::new()),
             arm: Arm::Live(LiveCore { anchor: monotonic(), timer, armed: Cell::new(u64::MAX) }),
         });
-        Ok(Live { context, runtime })
+        Ok(Live { context, runtime: Some(runtime) })
     }
 
     /// Runs until `future` is done. Tasks that are left go on in the next call, or end with the runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let _entered = context::enter(&self.context);
         let driven = super::select(future, drive(Rc::clone(&self.context)));
-        match self.runtime.block_on(driven) {
+        let Some(runtime) = &self.runtime else { unreachable!("it is taken only when this is dropped") };
+        match runtime.block_on(driven) {
             super::Either::Left(output) => output,
             super::Either::Right(never) => match never {},
         }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
+        drop(self.runtime.take());
+        drop(entered);
     }
 }
 

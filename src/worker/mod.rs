@@ -285,8 +285,8 @@ impl Worker {
         }
     }
 
-    /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container.
-    /// True if nothing was left running.
+    /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container,
+    /// waiting as long again for that to be confirmed. True if nothing was left.
     pub async fn drain(&self) -> bool {
         let limit = {
             let mut state = self.0.state.borrow_mut();
@@ -304,12 +304,23 @@ impl Worker {
         })
         .await
         .is_ok();
-        let mut disposer = Disposer(&self.0);
-        let mut state = self.0.state.borrow_mut();
-        for key in state.pool.idle() {
-            disposer.dispose(&mut state, key, ColdCause::Evicted, rt::now());
+        {
+            let mut disposer = Disposer(&self.0);
+            let mut state = self.0.state.borrow_mut();
+            for key in state.pool.idle() {
+                disposer.dispose(&mut state, key, ColdCause::Evicted, rt::now());
+            }
         }
-        finished
+        let removed = rt::timeout(limit, async {
+            loop {
+                let told = self.0.quiet.notified();
+                if self.0.state.borrow().ledger.count(Phase::Removing) == 0 {
+                    return;
+                }
+                told.await;
+            }
+        });
+        removed.await.is_ok() && finished
     }
 }
 

@@ -1,10 +1,14 @@
 //! The world: assembles a run. The only place that knows which world it is.
 
+mod assemble;
 mod drive;
+mod live;
+mod operate;
 mod plan;
 mod run;
 mod scenario;
 
+pub use live::{BACKENDS, clean};
 pub use plan::{Overrides, load_plan};
 pub use run::{Finished, Progress, Run};
 pub use scenario::{AtEnd, Measure, Metrics, Scenario, Start};

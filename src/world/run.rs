@@ -1,16 +1,16 @@
 //! A run, from its plan to its folder.
 
-use super::drive::{Shared, drive};
-use super::scenario::{AtEnd, Scenario};
-use crate::backend::{Backend, Contention, Simulated};
-use crate::base::{Cpus, Fault, FunctionId, FunctionSpec, Result, Time};
-use crate::load::{self, ClosedLoop, Merge, Notes, Source};
-use crate::metrics::Series;
+use super::assemble::{Assembled, assemble};
+use super::drive::Shared;
+use super::live;
+use super::operate::{Job, operate, simulated};
+use super::scenario::Scenario;
+use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
+use crate::load::Notes;
 use crate::report::{self, Folder, Recorder, RunFacts, Summary, WorkerFacts};
-use crate::rt::chance::Chance;
 use crate::rt::wall::{Stopwatch, unix_now};
-use crate::rt::{self, Counters, Either, Options, Sim, Stop};
-use crate::worker::{Parts, Worker, eviction::Eviction, queue::QueuePolicy};
+use crate::rt::{Counters, Options, Sim, Stop};
+use crate::worker::{Worker, eviction::Eviction, queue::QueuePolicy};
 use elapse_real::Interrupt;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -27,14 +27,14 @@ use std::rc::Rc;
 /// # }
 /// ```
 pub struct Run {
-    scenario: Scenario,
+    pub(super) scenario: Scenario,
     eviction: Option<Box<dyn Eviction>>,
     queue: Option<Box<dyn QueuePolicy>>,
     target: Option<(PathBuf, bool)>,
     plots: bool,
     command: Vec<String>,
-    interrupt: Interrupt,
-    progress: Option<Box<dyn FnMut(Progress)>>,
+    pub(super) interrupt: Interrupt,
+    pub(super) progress: Option<Box<dyn FnMut(Progress)>>,
 }
 
 /// How far a run is.
@@ -54,26 +54,14 @@ pub struct Finished {
     pub summary: Summary,
     /// What the executor did.
     pub counters: Counters,
-    /// Hash over every poll and fire.
-    pub event_hash: u64,
+    /// Hash over every poll and fire; a live run has none.
+    pub event_hash: Option<u64>,
     /// Real seconds.
     pub wall_seconds: f64,
     /// Processor seconds, loading and writing included.
     pub cpu_seconds: f64,
     /// Where the results are, if they were written.
     pub folder: Option<PathBuf>,
-}
-
-/// The parts of a workload, put together.
-struct Assembled {
-    functions: Vec<FunctionSpec>,
-    prewarm: Vec<(FunctionId, u32)>,
-    source: Box<dyn Source>,
-    closed: Vec<ClosedLoop>,
-    horizon: Option<Time>,
-    until: Time,
-    notes: Rc<RefCell<Notes>>,
-    load: String,
 }
 
 impl Run {
@@ -145,6 +133,52 @@ impl Run {
     /// # Errors
     /// What of the plan or its data cannot be used, or what this host lacks.
     pub fn simulate(mut self) -> Result<Finished> {
+        let mut begun = self.begin()?;
+        // The simulator models every backend alike, so far.
+        begun.assembled.functions.iter_mut().for_each(|f| f.backends.clear());
+        let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
+        self.observe(&sim, begun.assembled.horizon);
+        let (shared, started) = (Rc::clone(&begun.shared), Rc::<RefCell<Option<Worker>>>::default());
+        begun.facts.backend = "simulated".into();
+        begun.shared.recorder.borrow_mut().backends(vec!["simulated".into()]);
+        let job = self.job(&mut begun);
+        let main = operate(job, simulated, shared, Rc::clone(&started));
+        begun.facts.interrupted = match sim.block_on(main) {
+            Ok(outcome) => {
+                outcome?;
+                false
+            }
+            Err(Stop::Interrupted) => true,
+            Err(stop) => return Err(Fault::bug(stop.to_string())),
+        };
+        begun.facts.end = sim.now();
+        begun.counters = sim.counters();
+        begun.event_hash = Some(sim.event_hash());
+        let worker = started.borrow().clone().ok_or_else(|| Fault::bug("the worker was never started"))?;
+        begun.worker = Some(facts_of(&worker, sim.now(), &self.scenario));
+        // Drops what is still under way, which records it as unfinished.
+        sim.shut_down();
+        self.finish(begun)
+    }
+
+    /// Runs it on this host, in real time: the same worker on the backends that it names.
+    ///
+    /// # Errors
+    /// What of the plan or its data cannot be used, or what this host lacks.
+    pub fn live(mut self) -> Result<Finished> {
+        let host = Cpus::from_cores(elapse_real::host().cores as u32);
+        self.scenario.worker.cores.get_or_insert(host);
+        let mut begun = self.begin()?;
+        let lived = live::run(&mut self, &mut begun)?;
+        begun.facts.interrupted = lived.interrupted;
+        begun.facts.end = lived.end;
+        begun.facts.backend = lived.backends.join(" and ");
+        begun.worker = Some(lived.facts);
+        self.finish(begun)
+    }
+
+    /// Everything before the first instant.
+    fn begin(&mut self) -> Result<Begun> {
         self.scenario.check()?;
         let clock = Stopwatch::start();
         let cpu_before = elapse_real::usage().cpu_seconds;
@@ -159,25 +193,74 @@ impl Run {
             let names = assembled.functions.iter().map(|f| f.name.clone()).collect();
             let (start, seed) = (self.scenario.start.0, self.scenario.seed);
             let (file, path) = (folder.file("records.csv")?, folder.target().join("records.csv"));
-            recorder.write_to(
-                file,
-                path,
-                self.scenario.records,
-                start,
-                names,
-                vec!["simulated".into()],
-                seed,
-            );
+            recorder.write_to(file, path, self.scenario.records, start, names, seed);
         }
+        let facts = RunFacts {
+            name: self.scenario.name.clone(),
+            start_unix_ns: self.scenario.start.0,
+            seed: self.scenario.seed,
+            end: Time::ZERO,
+            window,
+            events: 0,
+            interrupted: false,
+            load: assembled.load.clone(),
+            backend: String::new(),
+            dirty: Vec::new(),
+            remarks: Vec::new(),
+            busy: None,
+        };
         let shared = Shared::new(recorder, self.scenario.invocations);
-        let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
-        self.observe(&sim, assembled.horizon);
-        let outcome = self.run_in(&sim, &shared, assembled, window)?;
+        let (functions, notes) = (assembled.functions.clone(), Rc::clone(&assembled.notes));
+        Ok(Begun {
+            clock,
+            cpu_before,
+            folder,
+            window,
+            functions,
+            notes,
+            assembled,
+            shared,
+            facts,
+            worker: None,
+            counters: Counters::default(),
+            event_hash: None,
+        })
+    }
+
+    pub(super) fn job(&mut self, begun: &mut Begun) -> Job {
+        Job {
+            scenario: self.scenario.clone(),
+            assembled: std::mem::take(&mut begun.assembled),
+            eviction: self.eviction.take(),
+            queue: self.queue.take(),
+            window: begun.window,
+        }
+    }
+
+    /// Everything after the last instant.
+    fn finish(&self, begun: Begun) -> Result<Finished> {
+        let Begun { clock, cpu_before, mut facts, functions, worker, counters, .. } = begun;
+        let mut recorder = begun.shared.recorder.borrow_mut();
+        recorder.finish()?;
+        let notes = begun.notes.borrow();
+        facts.events = counters.events();
+        facts.dirty.clone_from(&notes.dirty);
+        facts.remarks = remarks(&notes);
+        facts.busy = notes.busy;
+        let summary = Summary {
+            facts,
+            functions,
+            tally: recorder.tally().clone(),
+            by_function: recorder.functions().to_vec(),
+            workers: worker.into_iter().collect(),
+            result_hash: recorder.hash(),
+            last_arrival: recorder.last_arrival(),
+        };
         let cpu_so_far = move || elapse_real::usage().cpu_seconds - cpu_before;
-        let (summary, counters, event_hash) = outcome;
+        let event_hash = begun.event_hash;
         let mut finished =
             Finished { summary, counters, event_hash, wall_seconds: 0.0, cpu_seconds: 0.0, folder: None };
-        if let Some(folder) = folder {
+        if let Some(folder) = begun.folder {
             report::write_all(&folder, &finished.summary, self.plots)?;
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
@@ -205,123 +288,22 @@ impl Run {
             !interrupt.asked()
         }));
     }
+}
 
-    /// Runs the worker and its load in `sim`, and sums up.
-    fn run_in(
-        &mut self,
-        sim: &Sim,
-        shared: &Rc<Shared>,
-        assembled: Assembled,
-        window: (Time, Time),
-    ) -> Result<(Summary, Counters, u64)> {
-        let scenario = self.scenario.clone();
-        let Assembled { functions, prewarm, source, closed, until, notes, load, .. } = assembled;
-        let (eviction, queue) = (self.eviction.take(), self.queue.take());
-        let started: Rc<RefCell<Option<Worker>>> = Rc::default();
-        let cut = (scenario.measure.at_end == AtEnd::Cut)
-            .then(|| scenario.measure.until.or(scenario.duration))
-            .flatten();
-        let main = {
-            let (shared, started, functions, scenario) =
-                (Rc::clone(shared), Rc::clone(&started), functions.clone(), scenario.clone());
-            async move {
-                let cores = match scenario.model.contention {
-                    Contention::Permits => scenario.worker.cores.unwrap_or(Cpus::MAX),
-                    Contention::Shared | Contention::None => Cpus::MAX,
-                };
-                let shares = scenario.worker.cores.unwrap_or(Cpus::MAX);
-                let backend: Rc<dyn Backend> =
-                    Rc::new(Simulated::new(scenario.model.clone(), shares, scenario.seed));
-                let mut config = scenario.worker.clone();
-                config.cores = Some(cores);
-                let series = Series::new(config.status, scenario.metrics.points);
-                let seed = scenario.seed;
-                let backends = vec![backend];
-                let worker = Worker::start(Parts {
-                    number: 0,
-                    config,
-                    backends,
-                    eviction,
-                    queue,
-                    series,
-                    window,
-                    seed,
-                })?;
-                *started.borrow_mut() = Some(worker.clone());
-                for spec in functions {
-                    worker.register(spec)?;
-                }
-                for (function, containers) in prewarm {
-                    for _ in 0..containers {
-                        let (worker, retry) = (worker.clone(), scenario.prewarm);
-                        rt::spawn_detached(async move {
-                            if let Err(fault) = worker.prewarm(function, retry).await {
-                                tracing::warn!(target: "elapse", %fault);
-                            }
-                        });
-                    }
-                }
-                // A task of its own, so that an arrival wakes nothing but it.
-                let driver = rt::spawn_named("load", drive(shared, worker.clone(), source, closed, until));
-                let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
-                let whole = async move {
-                    let Some(at) = cut.map(|at| Time(at.0)) else { return driven.await };
-                    match rt::select(driven, rt::sleep_until(at)).await {
-                        // It ended early: the rest of the time is part of the run all the same.
-                        Either::Left(driven) => {
-                            rt::sleep_until(at).await;
-                            driven
-                        }
-                        Either::Right(()) => Ok(()),
-                    }
-                };
-                match rt::select(worker.failed(), whole).await {
-                    Either::Left(why) => Err(Fault::bug(why.to_string())),
-                    Either::Right(driven) => driven,
-                }
-            }
-        };
-        let interrupted = match sim.block_on(main) {
-            Ok(outcome) => {
-                outcome?;
-                false
-            }
-            Err(Stop::Interrupted) => true,
-            Err(stop) => return Err(Fault::bug(stop.to_string())),
-        };
-        let end = sim.now();
-        let (counters, event_hash) = (sim.counters(), sim.event_hash());
-        let worker = started.borrow().clone().ok_or_else(|| Fault::bug("the worker was never started"))?;
-        let facts = facts_of(&worker, end, &scenario);
-        // Drops what is still under way, which records it as unfinished.
-        sim.shut_down();
-        let mut recorder = shared.recorder.borrow_mut();
-        recorder.finish()?;
-        let notes = notes.borrow();
-        let summary = Summary {
-            facts: RunFacts {
-                name: scenario.name.clone(),
-                start_unix_ns: scenario.start.0,
-                seed: scenario.seed,
-                end,
-                window,
-                events: counters.events(),
-                interrupted,
-                load,
-                backend: "simulated".into(),
-                dirty: notes.dirty.clone(),
-                remarks: remarks(&notes),
-                busy: notes.busy,
-            },
-            functions,
-            tally: recorder.tally().clone(),
-            by_function: recorder.functions().to_vec(),
-            workers: vec![facts],
-            result_hash: recorder.hash(),
-            last_arrival: recorder.last_arrival(),
-        };
-        Ok((summary, counters, event_hash))
-    }
+/// A run under way.
+pub(super) struct Begun {
+    clock: Stopwatch,
+    cpu_before: f64,
+    folder: Option<Folder>,
+    pub(super) window: (Time, Time),
+    functions: Vec<FunctionSpec>,
+    notes: Rc<RefCell<Notes>>,
+    pub(super) assembled: Assembled,
+    pub(super) shared: Rc<Shared>,
+    pub(super) facts: RunFacts,
+    worker: Option<WorkerFacts>,
+    counters: Counters,
+    event_hash: Option<u64>,
 }
 
 fn remarks(notes: &Notes) -> Vec<String> {
@@ -343,7 +325,7 @@ fn remarks(notes: &Notes) -> Vec<String> {
     remarks
 }
 
-fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> WorkerFacts {
+pub(super) fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> WorkerFacts {
     let memory = worker.memory_use(end);
     WorkerFacts {
         name: format!("worker-{}", worker.number()),
@@ -363,90 +345,6 @@ fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> WorkerFacts {
 fn window(scenario: &Scenario) -> (Time, Time) {
     let m = &scenario.measure;
     (Time(m.warm_up.map_or(0, |d| d.0)), m.until.map_or(Time::MAX, |d| Time(d.0)))
-}
-
-fn assemble(scenario: &Scenario) -> Result<Assembled> {
-    let chance = Chance::new(scenario.seed);
-    let until = scenario.duration.map_or(Time::MAX, |d| Time(d.0));
-    let mut functions = Vec::new();
-    let mut prewarm = Vec::new();
-    let mut closed = Vec::new();
-    let mut merge = Merge::default();
-    let mut loads = Vec::new();
-    let mut open = 0;
-    for config in &scenario.functions {
-        let shares = config.load.as_ref().map_or(Vec::new(), |load| load.shares(config.count));
-        for (i, spec) in config.specs().into_iter().enumerate() {
-            let id = FunctionId(functions.len() as u32);
-            let luck = chance.named(&spec.name);
-            if config.prewarm > 0 {
-                prewarm.push((id, config.prewarm));
-            }
-            functions.push(spec);
-            let Some(load) = &config.load else { continue };
-            let profile = config.profile(luck);
-            match (&load.closed, load.open(id, shares[i], profile.clone(), until)) {
-                (Some(loop_), _) => {
-                    let clients = clients_of(loop_.clients, &shares, i);
-                    closed.push(ClosedLoop {
-                        function: id,
-                        clients,
-                        think: loop_.think.clone(),
-                        profile,
-                        luck,
-                    });
-                }
-                (None, Some(source)) => {
-                    open += 1;
-                    merge.add(Box::new(source), 0);
-                }
-                (None, None) => {}
-            }
-        }
-    }
-    if open > 0 {
-        loads.push(format!("{open} open-loop functions"));
-    }
-    if !closed.is_empty() {
-        loads.push(format!("{} closed-loop clients", closed.iter().map(|c| c.clients).sum::<u32>()));
-    }
-    let mut horizon = (open > 0 || !closed.is_empty()).then_some(until).filter(|t| *t != Time::MAX);
-    let mut notes = Rc::default();
-    let mut source: Box<dyn Source> = Box::new(merge);
-    if let Some(trace) = &scenario.trace {
-        let workload = load::open(trace, scenario.seed)?;
-        let offset = functions.len() as u32;
-        functions.extend(workload.functions.into_iter().map(|mut spec| {
-            spec.cold_start = spec.cold_start.or_else(|| workload.cold_start.clone());
-            spec
-        }));
-        loads.push(format!(
-            "a trace ({})",
-            serde_json::to_value(trace.format).unwrap_or_default().as_str().unwrap_or("?")
-        ));
-        horizon = workload.horizon.max(horizon);
-        notes = workload.notes;
-        source = if open > 0 {
-            let mut both = Merge::default();
-            both.add(source, 0);
-            both.add(workload.source, offset);
-            Box::new(both)
-        } else if offset > 0 {
-            let mut shifted = Merge::default();
-            shifted.add(workload.source, offset);
-            Box::new(shifted)
-        } else {
-            workload.source
-        };
-    }
-    let load = loads.join(" and ");
-    Ok(Assembled { functions, prewarm, source, closed, horizon, until, notes, load })
-}
-
-/// Whole clients for the i-th of these shares, so that they add up to `clients`.
-fn clients_of(clients: u32, shares: &[f64], i: usize) -> u32 {
-    let up_to = |n: usize| (f64::from(clients) * shares[..n].iter().sum::<f64>()).round() as u32;
-    up_to(i + 1) - up_to(i)
 }
 
 impl Finished {
@@ -478,7 +376,7 @@ impl Finished {
                 "polls": self.counters.polls, "fires": self.counters.fires, "cancels": self.counters.cancels,
                 "sweeps": self.counters.sweeps, "longest_queue": self.counters.longest_queue,
             },
-            "event_hash": format!("{:016x}", self.event_hash),
+            "event_hash": self.event_hash.map(|h| format!("{h:016x}")),
             "result_hash": format!("{:016x}", self.summary.result_hash),
         });
         Ok(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")

@@ -1,6 +1,6 @@
 //! A scenario: one file that says what runs, in either world.
 
-use crate::backend::Model;
+use crate::backend::{LiveConfig, Model};
 use crate::base::{Dist, Duration, Fault, Mem, Result};
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
@@ -40,6 +40,9 @@ pub struct Scenario {
     /// The host's delays, in simulation.
     #[serde(default)]
     pub model: Model,
+    /// What only a live run needs to know.
+    #[serde(default)]
+    pub live: LiveConfig,
     /// Which part of the run the figures cover.
     #[serde(default)]
     pub measure: Measure,
@@ -170,6 +173,7 @@ impl Scenario {
             functions: Vec::new(),
             trace: Some(trace),
             model: Model::default(),
+            live: LiveConfig::default(),
             measure: Measure::default(),
             prewarm: Retry::default(),
             metrics: Metrics::default(),
@@ -183,6 +187,7 @@ impl Scenario {
     pub fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
+        self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         if self.worker.memory.is_none() {
             return wrong(
                 "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\""

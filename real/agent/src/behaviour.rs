@@ -1,0 +1,180 @@
+//! What an invocation does: sleep, spin, alloc, echo, or a command.
+
+use crate::http::Answer;
+use rustix::time::{ClockId, clock_gettime};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What an invocation asks for, in its query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    kind: Kind,
+    duration: Duration,
+    /// Bytes that are held meanwhile.
+    alloc: usize,
+    /// It reports an error in the end.
+    fail: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Waits.
+    Sleep,
+    /// Uses a processor for that much of the thread's own time, whatever else runs.
+    Spin,
+    /// Gives the body back.
+    Echo,
+}
+
+/// Memory is touched by this step, the page size.
+const PAGE: usize = 4096;
+
+impl Order {
+    /// Reads `behaviour=spin&duration_ns=1000000&alloc=1048576&fail=1`.
+    pub fn parse(query: &str) -> Result<Order, String> {
+        let mut order = Order { kind: Kind::Echo, duration: Duration::ZERO, alloc: 0, fail: false };
+        for pair in query.split('&').filter(|p| !p.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let number = || value.parse().map_err(|_| format!("{key} '{value}' is no whole number >= 0\n"));
+            match key {
+                "behaviour" => {
+                    order.kind = match value {
+                        // Whatever it does, it holds `alloc` bytes meanwhile.
+                        "sleep" | "alloc" => Kind::Sleep,
+                        "spin" => Kind::Spin,
+                        "echo" => Kind::Echo,
+                        _ => {
+                            return Err(format!(
+                                "behaviour '{value}' is not known; there are sleep, spin, alloc, echo\n"
+                            ));
+                        }
+                    }
+                }
+                "duration_ns" => order.duration = Duration::from_nanos(number()?),
+                "alloc" => order.alloc = usize::try_from(number()?).unwrap_or(usize::MAX),
+                "fail" => order.fail = value == "1",
+                // The worker may say more than this agent knows.
+                _ => {}
+            }
+        }
+        Ok(order)
+    }
+
+    /// Does it.
+    pub fn run(self, body: &[u8]) -> Answer {
+        let held = match hold(self.alloc) {
+            Ok(held) => held,
+            Err(()) => return Answer::text(500, "out of memory\n"),
+        };
+        match self.kind {
+            Kind::Sleep => std::thread::sleep(self.duration),
+            Kind::Spin => spin(self.duration),
+            Kind::Echo => {}
+        }
+        drop(held);
+        if self.fail {
+            return Answer::text(500, "the invocation was asked to fail\n");
+        }
+        Answer { status: 200, body: if self.kind == Kind::Echo { body.to_vec() } else { Vec::new() } }
+    }
+}
+
+/// Memory that is really there: every page is written to.
+fn hold(bytes: usize) -> Result<Vec<u8>, ()> {
+    let mut held: Vec<u8> = Vec::new();
+    held.try_reserve_exact(bytes).map_err(|_| ())?;
+    let start = held.as_mut_ptr();
+    for at in (0..bytes).step_by(PAGE) {
+        // SAFETY: `at` lies within the capacity just reserved, and bytes beyond the length may be written raw.
+        unsafe { start.add(at).write_volatile(1) };
+    }
+    Ok(held)
+}
+
+fn spin(span: Duration) {
+    let used = || {
+        let t = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+    };
+    let until = used() + span;
+    let mut x = 0x9e37_79b9_7f4a_7c15u64;
+    while used() < until {
+        // A few microseconds of work between two looks at the clock, which is a system call.
+        for _ in 0..2_000 {
+            x = x.wrapping_mul(0xd134_2543_de82_ef95).rotate_left(17);
+        }
+        std::hint::black_box(x);
+    }
+}
+
+/// Runs a command: the body is its input, its output the answer.
+pub fn exec(command: &[String], body: &[u8], deadline_ms: Option<u64>) -> Answer {
+    let (Some(program), args) = (command.first(), &command[1.min(command.len())..]) else {
+        return Answer::text(500, "there is no command\n");
+    };
+    let child = Command::new(program)
+        .args(args)
+        .envs(deadline_ms.map(|ms| ("ELAPSE_DEADLINE_MS", ms.to_string())))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(e) => return Answer::text(500, format!("cannot run {program}: {e}\n")),
+    };
+    let stdin = child.stdin.take();
+    let output = std::thread::scope(|scope| {
+        // From a thread of its own: a command that writes before it has read everything must not block.
+        scope.spawn(move || {
+            if let Some(mut stdin) = stdin {
+                let _ = stdin.write_all(body);
+            }
+        });
+        child.wait_with_output()
+    });
+    match output {
+        Ok(done) if done.status.success() => Answer { status: 200, body: done.stdout },
+        Ok(done) => {
+            let said = String::from_utf8_lossy(&done.stderr);
+            let tail: String = said.chars().rev().take(500).collect::<Vec<_>>().into_iter().rev().collect();
+            Answer::text(500, format!("{program} ended with {}: {}\n", done.status, tail.trim()))
+        }
+        Err(e) => Answer::text(500, format!("cannot wait for {program}: {e}\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spin_uses_the_threads_own_time() {
+        let before = clock_gettime(ClockId::ThreadCPUTime);
+        spin(Duration::from_millis(5));
+        let after = clock_gettime(ClockId::ThreadCPUTime);
+        let used = (after.tv_sec - before.tv_sec) * 1_000_000_000 + (after.tv_nsec - before.tv_nsec);
+        assert!(used >= 5_000_000, "{used}");
+    }
+
+    #[test]
+    fn a_query_is_read_and_the_unknown_ignored() {
+        let order = Order::parse("behaviour=spin&duration_ns=5&alloc=7&fail=1&later=x").unwrap();
+        assert_eq!(
+            order,
+            Order { kind: Kind::Spin, duration: Duration::from_nanos(5), alloc: 7, fail: true }
+        );
+        assert!(Order::parse("duration_ns=-1").is_err());
+    }
+
+    #[test]
+    fn a_command_gets_the_body_and_its_failure_is_told() {
+        let words = |text: &str| text.split(' ').map(str::to_string).collect::<Vec<_>>();
+        let answer = exec(&words("cat"), b"hello", None);
+        assert_eq!((answer.status, answer.body.as_slice()), (200, b"hello".as_slice()));
+        let failed = exec(&words("false"), b"", None);
+        assert_eq!(failed.status, 500);
+        assert_eq!(exec(&words("/no/such/program"), b"", None).status, 500);
+    }
+}

@@ -1,0 +1,254 @@
+//! Limits and memory of a sandbox, by cgroup v1 (one hierarchy for each controller) or v2.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Where the kernel shows its hierarchies.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// Which hierarchies this host has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// One for each of these controllers.
+    V1(Vec<&'static str>),
+    /// One for all.
+    V2,
+    /// None that this process may write to.
+    None,
+}
+
+/// The groups of one worker.
+#[derive(Clone, Debug)]
+pub struct Cgroups {
+    hierarchy: Hierarchy,
+    /// Their parent, named after the worker.
+    parent: String,
+}
+
+/// What a sandbox may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes; 0 is no limit.
+    pub memory: u64,
+    /// 1/1000 core; 0 is no limit.
+    pub cpus: u32,
+    /// Processes and threads; 0 is no limit.
+    pub pids: u32,
+}
+
+/// A sandbox's groups. Dropping it leaves them; see [`remove`](Group::remove).
+#[derive(Debug)]
+pub struct Group {
+    dirs: Vec<PathBuf>,
+    usage: File,
+    stat: File,
+    inactive_key: &'static [u8],
+    events: PathBuf,
+}
+
+const V1_CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+impl Cgroups {
+    /// Those of the worker with this name.
+    pub fn of(worker: &str) -> Cgroups {
+        let mounted = |controller: &str| {
+            let dir = Path::new(ROOT).join(controller);
+            let writable = rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).is_ok();
+            dir.join("cgroup.procs").exists() && writable
+        };
+        let v2 = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).unwrap_or_default();
+        let hierarchy = if mounted("memory") {
+            Hierarchy::V1(V1_CONTROLLERS.into_iter().filter(|c| mounted(c)).collect())
+        } else if v2.split_whitespace().any(|c| c == "memory")
+            && rustix::fs::access(ROOT, rustix::fs::Access::WRITE_OK).is_ok()
+        {
+            Hierarchy::V2
+        } else {
+            Hierarchy::None
+        };
+        Cgroups { hierarchy, parent: format!("elapse-{worker}") }
+    }
+
+    /// Which hierarchies there are.
+    pub fn hierarchy(&self) -> &Hierarchy {
+        &self.hierarchy
+    }
+
+    fn parents(&self) -> Vec<PathBuf> {
+        let root = Path::new(ROOT);
+        match &self.hierarchy {
+            Hierarchy::V1(controllers) => {
+                controllers.iter().map(|c| root.join(c).join(&self.parent)).collect()
+            }
+            Hierarchy::V2 => vec![root.join(&self.parent)],
+            Hierarchy::None => Vec::new(),
+        }
+    }
+
+    /// Makes a sandbox's groups and sets their limits; `None` where there is no hierarchy.
+    ///
+    /// # Errors
+    /// Which file could not be written.
+    pub fn create(&self, id: &str, limits: Limits) -> io::Result<Option<Group>> {
+        let parents = self.parents();
+        let Some(first) = parents.first() else { return Ok(None) };
+        if self.hierarchy == Hierarchy::V2 && !first.exists() {
+            fs::create_dir_all(first)?;
+            for at in [Path::new(ROOT), first] {
+                write(&at.join("cgroup.subtree_control"), "+memory +cpu +pids")?;
+            }
+        }
+        let dirs: Vec<PathBuf> = parents.iter().map(|p| p.join(id)).collect();
+        let made = self.fill(&dirs, limits);
+        if made.is_err() {
+            for dir in &dirs {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+        made.map(Some)
+    }
+
+    fn fill(&self, dirs: &[PathBuf], limits: Limits) -> io::Result<Group> {
+        for dir in dirs {
+            fs::create_dir_all(dir)?;
+        }
+        let v2 = self.hierarchy == Hierarchy::V2;
+        // With v2 all controllers share one directory.
+        let dir = |controller: &str| {
+            if v2 {
+                return dirs.first();
+            }
+            dirs.iter().find(|d| d.starts_with(Path::new(ROOT).join(controller)))
+        };
+        const PERIOD_US: u64 = 100_000;
+        if let Some(memory) = dir("memory").filter(|_| limits.memory > 0) {
+            let file = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+            write(&memory.join(file), &limits.memory.to_string())?;
+        }
+        if let Some(cpu) = dir("cpu").filter(|_| limits.cpus > 0) {
+            let quota = u64::from(limits.cpus) * PERIOD_US / 1000;
+            if v2 {
+                write(&cpu.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
+            } else {
+                write(&cpu.join("cpu.cfs_quota_us"), &quota.max(1_000).to_string())?;
+            }
+        }
+        if let Some(pids) = dir("pids").filter(|_| limits.pids > 0) {
+            write(&pids.join("pids.max"), &limits.pids.to_string())?;
+        }
+        let memory = dir("memory").ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let (usage, events) = if v2 {
+            ("memory.current", "memory.events")
+        } else {
+            ("memory.usage_in_bytes", "memory.oom_control")
+        };
+        Ok(Group {
+            usage: File::open(memory.join(usage))?,
+            stat: File::open(memory.join("memory.stat"))?,
+            inactive_key: if v2 { b"\ninactive_file " } else { b"\ntotal_inactive_file " },
+            events: memory.join(events),
+            dirs: dirs.to_vec(),
+        })
+    }
+
+    /// Removes every group of this worker in which nothing runs; their paths.
+    ///
+    /// # Errors
+    /// Which group is still in use.
+    pub fn sweep(&self) -> io::Result<Vec<String>> {
+        let mut removed = Vec::new();
+        for parent in self.parents() {
+            let Ok(entries) = fs::read_dir(&parent) else { continue };
+            for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+                kill_all(&entry.path());
+                remove_soon(&entry.path())?;
+                removed.push(entry.path().display().to_string());
+            }
+            remove_soon(&parent)?;
+        }
+        Ok(removed)
+    }
+}
+
+/// Kills what runs in a group.
+fn kill_all(dir: &Path) {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in text.lines().filter_map(|l| l.parse().ok()).filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+}
+
+/// A group whose last process just ended is busy for a moment.
+fn remove_soon(dir: &Path) -> io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if tries >= 200 => {
+                return Err(io::Error::new(e.kind(), format!("{}: {e}", dir.display())));
+            }
+            Err(_) => {
+                tries += 1;
+                std::thread::sleep(std::time::Duration::from_millis(if tries < 20 { 1 } else { 10 }));
+            }
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+}
+
+impl Group {
+    /// Opens the files through which a process puts itself into the groups by writing a zero.
+    ///
+    /// # Errors
+    /// If one cannot be opened.
+    pub fn doors(&self) -> io::Result<Vec<File>> {
+        self.dirs.iter().map(|d| fs::OpenOptions::new().write(true).open(d.join("cgroup.procs"))).collect()
+    }
+
+    /// Bytes in use, less the file pages that could be dropped.
+    pub fn memory(&self) -> Option<u64> {
+        let mut number = [0u8; 24];
+        let n = self.usage.read_at(&mut number, 0).ok()?;
+        let usage: u64 = std::str::from_utf8(&number[..n]).ok()?.trim().parse().ok()?;
+        let mut stat = [0u8; 4096];
+        let n = self.stat.read_at(&mut stat, 0).ok()?;
+        let stat = &stat[..n];
+        let at = stat.windows(self.inactive_key.len()).position(|w| w == self.inactive_key);
+        let inactive = at.map_or(0, |at| {
+            let digits = &stat[at + self.inactive_key.len()..];
+            digits
+                .iter()
+                .take_while(|c| c.is_ascii_digit())
+                .fold(0u64, |n, c| n.saturating_mul(10).saturating_add(u64::from(c - b'0')))
+        });
+        Some(usage.saturating_sub(inactive))
+    }
+
+    /// Whether the kernel killed something in it for memory.
+    pub fn was_out_of_memory(&self) -> bool {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        text.lines()
+            .filter_map(|l| l.strip_prefix("oom_kill "))
+            .any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
+    }
+
+    /// Kills what is left in the groups and removes them. Blocks for as long as the kernel needs.
+    ///
+    /// # Errors
+    /// Which could not be removed.
+    pub fn remove(&self) -> io::Result<()> {
+        for dir in &self.dirs {
+            if fs::remove_dir(dir).is_err() {
+                kill_all(dir);
+                remove_soon(dir)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! What every way to run a sandbox has in common.
+//!
+//! An [`Engine`] creates sandboxes from a [`Spec`]; a [`Sandbox`] tells where it answers, what it uses and whether it
+//! lives. Whatever an engine takes from the host bears the worker's name, so that what a crash leaves can be found.
+
+use crate::wire::Address;
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::rc::Rc;
+
+/// A future of the thread that asked.
+pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// A sandbox that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Unique in the engine: letters, digits and hyphens, at most 32.
+    pub id: String,
+    /// The image, in the words of the engine; `None` for our own agent.
+    pub image: Option<String>,
+    /// What runs in it; the agent alone, or the image's entry point, where it is empty.
+    pub command: Vec<String>,
+    /// What `command` is to the agent.
+    pub role: Role,
+    /// Environment beside what the wire needs.
+    pub env: Vec<(String, String)>,
+    /// Limit in bytes.
+    pub memory: u64,
+    /// Limit in 1/1000 core; 0 is none.
+    pub cpus: u32,
+    /// Limit of processes and threads; 0 is none.
+    pub pids: u32,
+    /// What it has of a network.
+    pub network: Network,
+    /// GPUs, where the engine has any to give.
+    pub gpus: Option<Gpus>,
+}
+
+/// What the command of a sandbox is to the agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// The agent answers by itself.
+    #[default]
+    Behave,
+    /// It runs once for each invocation.
+    Exec,
+    /// It is a server; the agent joins the socket to its port.
+    Serve,
+    /// The image answers on `$PORT` by itself; there is no agent.
+    Port(u16),
+}
+
+/// What a sandbox has of a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// Nothing but a loopback of its own.
+    #[default]
+    None,
+    /// The host's.
+    Host,
+}
+
+/// GPUs for a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpus {
+    /// Which, as the driver numbers them.
+    pub devices: Vec<u32>,
+}
+
+/// Why an engine could not do something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineFault {
+    /// Another attempt may succeed.
+    pub transient: bool,
+    /// One sentence.
+    pub why: String,
+}
+
+impl EngineFault {
+    /// Another attempt may succeed.
+    pub fn passing(why: impl Into<String>) -> EngineFault {
+        EngineFault { transient: true, why: why.into() }
+    }
+
+    /// Another attempt will not help.
+    pub fn lasting(why: impl Into<String>) -> EngineFault {
+        EngineFault { transient: false, why: why.into() }
+    }
+}
+
+impl fmt::Display for EngineFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+/// How a sandbox ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// The kernel killed it for memory.
+    OutOfMemory,
+    /// Its first process ended; in words.
+    Ended(String),
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Death::OutOfMemory => f.write_str("killed: it used more memory than its limit"),
+            Death::Ended(how) => f.write_str(how),
+        }
+    }
+}
+
+/// A way to run sandboxes.
+pub trait Engine {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// Whether this host can run it, as far as it was seen when the engine was made.
+    ///
+    /// # Errors
+    /// Why not, and what to try.
+    fn check(&self, spec: &Spec) -> Result<(), EngineFault>;
+
+    /// Creates a sandbox and starts what runs in it. It may not answer yet.
+    ///
+    /// # Errors
+    /// Why not; nothing of it is left then.
+    fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>>;
+
+    /// Removes everything on this host that bears the worker's name and that nobody holds; what it was, in words.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>>;
+}
+
+/// A sandbox that lives, or did.
+pub trait Sandbox {
+    /// Where it answers.
+    fn address(&self) -> Address;
+
+    /// Bytes it uses, less the file pages that could be dropped; `None` if the host does not tell.
+    fn memory(&self) -> Option<u64>;
+
+    /// How it ended, if it did.
+    fn death(&self) -> Option<Death>;
+
+    /// Waits for its end.
+    fn dies(&self) -> Local<'_, Death>;
+
+    /// The last lines that it wrote, for a fault's sentence.
+    fn last_words(&self) -> String;
+
+    /// Ends it and removes what it took from the host. Done when it is gone.
+    ///
+    /// # Errors
+    /// What is left, and why.
+    fn destroy(&self) -> Local<'_, Result<(), EngineFault>>;
+}
+
+/// The agent's place: the one that was named, else beside this executable.
+///
+/// # Errors
+/// Where it was looked for.
+pub fn agent_path(named: Option<&Path>) -> Result<PathBuf, EngineFault> {
+    let named = named.map(Path::to_path_buf);
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join("elapse-agent")));
+    let Some(path) = named.or(beside) else {
+        return Err(EngineFault::lasting(
+            "this executable does not know where it is; name the agent (live.agent)",
+        ));
+    };
+    if path.is_file() {
+        return std::path::absolute(&path).map_err(|e| EngineFault::lasting(e.to_string()));
+    }
+    Err(EngineFault::lasting(format!(
+        "there is no agent at {}; `make build` puts it there, or let live.agent name it",
+        path.display()
+    )))
+}

@@ -1,0 +1,380 @@
+//! Sandboxes of this process: no daemon, no image store.
+//!
+//! As root a sandbox has its own mount, pid, network, uts and ipc namespace, its cgroups, and a root of its own in which
+//! it is nobody and sees the host's programs read-only. Without root it is a plain process of the user's, without limits.
+//! Either way it dies with the worker. The listening socket is made before the process, so the first call waits in its
+//! backlog.
+
+mod spawn;
+
+use crate::cgroup::{Cgroups, Group, Limits};
+use crate::engine::{Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec};
+use crate::wire::Address;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
+use spawn::{Program, Root};
+use std::cell::{Cell, RefCell};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, mpsc};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Notify, oneshot};
+
+type Spawned = io::Result<(i32, OwnedFd)>;
+type Job = (Program, oneshot::Sender<(Spawned, Program)>);
+
+/// See the module.
+pub struct Processes {
+    base: PathBuf,
+    agent: Result<PathBuf, EngineFault>,
+    root: bool,
+    cgroups: Cgroups,
+    spawners: mpsc::Sender<Job>,
+}
+
+/// Creations at once.
+const SPAWNERS: usize = 4;
+
+impl Processes {
+    /// Sandboxes of the worker with this name, which run this agent.
+    ///
+    /// # Errors
+    /// If the host gives it no threads.
+    pub fn new(worker: &str, agent: Result<PathBuf, EngineFault>) -> Result<Processes, EngineFault> {
+        let root = rustix::process::geteuid().is_root();
+        let base = if root {
+            PathBuf::from("/run/elapse")
+        } else {
+            let place = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
+            place
+                .unwrap_or_else(std::env::temp_dir)
+                .join(format!("elapse-{}", rustix::process::geteuid().as_raw()))
+        };
+        let base = base.join(worker);
+        let (spawners, jobs) = mpsc::channel::<Job>();
+        let jobs = Arc::new(Mutex::new(jobs));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..cores.min(SPAWNERS) {
+            let jobs = Arc::clone(&jobs);
+            // These threads live as long as the engine: what they start dies with the thread that started it.
+            std::thread::Builder::new()
+                .name("spawner".into())
+                .spawn(move || {
+                    loop {
+                        let job = jobs.lock().map(|jobs| jobs.recv());
+                        let Ok(Ok((program, answer))) = job else { return };
+                        let spawned = spawn::spawn(&program);
+                        if let Err((Ok((_, pidfd)), _)) = answer.send((spawned, program)) {
+                            // Nobody waits for it any more.
+                            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+                        }
+                    }
+                })
+                .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
+        }
+        let cgroups = Cgroups::of(worker);
+        Ok(Processes { base, agent, root, cgroups, spawners })
+    }
+
+    /// Whether sandboxes are isolated: only when root.
+    pub fn is_isolated(&self) -> bool {
+        self.root
+    }
+
+    fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
+        let refuse = |why: &str| Err(EngineFault::lasting(why));
+        if let Err(fault) = &self.agent {
+            return Err(fault.clone());
+        }
+        if spec.image.is_some() {
+            return refuse("it runs no images; let the function run on containerd or docker");
+        }
+        if spec.gpus.is_some() {
+            return refuse("it gives out no GPUs; let the function run on docker");
+        }
+        if let Role::Port(_) = spec.role {
+            return refuse("it starts our agent, which answers on a socket; leave protocol = \"tcp\" out");
+        }
+        if matches!(spec.role, Role::Exec | Role::Serve) && spec.command.is_empty() {
+            return refuse("the function has no command");
+        }
+        Ok(())
+    }
+
+    async fn start(&self, spec: Spec) -> Result<Rc<dyn Sandbox>, EngineFault> {
+        self.refusal(&spec)?;
+        let agent = self.agent.clone()?;
+        let dir = self.base.join(&spec.id);
+        let broken = |what: &str, e: io::Error| {
+            let passing =
+                matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE));
+            EngineFault { transient: passing, why: format!("{what}: {e}") }
+        };
+        fs::create_dir_all(self.base.join("root"))
+            .map_err(|e| broken(&format!("cannot make {}", self.base.display()), e))?;
+        let half = Half::new(&dir).map_err(|e| broken("cannot make its directory", e))?;
+        let socket = dir.join("s");
+        let listener = UnixListener::bind(&socket).map_err(|e| broken("cannot listen for it", e))?;
+        let log_path = dir.join("log");
+        let log = File::create(&log_path).map_err(|e| broken("cannot make its log", e))?;
+        let mut group = None;
+        if self.root {
+            let limits = Limits { memory: spec.memory, cpus: spec.cpus, pids: spec.pids };
+            group = self.cgroups.create(&spec.id, limits).map_err(|e| broken("cannot limit it", e))?;
+        }
+        let doors =
+            group.as_ref().map_or(Ok(Vec::new()), Group::doors).map_err(|e| broken("cannot limit it", e))?;
+        let half = half.with(group);
+        let program = self
+            .program(&spec, &agent, &dir, listener.into(), log, doors)
+            .map_err(|e| broken("cannot prepare it", e))?;
+        let (answer, answered) = oneshot::channel();
+        let gone = || EngineFault::lasting("the threads that start processes have ended");
+        self.spawners.send((program, answer)).map_err(|_| gone())?;
+        let (spawned, _program) = answered.await.map_err(|_| gone())?;
+        let (pid, pidfd) = spawned.map_err(|e| broken("cannot start it", e))?;
+        let (dir, group) = half.done();
+        let sandbox = Rc::new(Process {
+            life: Rc::new(Life {
+                pidfd,
+                // In a pid namespace the first process takes all others with it.
+                group: if self.root { None } else { Pid::from_raw(pid) },
+                death: RefCell::new(None),
+                changed: Notify::new(),
+            }),
+            group: group.map(Arc::new),
+            dir,
+            socket,
+            log: log_path,
+            destroyed: Cell::new(false),
+        });
+        sandbox.watch();
+        Ok(sandbox)
+    }
+
+    fn program(
+        &self,
+        spec: &Spec,
+        agent: &Path,
+        dir: &Path,
+        listener: OwnedFd,
+        log: File,
+        doors: Vec<File>,
+    ) -> io::Result<Program> {
+        let inside = if self.root { Path::new("/elapse-agent") } else { agent };
+        let text = |s: &str| CString::new(s).map_err(io::Error::from);
+        let path = text(&inside.to_string_lossy())?;
+        let mut args = vec![path.clone()];
+        match spec.role {
+            Role::Behave | Role::Port(_) => {}
+            Role::Exec => args.extend([text("exec")?, text("--")?]),
+            Role::Serve => args.extend([text("serve")?, text("--")?]),
+        }
+        for word in &spec.command {
+            args.push(text(word)?);
+        }
+        let mut env = vec![text("LISTEN_FDS=1")?];
+        let given = |name: &str| spec.env.iter().any(|(n, _)| n == name);
+        if !given("PATH") {
+            env.push(text("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?);
+        }
+        for (name, value) in &spec.env {
+            env.push(text(&format!("{name}={value}"))?);
+        }
+        let root = if self.root { Some(Root::new(&self.base.join("root"), agent, dir)?) } else { None };
+        let host_network = spec.network == Network::Host;
+        Ok(Program { path, args, env, listener, log, doors, root, host_network })
+    }
+}
+
+/// What a creation has taken so far; gives it back if it comes to nothing.
+struct Half {
+    dir: Option<PathBuf>,
+    group: Option<Group>,
+}
+
+impl Half {
+    fn new(dir: &Path) -> io::Result<Half> {
+        fs::create_dir(dir)?;
+        Ok(Half { dir: Some(dir.to_path_buf()), group: None })
+    }
+
+    fn with(mut self, group: Option<Group>) -> Half {
+        self.group = group;
+        self
+    }
+
+    fn done(mut self) -> (PathBuf, Option<Group>) {
+        (self.dir.take().unwrap_or_default(), self.group.take())
+    }
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if let Some(group) = self.group.take() {
+            let _ = group.remove();
+        }
+        if let Some(dir) = self.dir.take() {
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
+
+impl Engine for Processes {
+    fn name(&self) -> &str {
+        "process"
+    }
+
+    fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
+        self.refusal(spec)
+    }
+
+    fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {
+        Box::pin(self.start(spec))
+    }
+
+    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>> {
+        Box::pin(async move {
+            let mut removed =
+                self.cgroups.sweep().map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
+            for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
+                let path = entry.path();
+                fs::remove_dir_all(&path)
+                    .map_err(|e| EngineFault::lasting(format!("cannot remove {}: {e}", path.display())))?;
+                if !path.ends_with("root") {
+                    removed.push(path.display().to_string());
+                }
+            }
+            let _ = fs::remove_dir(&self.base);
+            Ok(removed)
+        })
+    }
+}
+
+struct Process {
+    life: Rc<Life>,
+    group: Option<Arc<Group>>,
+    dir: PathBuf,
+    socket: PathBuf,
+    log: PathBuf,
+    destroyed: Cell<bool>,
+}
+
+struct Life {
+    pidfd: OwnedFd,
+    group: Option<Pid>,
+    death: RefCell<Option<Death>>,
+    changed: Notify,
+}
+
+impl Process {
+    /// Waits for the process's end from a task of its own, so that it is reaped whoever asks.
+    fn watch(&self) {
+        let life = Rc::clone(&self.life);
+        let group = self.group.clone();
+        drop(tokio::task::spawn_local(async move {
+            let how = life.ended().await;
+            let oom = group.is_some_and(|g| g.was_out_of_memory());
+            *life.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
+            life.changed.notify_waiters();
+        }));
+    }
+}
+
+impl Life {
+    fn kill(&self) {
+        // Not yet reaped, so its number cannot be somebody else's.
+        if let Some(group) = self.group.filter(|_| self.death.borrow().is_none()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    async fn ended(&self) -> String {
+        let readable = async {
+            let fd = self.pidfd.as_fd().try_clone_to_owned()?;
+            // SAFETY: the descriptor is owned by the AsyncFd and stays open while it is registered.
+            let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+            drop(watched.readable().await?);
+            Ok::<(), io::Error>(())
+        };
+        if let Err(e) = readable.await {
+            return format!("its end cannot be watched: {e}");
+        }
+        match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => format!("its process exited with {code}"),
+                (_, Some(signal)) => format!("its process was killed by signal {signal}"),
+                _ => "its process ended".into(),
+            },
+            Ok(None) => "its process ended".into(),
+            Err(e) => format!("its process ended, and nobody can tell how: {e}"),
+        }
+    }
+}
+
+impl Sandbox for Process {
+    fn address(&self) -> Address {
+        Address::Unix(self.socket.clone())
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.group.as_ref()?.memory()
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.life.death.borrow().clone()
+    }
+
+    fn dies(&self) -> Local<'_, Death> {
+        Box::pin(async move {
+            loop {
+                let told = self.life.changed.notified();
+                if let Some(death) = self.death() {
+                    return death;
+                }
+                told.await;
+            }
+        })
+    }
+
+    fn last_words(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(500)..]).into_owned();
+        tail.trim().replace('\n', "; ")
+    }
+
+    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
+        Box::pin(async move {
+            self.life.kill();
+            self.dies().await;
+            self.destroyed.set(true);
+            let (group, dir) = (self.group.clone(), self.dir.clone());
+            let removed = tokio::task::spawn_blocking(move || {
+                if let Some(group) = group {
+                    group.remove()?;
+                }
+                fs::remove_dir_all(&dir)
+            });
+            match removed.await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(e)) => Err(EngineFault::passing(format!("something of the sandbox is left: {e}"))),
+                Err(e) => Err(EngineFault::passing(format!("the removal was not finished: {e}"))),
+            }
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.destroyed.get() {
+            self.life.kill();
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The wire into a sandbox: HTTP/1.1, keep-alive, over a unix socket or TCP. `real/WIRE.md` describes it.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::net::{TcpStream, UnixStream};
+
+/// Bytes that an answer may have.
+pub const ANSWER_LIMIT: usize = 16 << 20;
+/// Connections to one sandbox that are kept for later calls.
+const IDLE: usize = 64;
+
+/// Where a sandbox answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A socket's path, at most 107 bytes.
+    Unix(PathBuf),
+    /// A TCP port.
+    Tcp(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Tcp(at) => write!(f, "{at}"),
+        }
+    }
+}
+
+/// A call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// What the agent is to do, as its query.
+    pub query: String,
+    /// `elapse-id`.
+    pub id: u64,
+    /// `elapse-deadline-ms`: what is left for the call.
+    pub deadline_ms: Option<u64>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP's.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Whether the function reports success.
+    pub fn is_ok(&self) -> bool {
+        self.status < 400
+    }
+
+    /// The first line of the body, for a fault's sentence.
+    pub fn first_line(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(400)]).into_owned();
+        let line = text.lines().next().unwrap_or("").trim().to_string();
+        if line.is_empty() { format!("status {}", self.status) } else { line }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireFault {
+    /// Nobody listens, yet or any more.
+    Refused(String),
+    /// The connection broke, or what came over it is no HTTP.
+    Broken(String),
+    /// The answer is longer than [`ANSWER_LIMIT`].
+    TooLong,
+}
+
+impl fmt::Display for WireFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireFault::Refused(why) => write!(f, "nobody answers: {why}"),
+            WireFault::Broken(why) => write!(f, "the connection broke: {why}"),
+            WireFault::TooLong => write!(f, "the answer is longer than {} MiB", ANSWER_LIMIT >> 20),
+        }
+    }
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// The client of one sandbox. Connections are kept; as many calls as there are run at once, each on its own.
+pub struct Peer {
+    address: Address,
+    idle: RefCell<Vec<Sender>>,
+}
+
+impl Peer {
+    /// A client that connects when it is first needed.
+    pub fn new(address: Address) -> Peer {
+        Peer { address, idle: RefCell::default() }
+    }
+
+    /// `GET /`: whether it is ready.
+    ///
+    /// # Errors
+    /// Why not, or not yet.
+    pub async fn ready(&self) -> Result<(), WireFault> {
+        let request = request(Method::GET, "/".into(), None)?;
+        let answer = self.send(request).await?;
+        if answer.is_ok() { Ok(()) } else { Err(WireFault::Broken(answer.first_line())) }
+    }
+
+    /// `POST /invoke`.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn call(&self, call: Call) -> Result<Answer, WireFault> {
+        let path = if call.query.is_empty() { "/invoke".into() } else { format!("/invoke?{}", call.query) };
+        self.send(request(Method::POST, path, Some(call))?).await
+    }
+
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, WireFault> {
+        loop {
+            let kept = self.idle.borrow_mut().pop();
+            let (mut sender, fresh) = match kept {
+                Some(sender) if sender.is_closed() => continue,
+                Some(sender) => (sender, false),
+                None => (connect(&self.address).await?, true),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    let close = response.headers().get("connection").is_some_and(|v| v == "close");
+                    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+                    let body = body.map_err(|e| {
+                        if e.is::<LengthLimitError>() {
+                            WireFault::TooLong
+                        } else {
+                            WireFault::Broken(root_of(e.as_ref()))
+                        }
+                    })?;
+                    if !close && self.idle.borrow().len() < IDLE {
+                        self.idle.borrow_mut().push(sender);
+                    }
+                    return Ok(Answer { status, body: body.to_bytes() });
+                }
+                Err(mut failed) => match failed.take_message() {
+                    // It was never sent: the peer had closed a connection that was kept.
+                    Some(unsent) if !fresh => request = unsent,
+                    _ => return Err(WireFault::Broken(root_of(failed.error()))),
+                },
+            }
+        }
+    }
+}
+
+fn request(method: Method, path: String, call: Option<Call>) -> Result<Request<Full<Bytes>>, WireFault> {
+    let mut builder = Request::builder().method(method).uri(path).header("host", "elapse");
+    let mut body = Bytes::new();
+    if let Some(call) = call {
+        builder = builder.header("elapse-id", call.id);
+        if let Some(ms) = call.deadline_ms {
+            builder = builder.header("elapse-deadline-ms", ms);
+        }
+        body = call.body;
+    }
+    builder.body(Full::new(body)).map_err(|e| WireFault::Broken(e.to_string()))
+}
+
+async fn connect(address: &Address) -> Result<Sender, WireFault> {
+    let refused = |e: std::io::Error| WireFault::Refused(format!("{address}: {e}"));
+    let broken = |e: hyper::Error| WireFault::Broken(root_of(&e));
+    match address {
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path).await.map_err(refused)?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            // It ends when the sender is dropped or the peer closes; its fault is told by the call.
+            drop(tokio::task::spawn_local(connection));
+            Ok(sender)
+        }
+        Address::Tcp(at) => {
+            let stream = TcpStream::connect(at).await.map_err(refused)?;
+            stream.set_nodelay(true).map_err(refused)?;
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+            drop(tokio::task::spawn_local(connection));
+            Ok(sender)
+        }
+    }
+}
+
+/// The innermost cause: what a user can do something with.
+fn root_of(e: &(dyn std::error::Error + 'static)) -> String {
+    let mut causes = vec![e.to_string()];
+    let mut at = e.source();
+    while let Some(cause) = at {
+        causes.push(cause.to_string());
+        at = cause.source();
+    }
+    causes.dedup();
+    causes.join(": ")
+}

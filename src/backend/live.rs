@@ -1,0 +1,313 @@
+//! Live backends: any engine of `real`, with the wire into its sandboxes, as one backend of the worker.
+//!
+//! What an engine is, `real` knows; what a function is, only this side does. A creation ends when the sandbox answers; an
+//! invocation ends with its answer, or with the sandbox's death, whichever comes first. An error that the function
+//! reports leaves the container as good as before; a broken connection does not.
+
+use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
+use crate::base::{
+    Behaviour, Compute, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
+};
+use crate::rt::{self, Either, sync};
+use elapse_real::engine::{self, Death, Engine, EngineFault, Network, Role, Spec};
+use elapse_real::wire::{Answer, Call, Peer, WireFault};
+use serde::{Deserialize, Serialize};
+use slab::Slab;
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A scenario's `[live]`: what only a live run needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LiveConfig {
+    /// The worker's name on this host: in paths, cgroups, namespaces and labels.
+    pub worker: String,
+    /// What invocations of functions do that name no behaviour of their own, for instance those of a trace.
+    pub behaviour: Behaviour,
+    /// Our agent, for containers that need it; beside the program if none is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<PathBuf>,
+    /// Longest time until a new container answers.
+    pub create_timeout: Duration,
+    /// Processes and threads that a container may have; 0 for any number.
+    pub pids: u32,
+    /// containerd's socket.
+    pub containerd: PathBuf,
+    /// docker's socket.
+    pub docker: PathBuf,
+}
+
+impl Default for LiveConfig {
+    fn default() -> LiveConfig {
+        LiveConfig {
+            worker: "live".into(),
+            behaviour: Behaviour::Sleep,
+            agent: None,
+            create_timeout: Duration::from_secs(30),
+            pids: 512,
+            containerd: "/run/containerd/containerd.sock".into(),
+            docker: "/var/run/docker.sock".into(),
+        }
+    }
+}
+
+impl LiveConfig {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<(), String> {
+        // It becomes part of socket paths and interface names, which are short.
+        const LONGEST: usize = 20;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.worker.is_empty() || self.worker.len() > LONGEST || !self.worker.chars().all(plain) {
+            return Err(format!(
+                "worker is '{}'; it is 1 to {LONGEST} lower-case letters, digits and hyphens",
+                self.worker
+            ));
+        }
+        if matches!(self.behaviour, Behaviour::Exec | Behaviour::Serve) {
+            return Err(format!(
+                "behaviour is {}, which needs a command; give it to the functions that have one",
+                self.behaviour.word()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// See the module.
+pub struct Live {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    engine: Rc<dyn Engine>,
+    config: LiveConfig,
+    /// Set apart for this life of the worker, so that no id of an earlier one comes again.
+    life: String,
+    functions: RefCell<Vec<Option<Function>>>,
+    sandboxes: RefCell<Slab<Rc<Inside>>>,
+    created: Cell<u64>,
+}
+
+struct Function {
+    program: Program,
+    behaviour: Behaviour,
+}
+
+/// A sandbox and the wire into it.
+struct Inside {
+    sandbox: Rc<dyn engine::Sandbox>,
+    peer: Peer,
+}
+
+/// Pauses between two looks whether a sandbox answers already.
+const FIRST_PAUSE: Duration = Duration(200_000);
+const LONGEST_PAUSE: Duration = Duration(5_000_000);
+/// How long a broken connection is given to turn out as the death of its sandbox.
+const POST_MORTEM: Duration = Duration(200_000_000);
+/// How long a destruction may take before it is called stuck.
+const DESTRUCTION: Duration = Duration(30_000_000_000);
+
+impl Live {
+    /// The engine as a backend.
+    pub fn new(engine: Rc<dyn Engine>, config: LiveConfig) -> Live {
+        let life = format!("{:05x}", crate::rt::wall::unix_now().as_millis() & 0xf_ffff);
+        Live {
+            inner: Rc::new(Inner {
+                engine,
+                config,
+                life,
+                functions: RefCell::default(),
+                sandboxes: RefCell::default(),
+                created: Cell::new(0),
+            }),
+        }
+    }
+}
+
+impl Inner {
+    fn spec(&self, program: &Program, behaviour: Behaviour, request: Option<&Create>) -> Spec {
+        const PORT: u16 = 8080;
+        let role = match (program.protocol, behaviour) {
+            (Protocol::Tcp, _) => Role::Port(PORT),
+            (_, Behaviour::Exec) => Role::Exec,
+            (_, Behaviour::Serve) => Role::Serve,
+            _ => Role::Behave,
+        };
+        let number = self.created.get() + 1;
+        self.created.set(number);
+        Spec {
+            id: format!("{}-{number}", self.life),
+            image: program.image.clone(),
+            command: program.command.clone(),
+            role,
+            env: Vec::new(),
+            memory: request.map_or(0, |r| r.memory.0),
+            cpus: request.map_or(0, |r| r.cpus.0),
+            pids: self.config.pids,
+            network: if program.network { Network::Host } else { Network::None },
+            gpus: (program.compute == Compute::Gpu).then(|| engine::Gpus { devices: vec![0] }),
+        }
+    }
+
+    fn inside(&self, sandbox: Sandbox) -> Option<Rc<Inside>> {
+        self.sandboxes.borrow().get(sandbox.0 as usize).cloned()
+    }
+
+    async fn create(self: Rc<Inner>, spec: Spec) -> Result<Sandbox, CreateFault> {
+        let limit = self.config.create_timeout;
+        // A task of its own: whoever stops waiting, what was begun is finished, and then removed.
+        let (created, creation) = sync::oneshot();
+        let inner = Rc::clone(&self);
+        rt::spawn_detached(async move {
+            if let Err(Ok(unwanted)) = created.send(inner.engine.create(spec).await) {
+                destroy(unwanted.as_ref()).await;
+            }
+        });
+        let gone = || CreateFault { transient: false, why: Rc::from("the runtime ended") };
+        let sandbox = match rt::timeout(limit, creation).await {
+            Ok(created) => created.map_err(|_| gone())?.map_err(create_fault)?,
+            Err(rt::Elapsed) => {
+                let why = Rc::from(format!("{} did not create it within {limit}", self.engine.name()));
+                return Err(CreateFault { transient: true, why });
+            }
+        };
+        let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox });
+        match rt::timeout(limit, until_ready(&inside)).await {
+            Ok(Ok(())) => {
+                let key = self.sandboxes.borrow_mut().insert(inside);
+                Ok(Sandbox(key as u64))
+            }
+            outcome => {
+                let transient = outcome.is_err();
+                let mut why = match outcome {
+                    Ok(Err(why)) => why,
+                    _ => format!("what runs in the container did not answer within {limit}"),
+                };
+                let said = inside.sandbox.last_words();
+                if !said.is_empty() {
+                    let _ = write!(why, "; it said: {said}");
+                }
+                destroy(inside.sandbox.as_ref()).await;
+                Err(CreateFault { transient, why: Rc::from(why) })
+            }
+        }
+    }
+}
+
+fn create_fault(fault: EngineFault) -> CreateFault {
+    CreateFault { transient: fault.transient, why: Rc::from(fault.why) }
+}
+
+/// Asks until it answers; an answer that is no HTTP, or a death, will not get better.
+async fn until_ready(inside: &Inside) -> Result<(), String> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match rt::select(inside.peer.ready(), inside.sandbox.dies()).await {
+            Either::Left(Ok(())) => return Ok(()),
+            Either::Left(Err(WireFault::Refused(_))) => {}
+            Either::Left(Err(fault)) => {
+                let died = rt::timeout(POST_MORTEM, inside.sandbox.dies()).await;
+                return Err(died.map_or_else(|_| fault.to_string(), |death| death.to_string()));
+            }
+            Either::Right(death) => return Err(death.to_string()),
+        }
+        rt::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn call(inside: Rc<Inside>, call: Call) -> Result<(), CallFault> {
+    let answer = match rt::select(inside.peer.call(call), inside.sandbox.dies()).await {
+        Either::Left(answer) => answer,
+        Either::Right(death) => return Err(dead(&death)),
+    };
+    match answer {
+        Ok(answer) => judge(&answer),
+        // Whether it died of it shows a moment later.
+        Err(fault) => Err(match rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {
+            Ok(death) => dead(&death),
+            Err(rt::Elapsed) => CallFault::Broken(Rc::from(fault.to_string())),
+        }),
+    }
+}
+
+fn judge(answer: &Answer) -> Result<(), CallFault> {
+    if answer.is_ok() { Ok(()) } else { Err(CallFault::Function(Rc::from(answer.first_line()))) }
+}
+
+fn dead(death: &Death) -> CallFault {
+    match death {
+        Death::OutOfMemory => CallFault::OutOfMemory,
+        Death::Ended(how) => CallFault::Broken(Rc::from(how.as_str())),
+    }
+}
+
+async fn destroy(sandbox: &dyn engine::Sandbox) {
+    match rt::timeout(DESTRUCTION, sandbox.destroy()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => tracing::warn!(target: "elapse", %fault, "a container was not removed cleanly"),
+        Err(rt::Elapsed) => tracing::warn!(target: "elapse", "the removal of a container is stuck"),
+    }
+}
+
+impl Backend for Live {
+    fn name(&self) -> &str {
+        self.inner.engine.name()
+    }
+
+    fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
+        let behaviour = spec.program.behaviour.unwrap_or(self.inner.config.behaviour);
+        let wanted = self.inner.spec(&spec.program, behaviour, None);
+        self.inner.engine.check(&wanted).map_err(|fault| fault.why)?;
+        let mut functions = self.inner.functions.borrow_mut();
+        if functions.len() <= id.index() {
+            functions.resize_with(id.index() + 1, || None);
+        }
+        functions[id.index()] = Some(Function { program: spec.program.clone(), behaviour });
+        Ok(())
+    }
+
+    fn create(&self, request: &Create) -> Work<Result<Sandbox, CreateFault>> {
+        let functions = self.inner.functions.borrow();
+        let Some(Some(function)) = functions.get(request.function.index()) else {
+            let why = Rc::from("the function was not admitted to this backend");
+            return Work::ready(Err(CreateFault { transient: false, why }));
+        };
+        let spec = self.inner.spec(&function.program, function.behaviour, Some(request));
+        Work::boxed(Rc::clone(&self.inner).create(spec))
+    }
+
+    fn invoke(&self, sandbox: Sandbox, invocation: &Invocation) -> Work<Result<(), CallFault>> {
+        let functions = self.inner.functions.borrow();
+        let function = functions.get(invocation.function.index()).and_then(Option::as_ref);
+        let (Some(function), Some(inside)) = (function, self.inner.inside(sandbox)) else {
+            return Work::ready(Err(CallFault::Broken(Rc::from("the container is gone"))));
+        };
+        let mut query =
+            format!("behaviour={}&duration_ns={}", function.behaviour.word(), invocation.intended.0);
+        if let Some(usage) = invocation.usage {
+            let _ = write!(query, "&alloc={}", usage.0);
+        }
+        if invocation.fails {
+            query.push_str("&fail=1");
+        }
+        let order = Call { query, id: invocation.number, ..Call::default() };
+        Work::boxed(call(inside, order))
+    }
+
+    fn memory(&self, sandbox: Sandbox) -> Option<Mem> {
+        self.inner.inside(sandbox)?.sandbox.memory().map(Mem)
+    }
+
+    fn remove(&self, sandbox: Sandbox) -> Work<()> {
+        let Some(inside) = self.inner.sandboxes.borrow_mut().try_remove(sandbox.0 as usize) else {
+            return Work::ready(());
+        };
+        Work::boxed(async move { destroy(inside.sandbox.as_ref()).await })
+    }
+}

@@ -1,0 +1,156 @@
+//! The live world: the same worker, on tokio, with real containers of this host.
+
+use super::operate::operate;
+use super::run::{Begun, Progress, Run, facts_of};
+use super::scenario::Scenario;
+use crate::backend::{Backend, Live, LiveConfig, Simulated};
+use crate::base::{Cpus, Duration, Fault, Result, Time, nearest};
+use crate::report::WorkerFacts;
+use crate::rt::wall::unix_now;
+use crate::rt::{self, Either};
+use crate::worker::Worker;
+use elapse_real::engine::{Engine, EngineFault, agent_path};
+use elapse_real::lock::NameLock;
+use elapse_real::process::Processes;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The backends that a worker can have, by name.
+pub const BACKENDS: [&str; 2] = ["process", "simulated"];
+
+/// What is known only when a live run has ended.
+pub(super) struct Lived {
+    pub(super) end: Time,
+    pub(super) interrupted: bool,
+    pub(super) facts: WorkerFacts,
+    pub(super) backends: Vec<String>,
+}
+
+/// Between two looks whether the user wants the end.
+const LOOK: Duration = Duration::from_millis(100);
+
+fn host_fault(fault: EngineFault) -> Fault {
+    Fault::host(fault.why)
+}
+
+/// An engine by its name; none where the name is that of the simulated backend.
+fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>>> {
+    match name {
+        "process" => Ok(Some(Rc::new(
+            Processes::new(&config.worker, agent_path(config.agent.as_deref())).map_err(host_fault)?,
+        ))),
+        "simulated" => Ok(None),
+        _ => {
+            let hint = nearest(name, BACKENDS).map_or(String::new(), |n| format!("; did you mean '{n}'?"));
+            Err(Fault::usage(format!(
+                "[worker]: there is no backend '{name}'{hint} (known: {})",
+                BACKENDS.join(", ")
+            )))
+        }
+    }
+}
+
+/// Runs a scenario on this host until its load has returned, then removes what it made.
+pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
+    let scenario = run.scenario.clone();
+    let mut names = scenario.worker.backends.clone();
+    if names.is_empty() {
+        names.push("process".into());
+    }
+    let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
+    let mut engines = Vec::new();
+    for name in &names {
+        engines.push(engine(name, &scenario.live)?);
+    }
+    let started: Rc<RefCell<Option<Worker>>> = Rc::default();
+    let runtime = rt::Live::new()?;
+    runtime.block_on(sweep(&engines))?;
+    // One anchor of the monotonic clock to the calendar for the whole run.
+    let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
+    begun.facts.start_unix_ns = anchor;
+    begun.shared.recorder.borrow_mut().starts_at(anchor);
+    begun.shared.recorder.borrow_mut().backends(names.clone());
+    let job = run.job(begun);
+    let (shared, started_too, backends) = (Rc::clone(&begun.shared), Rc::clone(&started), engines.clone());
+    let make = move |scenario: &Scenario| Ok(make_backends(backends, scenario));
+    let outcome = runtime.block_on(async {
+        let told = tell(run.progress.take(), begun.assembled.horizon, run.interrupt.clone());
+        rt::select(operate(job, make, shared, started_too), told).await
+    });
+    let worker = started.borrow().clone();
+    let ended = worker.map(|worker| {
+        runtime.block_on(async {
+            let end = rt::now();
+            let facts = facts_of(&worker, end, &scenario);
+            worker.drain().await;
+            (end, facts)
+        })
+    });
+    // What is still under way is recorded as unfinished when its task is dropped, and its container goes with it.
+    let swept = runtime.block_on(sweep(&engines));
+    drop(runtime);
+    let interrupted = match outcome {
+        Either::Left(outcome) => {
+            outcome?;
+            false
+        }
+        Either::Right(()) => true,
+    };
+    let left = swept?;
+    if !left.is_empty() && !interrupted {
+        tracing::warn!(target: "elapse", left = left.join(", "), "removed what the worker had left on the host");
+    }
+    let (end, facts) = ended.ok_or_else(|| Fault::bug("the worker was never started"))?;
+    Ok(Lived { end, interrupted, facts, backends: names })
+}
+
+fn make_backends(engines: Vec<Option<Rc<dyn Engine>>>, scenario: &Scenario) -> Vec<Rc<dyn Backend>> {
+    let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
+    engines
+        .into_iter()
+        .map(|engine| -> Rc<dyn Backend> {
+            match engine {
+                Some(engine) => Rc::new(Live::new(engine, scenario.live.clone())),
+                None => Rc::new(Simulated::new(scenario.model.clone(), cores, scenario.seed)),
+            }
+        })
+        .collect()
+}
+
+async fn sweep(engines: &[Option<Rc<dyn Engine>>]) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for engine in engines.iter().flatten() {
+        all.extend(engine.sweep().await.map_err(host_fault)?);
+    }
+    Ok(all)
+}
+
+/// Tells now and then how far the run is; done when the user wants its end.
+async fn tell(
+    mut progress: Option<Box<dyn FnMut(Progress)>>,
+    horizon: Option<Time>,
+    interrupt: elapse_real::Interrupt,
+) {
+    while !interrupt.asked() {
+        rt::sleep(LOOK).await;
+        if let Some(tell) = &mut progress {
+            tell(Progress { now: rt::now(), horizon, speed_up: 1.0 });
+        }
+    }
+}
+
+/// Removes from this host everything that bears a worker's name, on every backend that can be reached.
+///
+/// # Errors
+/// A worker of this name that runs, or what cannot be removed.
+pub fn clean(config: &LiveConfig) -> Result<Vec<String>> {
+    config.check().map_err(Fault::usage)?;
+    let _name = NameLock::take(&config.worker).map_err(Fault::host)?;
+    let runtime = rt::Live::new()?;
+    let mut removed = Vec::new();
+    for name in BACKENDS {
+        let Some(engine) = engine(name, config)? else { continue };
+        removed.extend(runtime.block_on(engine.sweep()).map_err(host_fault)?);
+    }
+    Ok(removed)
+}

@@ -1,0 +1,89 @@
+//! One worker under its load: the same in both worlds.
+
+use super::assemble::Assembled;
+use super::drive::{Shared, drive};
+use super::scenario::{AtEnd, Scenario};
+use crate::backend::{Backend, Contention, Simulated};
+use crate::base::{Cpus, Fault, Result, Time};
+use crate::metrics::Series;
+use crate::rt::{self, Either};
+use crate::worker::{Parts, Worker, eviction::Eviction, queue::QueuePolicy};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What is to be done.
+pub(super) struct Job {
+    pub(super) scenario: Scenario,
+    pub(super) assembled: Assembled,
+    pub(super) eviction: Option<Box<dyn Eviction>>,
+    pub(super) queue: Option<Box<dyn QueuePolicy>>,
+    pub(super) window: (Time, Time),
+}
+
+/// The backend of a simulated run.
+pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
+    let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
+    Ok(vec![Rc::new(Simulated::new(scenario.model.clone(), cores, scenario.seed))])
+}
+
+/// Starts a worker, registers what is called, and drives the load until all have returned. Inside a runtime only.
+pub(super) async fn operate(
+    job: Job,
+    backends: impl FnOnce(&Scenario) -> Result<Vec<Rc<dyn Backend>>>,
+    shared: Rc<Shared>,
+    started: Rc<RefCell<Option<Worker>>>,
+) -> Result<()> {
+    let Job { scenario, assembled, eviction, queue, window } = job;
+    let Assembled { functions, prewarm, source, closed, until, .. } = assembled;
+    let cut = (scenario.measure.at_end == AtEnd::Cut)
+        .then(|| scenario.measure.until.or(scenario.duration))
+        .flatten();
+    let mut config = scenario.worker.clone();
+    config.cores = Some(match scenario.model.contention {
+        Contention::Permits => scenario.worker.cores.unwrap_or(Cpus::MAX),
+        Contention::Shared | Contention::None => Cpus::MAX,
+    });
+    let series = Series::new(config.status, scenario.metrics.points);
+    let worker = Worker::start(Parts {
+        number: 0,
+        config,
+        backends: backends(&scenario)?,
+        eviction,
+        queue,
+        series,
+        window,
+        seed: scenario.seed,
+    })?;
+    *started.borrow_mut() = Some(worker.clone());
+    for spec in functions {
+        worker.register(spec)?;
+    }
+    for (function, containers) in prewarm {
+        for _ in 0..containers {
+            let (worker, retry) = (worker.clone(), scenario.prewarm);
+            rt::spawn_detached(async move {
+                if let Err(fault) = worker.prewarm(function, retry).await {
+                    tracing::warn!(target: "elapse", %fault);
+                }
+            });
+        }
+    }
+    // A task of its own, so that an arrival wakes nothing but it.
+    let driver = rt::spawn_named("load", drive(shared, worker.clone(), source, closed, until));
+    let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
+    let whole = async move {
+        let Some(at) = cut.map(|at| Time(at.0)) else { return driven.await };
+        match rt::select(driven, rt::sleep_until(at)).await {
+            // It ended early: the rest of the time is part of the run all the same.
+            Either::Left(driven) => {
+                rt::sleep_until(at).await;
+                driven
+            }
+            Either::Right(()) => Ok(()),
+        }
+    };
+    match rt::select(worker.failed(), whole).await {
+        Either::Left(why) => Err(Fault::bug(why.to_string())),
+        Either::Right(driven) => driven,
+    }
+}
