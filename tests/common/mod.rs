@@ -1,6 +1,8 @@
 //! What the tests share: how a test that cannot run says so, and small scenarios.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod containers;
+
 use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;
 use std::path::{Path, PathBuf};

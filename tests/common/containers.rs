@@ -1,0 +1,107 @@
+//! The backends that the tests run on: each with what starts its daemon, and the proof that nothing is left of it.
+
+use super::has;
+use elapse::backend::{Backend, Live, LiveConfig, Model, Simulated};
+use elapse::base::Cpus;
+use elapse::rt::{self, Options, Sim};
+use elapse_real::engine::{Engine, agent_path};
+use elapse_real::process::Processes;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A backend to be tested, in a life of its own.
+pub struct Bench {
+    kind: Kind,
+    backend: std::cell::RefCell<Option<Rc<dyn Backend>>>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    /// Under the virtual clock.
+    Simulated,
+    /// The simulated backend in real time.
+    SimulatedLive,
+    Process,
+}
+
+/// Where `make build` puts the agent.
+pub fn agent() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release/elapse-agent")
+}
+
+/// A worker's name that no other test has.
+pub fn worker_name() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Every backend that can run here.
+pub fn benches(test: &str) -> Vec<Rc<Bench>> {
+    let mut kinds = vec![Kind::Simulated, Kind::SimulatedLive];
+    if has("process", test, agent().exists()) {
+        kinds.push(Kind::Process);
+    }
+    kinds.into_iter().map(|kind| Rc::new(Bench { kind, backend: Default::default() })).collect()
+}
+
+impl Bench {
+    pub fn name(&self) -> &'static str {
+        match &self.kind {
+            Kind::Simulated => "simulated",
+            Kind::SimulatedLive => "simulated, in real time",
+            Kind::Process => "process",
+        }
+    }
+
+    pub fn is_real(&self) -> bool {
+        !matches!(self.kind, Kind::Simulated | Kind::SimulatedLive)
+    }
+
+    /// Whether a container cannot use more than it has: plain processes can.
+    pub fn limits_memory(&self) -> bool {
+        !matches!(self.kind, Kind::Process) || rustix::process::geteuid().is_root()
+    }
+
+    pub fn backend(&self) -> Rc<dyn Backend> {
+        self.backend.borrow().clone().expect("a backend, inside run")
+    }
+
+    /// Runs a test inside the runtime of the backend's world; afterwards nothing of it may be on the host.
+    pub fn run<F: Future<Output = ()> + 'static>(self: Rc<Self>, test: impl FnOnce(Rc<Bench>) -> F + 'static) {
+        let worker = worker_name();
+        let engine: Option<Rc<dyn Engine>> = match &self.kind {
+            Kind::Simulated | Kind::SimulatedLive => None,
+            Kind::Process => {
+                Some(Rc::new(Processes::new(&worker, agent_path(Some(&agent()))).expect("an engine")))
+            }
+        };
+        if let Some(engine) = engine {
+            let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+            let runtime = rt::Live::new().expect("a runtime");
+            let run = {
+                let (bench, engine) = (Rc::clone(&self), Rc::clone(&engine));
+                async move {
+                    *bench.backend.borrow_mut() = Some(Rc::new(Live::new(engine, config)));
+                    test(bench).await;
+                }
+            };
+            runtime.block_on(run);
+            *self.backend.borrow_mut() = None;
+            let left = runtime.block_on(engine.sweep()).expect("a sweep");
+            assert!(left.is_empty(), "{} left on the host: {left:?}", self.name());
+            return;
+        }
+        let bench = Rc::clone(&self);
+        let run = async move {
+            let simulated = Simulated::new(Model::default(), Cpus::MAX, 1);
+            *bench.backend.borrow_mut() = Some(Rc::new(simulated));
+            test(bench).await;
+        };
+        if let Kind::Simulated = self.kind {
+            Sim::new(Options::default()).block_on(run).expect("a simulated run");
+        } else {
+            rt::Live::new().expect("a runtime").block_on(run);
+        }
+    }
+}
