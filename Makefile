@@ -15,7 +15,7 @@ run: needs build
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 build:
 	$(CARGO) build --release --locked
-	RUSTFLAGS="-C target-feature=+crt-static" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
+	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
 	@cp target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
 # A linker and a C compiler, for the allocator.
@@ -26,6 +26,8 @@ needs:
 needs-tests: needs
 	@command -v valgrind >/dev/null || tests/install.sh valgrind
 	@command -v python3 >/dev/null || tests/install.sh python3
+	@command -v containerd >/dev/null && command -v runc >/dev/null || tests/install.sh containerd runc
+	@command -v dockerd >/dev/null || tests/install.sh docker.io
 
 # Everything that can be tested here, ending with one line: N passed, N failed, N skipped.
 test: needs-tests build

@@ -9,6 +9,11 @@ export ELAPSE_SKIPS=$PWD/target/skips.txt
 : >"$ELAPSE_SKIPS"
 failed_steps=0
 
+# Daemons of the tests' own; a socket's path is short, so not below this folder.
+daemons=$(mktemp -d /tmp/elapse-tests.XXXXXX)
+trap 'tests/daemons.sh down "$daemons"' EXIT
+eval "$(tests/daemons.sh up "$daemons")"
+
 step() {
     echo "== $*" | tee -a "$log"
     "$@" >>"$log" 2>&1 || { failed_steps=$((failed_steps + 1)); echo "FAILED: $*"; tail -n 60 "$log"; }

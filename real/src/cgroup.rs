@@ -42,10 +42,78 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Group {
     dirs: Vec<PathBuf>,
+    gauge: Gauge,
+}
+
+/// The memory of a group, its files kept open: a reading costs no path lookup.
+#[derive(Debug)]
+pub struct Gauge {
     usage: File,
     stat: File,
     inactive_key: &'static [u8],
     events: PathBuf,
+}
+
+impl Gauge {
+    fn open(dir: &Path, v2: bool) -> io::Result<Gauge> {
+        let (usage, events) = if v2 {
+            ("memory.current", "memory.events")
+        } else {
+            ("memory.usage_in_bytes", "memory.oom_control")
+        };
+        Ok(Gauge {
+            usage: File::open(dir.join(usage))?,
+            stat: File::open(dir.join("memory.stat"))?,
+            inactive_key: if v2 { b"\ninactive_file " } else { b"\ntotal_inactive_file " },
+            events: dir.join(events),
+        })
+    }
+
+    /// The gauge of the group that a process of somebody else's making is in.
+    ///
+    /// # Errors
+    /// If the kernel does not tell, or the process is gone.
+    pub fn of_process(pid: i32) -> io::Result<Gauge> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+        let v1 = Path::new(ROOT).join("memory").exists();
+        let found = text.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let ours =
+                if v1 { controllers.split(',').any(|c| c == "memory") } else { controllers.is_empty() };
+            ours.then(|| path.trim_start_matches('/').to_string())
+        });
+        let path = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        let root = if v1 { Path::new(ROOT).join("memory") } else { PathBuf::from(ROOT) };
+        Gauge::open(&root.join(path), !v1)
+    }
+
+    /// Bytes in use, less the file pages that could be dropped.
+    pub fn memory(&self) -> Option<u64> {
+        let mut number = [0u8; 24];
+        let n = self.usage.read_at(&mut number, 0).ok()?;
+        let usage: u64 = std::str::from_utf8(&number[..n]).ok()?.trim().parse().ok()?;
+        let mut stat = [0u8; 4096];
+        let n = self.stat.read_at(&mut stat, 0).ok()?;
+        let stat = &stat[..n];
+        let at = stat.windows(self.inactive_key.len()).position(|w| w == self.inactive_key);
+        let inactive = at.map_or(0, |at| {
+            let digits = &stat[at + self.inactive_key.len()..];
+            digits
+                .iter()
+                .take_while(|c| c.is_ascii_digit())
+                .fold(0u64, |n, c| n.saturating_mul(10).saturating_add(u64::from(c - b'0')))
+        });
+        Some(usage.saturating_sub(inactive))
+    }
+
+    /// Whether the kernel killed something in it for memory.
+    pub fn was_out_of_memory(&self) -> bool {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        text.lines()
+            .filter_map(|l| l.strip_prefix("oom_kill "))
+            .any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
+    }
 }
 
 const V1_CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -139,18 +207,7 @@ impl Cgroups {
             write(&pids.join("pids.max"), &limits.pids.to_string())?;
         }
         let memory = dir("memory").ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        let (usage, events) = if v2 {
-            ("memory.current", "memory.events")
-        } else {
-            ("memory.usage_in_bytes", "memory.oom_control")
-        };
-        Ok(Group {
-            usage: File::open(memory.join(usage))?,
-            stat: File::open(memory.join("memory.stat"))?,
-            inactive_key: if v2 { b"\ninactive_file " } else { b"\ntotal_inactive_file " },
-            events: memory.join(events),
-            dirs: dirs.to_vec(),
-        })
+        Ok(Group { gauge: Gauge::open(memory, v2)?, dirs: dirs.to_vec() })
     }
 
     /// Removes every group of this worker in which nothing runs; their paths.
@@ -211,31 +268,9 @@ impl Group {
         self.dirs.iter().map(|d| fs::OpenOptions::new().write(true).open(d.join("cgroup.procs"))).collect()
     }
 
-    /// Bytes in use, less the file pages that could be dropped.
-    pub fn memory(&self) -> Option<u64> {
-        let mut number = [0u8; 24];
-        let n = self.usage.read_at(&mut number, 0).ok()?;
-        let usage: u64 = std::str::from_utf8(&number[..n]).ok()?.trim().parse().ok()?;
-        let mut stat = [0u8; 4096];
-        let n = self.stat.read_at(&mut stat, 0).ok()?;
-        let stat = &stat[..n];
-        let at = stat.windows(self.inactive_key.len()).position(|w| w == self.inactive_key);
-        let inactive = at.map_or(0, |at| {
-            let digits = &stat[at + self.inactive_key.len()..];
-            digits
-                .iter()
-                .take_while(|c| c.is_ascii_digit())
-                .fold(0u64, |n, c| n.saturating_mul(10).saturating_add(u64::from(c - b'0')))
-        });
-        Some(usage.saturating_sub(inactive))
-    }
-
-    /// Whether the kernel killed something in it for memory.
-    pub fn was_out_of_memory(&self) -> bool {
-        let text = fs::read_to_string(&self.events).unwrap_or_default();
-        text.lines()
-            .filter_map(|l| l.strip_prefix("oom_kill "))
-            .any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
+    /// Its memory.
+    pub fn gauge(&self) -> &Gauge {
+        &self.gauge
     }
 
     /// Kills what is left in the groups and removes them. Blocks for as long as the kernel needs.

@@ -65,8 +65,8 @@ pub enum Network {
 /// GPUs for a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpus {
-    /// Which, as the driver numbers them.
-    pub devices: Vec<u32>,
+    /// How many.
+    pub count: u32,
 }
 
 /// Why an engine could not do something.
@@ -125,6 +125,12 @@ pub trait Engine {
     /// Why not, and what to try.
     fn check(&self, spec: &Spec) -> Result<(), EngineFault>;
 
+    /// Sees to it that an image is there (`None`: the one of our agent alone): it is loaded from a tar file, or pulled.
+    ///
+    /// # Errors
+    /// Why it cannot be had; [`check`](Engine::check) then refuses what needs it.
+    fn prepare<'a>(&'a self, image: Option<&'a str>) -> Local<'a, Result<(), EngineFault>>;
+
     /// Creates a sandbox and starts what runs in it. It may not answer yet.
     ///
     /// # Errors
@@ -153,13 +159,45 @@ pub trait Sandbox {
     fn dies(&self) -> Local<'_, Death>;
 
     /// The last lines that it wrote, for a fault's sentence.
-    fn last_words(&self) -> String;
+    fn last_words(&self) -> Local<'_, String>;
 
     /// Ends it and removes what it took from the host. Done when it is gone.
     ///
     /// # Errors
     /// What is left, and why.
     fn destroy(&self) -> Local<'_, Result<(), EngineFault>>;
+}
+
+/// Where the sandboxes of a worker and engine have their sockets and logs. Short, because a socket's path has at most 107
+/// bytes.
+pub(crate) fn place(worker: &str, engine: &str) -> PathBuf {
+    let uid = rustix::process::geteuid();
+    let base = if uid.is_root() {
+        PathBuf::from("/run/elapse")
+    } else {
+        let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
+        named.unwrap_or_else(std::env::temp_dir).join(format!("elapse-{}", uid.as_raw()))
+    };
+    base.join(worker).join(engine)
+}
+
+/// Removes a place and everything in it, and what is empty above it; what was in it, in words.
+pub(crate) fn clear_place(place: &Path) -> Result<Vec<String>, EngineFault> {
+    let mut removed = Vec::new();
+    for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+        let path = entry.path();
+        std::fs::remove_dir_all(&path)
+            .map_err(|e| EngineFault::lasting(format!("cannot remove {}: {e}", path.display())))?;
+        // The empty directory that roots are built on is no sandbox.
+        if !path.ends_with("root") {
+            removed.push(path.display().to_string());
+        }
+    }
+    let _ = std::fs::remove_dir(place);
+    if let Some(worker) = place.parent() {
+        let _ = std::fs::remove_dir(worker);
+    }
+    Ok(removed)
 }
 
 /// The agent's place: the one that was named, else beside this executable.

@@ -5,6 +5,8 @@
 //! ```text
 //! engine    what every way to run a sandbox has in common: Spec in, Sandbox out
 //! process   sandboxes of this process: namespaces, cgroups and an own root when root, plain processes when not
+//! docker    sandboxes of a docker daemon, with GPUs
+//! image     the image of our agent alone, and image files
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP
 //! lock      one worker of a name on a host
@@ -12,8 +14,10 @@
 //! ```
 
 pub mod cgroup;
+pub mod docker;
 pub mod engine;
 mod host;
+pub mod image;
 pub mod lock;
 pub mod process;
 pub mod wire;

@@ -33,6 +33,8 @@ pub struct LiveConfig {
     pub create_timeout: Duration,
     /// Processes and threads that a container may have; 0 for any number.
     pub pids: u32,
+    /// GPUs of this host that docker may give out.
+    pub gpus: u32,
     /// containerd's socket.
     pub containerd: PathBuf,
     /// docker's socket.
@@ -47,6 +49,7 @@ impl Default for LiveConfig {
             agent: None,
             create_timeout: Duration::from_secs(30),
             pids: 512,
+            gpus: 0,
             containerd: "/run/containerd/containerd.sock".into(),
             docker: "/var/run/docker.sock".into(),
         }
@@ -150,7 +153,7 @@ impl Inner {
             cpus: request.map_or(0, |r| r.cpus.0),
             pids: self.config.pids,
             network: if program.network { Network::Host } else { Network::None },
-            gpus: (program.compute == Compute::Gpu).then(|| engine::Gpus { devices: vec![0] }),
+            gpus: (program.compute == Compute::Gpu).then_some(engine::Gpus { count: 1 }),
         }
     }
 
@@ -158,44 +161,47 @@ impl Inner {
         self.sandboxes.borrow().get(sandbox.0 as usize).cloned()
     }
 
+    /// Creates a sandbox from a task of its own: whoever stops waiting, what was begun is finished, and then removed.
     async fn create(self: Rc<Inner>, spec: Spec) -> Result<Sandbox, CreateFault> {
-        let limit = self.config.create_timeout;
-        // A task of its own: whoever stops waiting, what was begun is finished, and then removed.
-        let (created, creation) = sync::oneshot();
+        let (tell, told) = sync::oneshot();
         let inner = Rc::clone(&self);
         rt::spawn_detached(async move {
-            if let Err(Ok(unwanted)) = created.send(inner.engine.create(spec).await) {
-                destroy(unwanted.as_ref()).await;
+            let created = inner.create_ready(spec).await;
+            if let Err(Ok(unwanted)) = tell.send(created)
+                && let Some(inside) = inner.sandboxes.borrow_mut().try_remove(unwanted.0 as usize)
+            {
+                rt::spawn_detached(async move { destroy(inside.sandbox.as_ref()).await });
             }
         });
-        let gone = || CreateFault { transient: false, why: Rc::from("the runtime ended") };
-        let sandbox = match rt::timeout(limit, creation).await {
-            Ok(created) => created.map_err(|_| gone())?.map_err(create_fault)?,
+        let limit = self.config.create_timeout;
+        match rt::timeout(limit, told).await {
+            Ok(Ok(created)) => created,
+            Ok(Err(_)) => Err(CreateFault { transient: false, why: Rc::from("the runtime ended meanwhile") }),
             Err(rt::Elapsed) => {
-                let why = Rc::from(format!("{} did not create it within {limit}", self.engine.name()));
-                return Err(CreateFault { transient: true, why });
-            }
-        };
-        let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox });
-        match rt::timeout(limit, until_ready(&inside)).await {
-            Ok(Ok(())) => {
-                let key = self.sandboxes.borrow_mut().insert(inside);
-                Ok(Sandbox(key as u64))
-            }
-            outcome => {
-                let transient = outcome.is_err();
-                let mut why = match outcome {
-                    Ok(Err(why)) => why,
-                    _ => format!("what runs in the container did not answer within {limit}"),
-                };
-                let said = inside.sandbox.last_words();
-                if !said.is_empty() {
-                    let _ = write!(why, "; it said: {said}");
-                }
-                destroy(inside.sandbox.as_ref()).await;
-                Err(CreateFault { transient, why: Rc::from(why) })
+                let why = format!("{} had no container ready within {limit}", self.engine.name());
+                Err(CreateFault { transient: true, why: Rc::from(why) })
             }
         }
+    }
+
+    async fn create_ready(&self, spec: Spec) -> Result<Sandbox, CreateFault> {
+        let sandbox = self.engine.create(spec).await.map_err(create_fault)?;
+        let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox });
+        let limit = self.config.create_timeout;
+        let (transient, mut why) = match rt::timeout(limit, until_ready(&inside)).await {
+            Ok(Ok(())) => {
+                let key = self.sandboxes.borrow_mut().insert(inside);
+                return Ok(Sandbox(key as u64));
+            }
+            Ok(Err(why)) => (false, why),
+            Err(rt::Elapsed) => (true, format!("what runs in the container did not answer within {limit}")),
+        };
+        let said = inside.sandbox.last_words().await;
+        if !said.is_empty() {
+            let _ = write!(why, "; it said: {said}");
+        }
+        destroy(inside.sandbox.as_ref()).await;
+        Err(CreateFault { transient, why: Rc::from(why) })
     }
 }
 

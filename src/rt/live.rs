@@ -73,6 +73,8 @@ impl Live {
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
+            // Not for our own sleeps: clients of daemons time their requests by it.
+            .enable_time()
             .build_local(tokio::runtime::LocalOptions::default())
             .map_err(|e| lacking("event loop", &e))?;
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;

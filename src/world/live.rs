@@ -4,11 +4,12 @@ use super::operate::operate;
 use super::run::{Begun, Progress, Run, facts_of};
 use super::scenario::Scenario;
 use crate::backend::{Backend, Live, LiveConfig, Simulated};
-use crate::base::{Cpus, Duration, Fault, Result, Time, nearest};
+use crate::base::{Cpus, Duration, Fault, FunctionSpec, Result, Time, nearest};
 use crate::report::WorkerFacts;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use crate::worker::Worker;
+use elapse_real::docker::Dockers;
 use elapse_real::engine::{Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
 use elapse_real::process::Processes;
@@ -16,7 +17,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// The backends that a worker can have, by name.
-pub const BACKENDS: [&str; 2] = ["process", "simulated"];
+pub const BACKENDS: [&str; 3] = ["process", "docker", "simulated"];
 
 /// What is known only when a live run has ended.
 pub(super) struct Lived {
@@ -33,21 +34,49 @@ fn host_fault(fault: EngineFault) -> Fault {
     Fault::host(fault.why)
 }
 
-/// An engine by its name; none where the name is that of the simulated backend.
-fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>>> {
-    match name {
-        "process" => Ok(Some(Rc::new(
-            Processes::new(&config.worker, agent_path(config.agent.as_deref())).map_err(host_fault)?,
-        ))),
-        "simulated" => Ok(None),
+/// An engine by its name; none where the name is that of the simulated backend. Inside a runtime only.
+async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>>> {
+    let agent = agent_path(config.agent.as_deref());
+    let made: std::result::Result<Rc<dyn Engine>, EngineFault> = match name {
+        "process" => Processes::new(&config.worker, agent).map(|e| Rc::new(e) as _),
+        "docker" => Dockers::connect(&config.docker, &config.worker, agent, config.gpus)
+            .await
+            .map(|e| Rc::new(e) as _),
+        "simulated" => return Ok(None),
         _ => {
             let hint = nearest(name, BACKENDS).map_or(String::new(), |n| format!("; did you mean '{n}'?"));
-            Err(Fault::usage(format!(
+            return Err(Fault::usage(format!(
                 "[worker]: there is no backend '{name}'{hint} (known: {})",
                 BACKENDS.join(", ")
-            )))
+            )));
         }
+    };
+    made.map(Some).map_err(host_fault)
+}
+
+/// The engines of these backends, with the images that functions need; what cannot be had is told at registration.
+async fn engines(
+    names: &[String],
+    config: &LiveConfig,
+    functions: &[FunctionSpec],
+) -> Result<Vec<Option<Rc<dyn Engine>>>> {
+    let mut engines = Vec::new();
+    for name in names {
+        let engine = engine(name, config).await?;
+        if let Some(engine) = &engine {
+            let wanted = functions.iter().filter(|f| f.backends.is_empty() || f.backends.contains(name));
+            let mut images: Vec<Option<&str>> = wanted.map(|f| f.program.image.as_deref()).collect();
+            images.sort_unstable();
+            images.dedup();
+            for image in images {
+                if let Err(fault) = engine.prepare(image).await {
+                    tracing::info!(target: "elapse", backend = name, image, %fault);
+                }
+            }
+        }
+        engines.push(engine);
     }
+    Ok(engines)
 }
 
 /// Runs a scenario on this host until its load has returned, then removes what it made.
@@ -58,12 +87,9 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         names.push("process".into());
     }
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
-    let mut engines = Vec::new();
-    for name in &names {
-        engines.push(engine(name, &scenario.live)?);
-    }
     let started: Rc<RefCell<Option<Worker>>> = Rc::default();
     let runtime = rt::Live::new()?;
+    let engines = runtime.block_on(engines(&names, &scenario.live, &begun.assembled.functions))?;
     runtime.block_on(sweep(&engines))?;
     // One anchor of the monotonic clock to the calendar for the whole run.
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
@@ -149,7 +175,8 @@ pub fn clean(config: &LiveConfig) -> Result<Vec<String>> {
     let runtime = rt::Live::new()?;
     let mut removed = Vec::new();
     for name in BACKENDS {
-        let Some(engine) = engine(name, config)? else { continue };
+        // A daemon that does not answer runs nothing of ours that could be removed through it.
+        let Ok(Some(engine)) = runtime.block_on(engine(name, config)) else { continue };
         removed.extend(runtime.block_on(engine.sweep()).map_err(host_fault)?);
     }
     Ok(removed)

@@ -4,6 +4,7 @@ use super::has;
 use elapse::backend::{Backend, Live, LiveConfig, Model, Simulated};
 use elapse::base::Cpus;
 use elapse::rt::{self, Options, Sim};
+use elapse_real::docker::Dockers;
 use elapse_real::engine::{Engine, agent_path};
 use elapse_real::process::Processes;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ enum Kind {
     /// The simulated backend in real time.
     SimulatedLive,
     Process,
+    /// At this socket.
+    Docker(PathBuf),
 }
 
 /// Where `make build` puts the agent.
@@ -36,11 +39,21 @@ pub fn worker_name() -> String {
     format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// The socket of a daemon that `tests/daemons.sh` has started for the tests.
+pub fn daemon(name: &str, test: &str) -> Option<PathBuf> {
+    let variable = format!("ELAPSE_TEST_{}", name.to_uppercase());
+    let socket = std::env::var_os(variable).map(PathBuf::from).filter(|s| s.exists() && agent().exists());
+    has(name, test, socket.is_some()).then_some(socket)?
+}
+
 /// Every backend that can run here.
 pub fn benches(test: &str) -> Vec<Rc<Bench>> {
     let mut kinds = vec![Kind::Simulated, Kind::SimulatedLive];
     if has("process", test, agent().exists()) {
         kinds.push(Kind::Process);
+    }
+    if let Some(socket) = daemon("docker", test) {
+        kinds.push(Kind::Docker(socket));
     }
     kinds.into_iter().map(|kind| Rc::new(Bench { kind, backend: Default::default() })).collect()
 }
@@ -51,6 +64,7 @@ impl Bench {
             Kind::Simulated => "simulated",
             Kind::SimulatedLive => "simulated, in real time",
             Kind::Process => "process",
+            Kind::Docker(_) => "docker",
         }
     }
 
@@ -67,18 +81,26 @@ impl Bench {
         self.backend.borrow().clone().expect("a backend, inside run")
     }
 
-    /// Runs a test inside the runtime of the backend's world; afterwards nothing of it may be on the host.
-    pub fn run<F: Future<Output = ()> + 'static>(self: Rc<Self>, test: impl FnOnce(Rc<Bench>) -> F + 'static) {
-        let worker = worker_name();
-        let engine: Option<Rc<dyn Engine>> = match &self.kind {
-            Kind::Simulated | Kind::SimulatedLive => None,
-            Kind::Process => {
-                Some(Rc::new(Processes::new(&worker, agent_path(Some(&agent()))).expect("an engine")))
+    async fn engine(&self, worker: &str) -> Rc<dyn Engine> {
+        let agent = agent_path(Some(&agent()));
+        match &self.kind {
+            Kind::Docker(socket) => {
+                Rc::new(Dockers::connect(socket, worker, agent, 0).await.expect("an engine"))
             }
-        };
-        if let Some(engine) = engine {
-            let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+            _ => Rc::new(Processes::new(worker, agent).expect("an engine")),
+        }
+    }
+
+    /// Runs a test inside the runtime of the backend's world; afterwards nothing of it may be on the host.
+    pub fn run<F: Future<Output = ()> + 'static>(
+        self: Rc<Self>,
+        test: impl FnOnce(Rc<Bench>) -> F + 'static,
+    ) {
+        let worker = worker_name();
+        if self.is_real() {
             let runtime = rt::Live::new().expect("a runtime");
+            let engine = runtime.block_on(self.engine(&worker));
+            let config = LiveConfig { worker, ..LiveConfig::default() };
             let run = {
                 let (bench, engine) = (Rc::clone(&self), Rc::clone(&engine));
                 async move {

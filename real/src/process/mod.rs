@@ -8,7 +8,7 @@
 mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Limits};
-use crate::engine::{Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec};
+use crate::engine::{Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place};
 use crate::wire::Address;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
 use spawn::{Program, Root};
@@ -47,15 +47,7 @@ impl Processes {
     /// If the host gives it no threads.
     pub fn new(worker: &str, agent: Result<PathBuf, EngineFault>) -> Result<Processes, EngineFault> {
         let root = rustix::process::geteuid().is_root();
-        let base = if root {
-            PathBuf::from("/run/elapse")
-        } else {
-            let place = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
-            place
-                .unwrap_or_else(std::env::temp_dir)
-                .join(format!("elapse-{}", rustix::process::geteuid().as_raw()))
-        };
-        let base = base.join(worker);
+        let base = place(worker, "process");
         let (spawners, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -235,6 +227,10 @@ impl Engine for Processes {
         self.refusal(spec)
     }
 
+    fn prepare<'a>(&'a self, _image: Option<&'a str>) -> Local<'a, Result<(), EngineFault>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {
         Box::pin(self.start(spec))
     }
@@ -243,15 +239,7 @@ impl Engine for Processes {
         Box::pin(async move {
             let mut removed =
                 self.cgroups.sweep().map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
-            for entry in fs::read_dir(&self.base).into_iter().flatten().flatten() {
-                let path = entry.path();
-                fs::remove_dir_all(&path)
-                    .map_err(|e| EngineFault::lasting(format!("cannot remove {}: {e}", path.display())))?;
-                if !path.ends_with("root") {
-                    removed.push(path.display().to_string());
-                }
-            }
-            let _ = fs::remove_dir(&self.base);
+            removed.extend(clear_place(&self.base)?);
             Ok(removed)
         })
     }
@@ -280,7 +268,7 @@ impl Process {
         let group = self.group.clone();
         drop(tokio::task::spawn_local(async move {
             let how = life.ended().await;
-            let oom = group.is_some_and(|g| g.was_out_of_memory());
+            let oom = group.is_some_and(|g| g.gauge().was_out_of_memory());
             *life.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
             life.changed.notify_waiters();
         }));
@@ -325,7 +313,7 @@ impl Sandbox for Process {
     }
 
     fn memory(&self) -> Option<u64> {
-        self.group.as_ref()?.memory()
+        self.group.as_ref()?.gauge().memory()
     }
 
     fn death(&self) -> Option<Death> {
@@ -344,10 +332,10 @@ impl Sandbox for Process {
         })
     }
 
-    fn last_words(&self) -> String {
+    fn last_words(&self) -> Local<'_, String> {
         let text = fs::read(&self.log).unwrap_or_default();
         let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(500)..]).into_owned();
-        tail.trim().replace('\n', "; ")
+        Box::pin(async move { tail.trim().replace('\n', "; ") })
     }
 
     fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {

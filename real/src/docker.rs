@@ -1,0 +1,445 @@
+//! Sandboxes of a docker daemon, with GPUs where it has them.
+//!
+//! The agent and the socket's directory are bound into any image; an image that is an HTTP server on `$PORT` is started as
+//! it is. Containers bear the label `elapse.worker`. A death is told by the daemon's answer to a wait.
+
+use crate::cgroup::Gauge;
+use crate::engine::{Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place};
+use crate::image::{self, AGENT_INSIDE, SOCKETS_INSIDE};
+use crate::wire::Address;
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, ResourcesUlimits,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
+    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptions,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tokio::sync::Notify;
+
+const LABEL: &str = "elapse.worker";
+/// Seconds that one request may take.
+const PATIENCE: u64 = 60;
+
+/// See the module.
+pub struct Dockers {
+    docker: Docker,
+    worker: String,
+    base: PathBuf,
+    agent: Result<PathBuf, EngineFault>,
+    /// The image of our agent alone, once it was loaded.
+    agent_image: RefCell<Option<String>>,
+    /// What became of the images that were asked for.
+    images: RefCell<HashMap<String, Result<(), EngineFault>>>,
+    /// GPUs of this host, and whether one is taken.
+    gpus: Rc<RefCell<Vec<bool>>>,
+}
+
+fn fault(e: &Error) -> EngineFault {
+    let why = match e {
+        Error::DockerResponseServerError { status_code, message } => {
+            // 409 and 5xx pass: a name in use for a moment, a daemon that restarts.
+            let passing = *status_code >= 500 && !message.contains("could not select device driver");
+            return EngineFault { transient: passing, why: format!("docker: {}", message.trim()) };
+        }
+        Error::RequestTimeoutError => format!("docker did not answer within {PATIENCE} s"),
+        other => format!("docker: {other}"),
+    };
+    EngineFault { transient: true, why }
+}
+
+impl Dockers {
+    /// Connects to a daemon's socket.
+    ///
+    /// # Errors
+    /// Nobody answers there, or a daemon that is too old.
+    pub async fn connect(
+        socket: &Path,
+        worker: &str,
+        agent: Result<PathBuf, EngineFault>,
+        gpus: u32,
+    ) -> Result<Dockers, EngineFault> {
+        let away = |e: Error| {
+            EngineFault::lasting(format!(
+                "docker does not answer at {}: {e}; install docker.io, start it, and see that you may use it",
+                socket.display()
+            ))
+        };
+        let path = format!("unix://{}", socket.display());
+        let docker =
+            Docker::connect_with_unix(&path, PATIENCE, bollard::API_DEFAULT_VERSION).map_err(away)?;
+        let docker = docker.negotiate_version().await.map_err(away)?;
+        let version = docker.client_version();
+        // 1.40 came with docker 19.03, the first that gives out GPUs.
+        if (version.major_version, version.minor_version) < (1, 40) {
+            return Err(EngineFault::lasting(format!(
+                "docker at {} speaks API {version}; 1.40 (docker 19.03) is the oldest that will do",
+                socket.display()
+            )));
+        }
+        Ok(Dockers {
+            docker,
+            worker: worker.to_string(),
+            base: place(worker, "docker"),
+            agent,
+            agent_image: RefCell::default(),
+            images: RefCell::default(),
+            gpus: Rc::new(RefCell::new(vec![false; gpus as usize])),
+        })
+    }
+
+    fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
+        let refuse = |why: String| Err(EngineFault::lasting(why));
+        if !matches!(spec.role, Role::Port(_)) {
+            self.agent.as_ref().map_err(Clone::clone)?;
+        }
+        if matches!(spec.role, Role::Exec | Role::Serve) && spec.command.is_empty() {
+            return refuse("the function has no command".into());
+        }
+        if matches!(spec.role, Role::Port(_)) && spec.image.is_none() {
+            return refuse("protocol = \"tcp\" needs an image that is a server".into());
+        }
+        if let Some(wanted) = &spec.gpus {
+            let there = self.gpus.borrow().len();
+            if wanted.count as usize > there {
+                return refuse(format!(
+                    "the function needs {} GPU and this host has {there}; say how many it has (live.gpus)",
+                    wanted.count
+                ));
+            }
+        }
+        match spec.image.as_ref().and_then(|image| self.images.borrow().get(image).cloned()) {
+            Some(Err(why)) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    async fn load(&self, tar: Vec<u8>) -> Result<(), EngineFault> {
+        let options = ImportImageOptionsBuilder::new().quiet(true).build();
+        let body = bollard::body_full(tar.into());
+        let mut answers = self.docker.import_image(options, body, None);
+        while let Some(answer) = answers.next().await {
+            let answer = answer.map_err(|e| fault(&e))?;
+            if let Some(error) = answer.error_detail.and_then(|d| d.message) {
+                return Err(EngineFault::lasting(format!("docker did not load the image: {error}")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, image: &str) -> Result<(), EngineFault> {
+        match self.docker.inspect_image(image).await {
+            Ok(_) => return Ok(()),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+        let options = CreateImageOptionsBuilder::new().from_image(image).build();
+        let pulled = self.docker.create_image(Some(options), None, None).try_collect::<Vec<_>>().await;
+        pulled.map(drop).map_err(|e| {
+            EngineFault::lasting(format!(
+                "image {image} is not here and cannot be pulled: {}; load it (docker load) or name another",
+                fault(&e).why
+            ))
+        })
+    }
+
+    async fn agent_image(&self) -> Result<String, EngineFault> {
+        if let Some(name) = self.agent_image.borrow().clone() {
+            return Ok(name);
+        }
+        let agent = self.agent.clone()?;
+        let image = image::of_agent(&agent)
+            .map_err(|e| EngineFault::lasting(format!("cannot read {}: {e}", agent.display())))?;
+        if self.docker.inspect_image(&image.name).await.is_err() {
+            self.load(image.tar).await?;
+        }
+        *self.agent_image.borrow_mut() = Some(image.name.clone());
+        Ok(image.name)
+    }
+
+    async fn start(&self, spec: Spec) -> Result<Rc<dyn Sandbox>, EngineFault> {
+        self.refusal(&spec)?;
+        let image = match &spec.image {
+            Some(image) => image.clone(),
+            None => self.agent_image().await?,
+        };
+        let gpus = self.take_gpus(&spec)?;
+        let dir = self.base.join(&spec.id);
+        std::fs::create_dir_all(&dir)
+            .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
+        let port = match spec.role {
+            Role::Port(_) => Some(free_port()?),
+            _ => None,
+        };
+        let name = format!("elapse-{}-{}", self.worker, spec.id);
+        let body = self.body(&spec, image, &dir, port, &gpus)?;
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let container = Rc::new(Container {
+            docker: self.docker.clone(),
+            name: name.clone(),
+            dir: dir.clone(),
+            address: port.map_or_else(
+                || Address::Unix(dir.join("s")),
+                |port| Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            ),
+            gauge: RefCell::default(),
+            death: RefCell::default(),
+            changed: Notify::new(),
+            _gpus: gpus,
+        });
+        let begun = async {
+            self.docker.create_container(Some(options), body).await?;
+            self.docker
+                .start_container(&name, None::<bollard::query_parameters::StartContainerOptions>)
+                .await?;
+            self.docker
+                .inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>)
+                .await
+        };
+        match begun.await {
+            Ok(seen) => {
+                let pid = seen.state.and_then(|s| s.pid).unwrap_or(0);
+                *container.gauge.borrow_mut() = Gauge::of_process(pid as i32).ok();
+                Container::watch(&container);
+                Ok(container)
+            }
+            Err(e) => {
+                let _ = container.remove().await;
+                Err(fault(&e))
+            }
+        }
+    }
+
+    fn body(
+        &self,
+        spec: &Spec,
+        image: String,
+        dir: &Path,
+        port: Option<u16>,
+        gpus: &GpuLease,
+    ) -> Result<ContainerCreateBody, EngineFault> {
+        let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut host = HostConfig {
+            network_mode: Some(
+                if port.is_some() || spec.network == Network::Host { "host" } else { "none" }.into(),
+            ),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some("json-file".into()),
+                config: Some(HashMap::from([("max-size".into(), "1m".into())])),
+            }),
+            ulimits: Some(Vec::<ResourcesUlimits>::new()),
+            ..HostConfig::default()
+        };
+        if spec.memory > 0 {
+            host.memory = Some(spec.memory as i64);
+            host.memory_swap = host.memory;
+        }
+        if spec.cpus > 0 {
+            host.nano_cpus = Some(i64::from(spec.cpus) * 1_000_000);
+        }
+        if spec.pids > 0 {
+            host.pids_limit = Some(i64::from(spec.pids));
+        }
+        if !gpus.taken.is_empty() {
+            host.device_requests = Some(vec![DeviceRequest {
+                device_ids: Some(gpus.taken.iter().map(ToString::to_string).collect()),
+                capabilities: Some(vec![vec!["gpu".into()]]),
+                ..DeviceRequest::default()
+            }]);
+        }
+        let mut body = ContainerCreateBody {
+            image: Some(image),
+            labels: Some(HashMap::from([(LABEL.to_string(), self.worker.clone())])),
+            ..ContainerCreateBody::default()
+        };
+        if let Some(port) = port {
+            env.push(format!("PORT={port}"));
+            body.cmd = (!spec.command.is_empty()).then(|| spec.command.clone());
+        } else {
+            let agent = self.agent.clone()?;
+            host.binds = Some(vec![
+                format!("{}:{SOCKETS_INSIDE}", dir.display()),
+                format!("{}:{AGENT_INSIDE}:ro", agent.display()),
+            ]);
+            env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s"));
+            body.entrypoint = Some(vec![AGENT_INSIDE.into()]);
+            let words: &[&str] = match spec.role {
+                Role::Exec => &["exec", "--"],
+                Role::Serve => &["serve", "--"],
+                Role::Behave | Role::Port(_) => &[],
+            };
+            body.cmd = Some(words.iter().map(ToString::to_string).chain(spec.command.clone()).collect());
+        }
+        body.env = Some(env);
+        body.host_config = Some(host);
+        Ok(body)
+    }
+
+    fn take_gpus(&self, spec: &Spec) -> Result<GpuLease, EngineFault> {
+        let count = spec.gpus.as_ref().map_or(0, |g| g.count) as usize;
+        let free: Vec<usize> =
+            self.gpus.borrow().iter().enumerate().filter(|(_, taken)| !**taken).map(|(i, _)| i).collect();
+        if free.len() < count {
+            return Err(EngineFault::passing("every GPU is taken"));
+        }
+        let taken = free[..count].to_vec();
+        taken.iter().for_each(|i| self.gpus.borrow_mut()[*i] = true);
+        Ok(GpuLease { all: Rc::clone(&self.gpus), taken })
+    }
+}
+
+/// GPUs of a container, until it is gone.
+struct GpuLease {
+    all: Rc<RefCell<Vec<bool>>>,
+    taken: Vec<usize>,
+}
+
+impl Drop for GpuLease {
+    fn drop(&mut self) {
+        self.taken.iter().for_each(|i| self.all.borrow_mut()[*i] = false);
+    }
+}
+
+fn free_port() -> Result<u16, EngineFault> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|l| l.local_addr())
+        .map(|a| a.port())
+        .map_err(|e| EngineFault::passing(format!("no port is free: {e}")))
+}
+
+impl Engine for Dockers {
+    fn name(&self) -> &str {
+        "docker"
+    }
+
+    fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
+        self.refusal(spec)
+    }
+
+    fn prepare<'a>(&'a self, image: Option<&'a str>) -> Local<'a, Result<(), EngineFault>> {
+        Box::pin(async move {
+            let Some(image) = image else { return self.agent_image().await.map(drop) };
+            let outcome = self.fetch(image).await;
+            self.images.borrow_mut().insert(image.to_string(), outcome.clone());
+            outcome
+        })
+    }
+
+    fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {
+        Box::pin(self.start(spec))
+    }
+
+    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>> {
+        Box::pin(async move {
+            let label = format!("{LABEL}={}", self.worker);
+            let filters = HashMap::from([("label".to_string(), vec![label])]);
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+            let mut removed = Vec::new();
+            for found in self.docker.list_containers(Some(options)).await.map_err(|e| fault(&e))? {
+                let Some(id) = found.id else { continue };
+                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+                match self.docker.remove_container(&id, Some(options)).await {
+                    Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+                    Err(e) => return Err(fault(&e)),
+                }
+                removed.push(format!("docker container {}", found.names.unwrap_or_default().join(" ")));
+            }
+            removed.extend(clear_place(&self.base)?);
+            Ok(removed)
+        })
+    }
+}
+
+struct Container {
+    docker: Docker,
+    name: String,
+    dir: PathBuf,
+    address: Address,
+    gauge: RefCell<Option<Gauge>>,
+    death: RefCell<Option<Death>>,
+    changed: Notify,
+    _gpus: GpuLease,
+}
+
+impl Container {
+    fn watch(container: &Rc<Container>) {
+        let container = Rc::clone(container);
+        drop(tokio::task::spawn_local(async move {
+            let mut waits = container.docker.wait_container(&container.name, None::<WaitContainerOptions>);
+            let how = match waits.next().await {
+                Some(Ok(answer)) => format!("its process exited with {}", answer.status_code),
+                Some(Err(Error::DockerContainerWaitError { code, .. })) => {
+                    format!("its process exited with {code}")
+                }
+                Some(Err(e)) => format!("its end cannot be watched: {e}"),
+                None => "its process ended".into(),
+            };
+            let oom = container.was_out_of_memory().await;
+            *container.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
+            container.changed.notify_waiters();
+        }));
+    }
+
+    async fn was_out_of_memory(&self) -> bool {
+        let none = None::<bollard::query_parameters::InspectContainerOptions>;
+        let seen = self.docker.inspect_container(&self.name, none).await;
+        seen.ok().and_then(|s| s.state).and_then(|s| s.oom_killed).unwrap_or(false)
+    }
+
+    async fn remove(&self) -> Result<(), EngineFault> {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.docker.remove_container(&self.name, Some(options)).await {
+            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+            Err(e) => return Err(fault(&e)),
+        }
+        std::fs::remove_dir_all(&self.dir)
+            .map_err(|e| EngineFault::passing(format!("cannot remove {}: {e}", self.dir.display())))
+    }
+}
+
+impl Sandbox for Container {
+    fn address(&self) -> Address {
+        self.address.clone()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.gauge.borrow().as_ref()?.memory()
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.death.borrow().clone()
+    }
+
+    fn dies(&self) -> Local<'_, Death> {
+        Box::pin(async move {
+            loop {
+                let told = self.changed.notified();
+                if let Some(death) = self.death() {
+                    return death;
+                }
+                told.await;
+            }
+        })
+    }
+
+    fn last_words(&self) -> Local<'_, String> {
+        Box::pin(async move {
+            let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("5").build();
+            let lines = self.docker.logs(&self.name, Some(options)).try_collect::<Vec<_>>().await;
+            let lines: Vec<String> =
+                lines.unwrap_or_default().iter().map(|l| l.to_string().trim().to_string()).collect();
+            lines.join("; ")
+        })
+    }
+
+    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
+        Box::pin(self.remove())
+    }
+}
