@@ -13,8 +13,10 @@ run: needs build
 
 # The agent goes into containers of any image, so it is static and beside the program.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# With containerd where its client can be built.
+FEATURES = $$(command -v protoc >/dev/null && echo --features containerd)
 build:
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(FEATURES)
 	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
 	@cp target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
@@ -28,6 +30,7 @@ needs-tests: needs
 	@command -v python3 >/dev/null || tests/install.sh python3
 	@command -v containerd >/dev/null && command -v runc >/dev/null || tests/install.sh containerd runc
 	@command -v dockerd >/dev/null || tests/install.sh docker.io
+	@command -v protoc >/dev/null || tests/install.sh protobuf-compiler
 
 # Everything that can be tested here, ending with one line: N passed, N failed, N skipped.
 test: needs-tests build

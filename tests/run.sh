@@ -9,6 +9,8 @@ export ELAPSE_SKIPS=$PWD/target/skips.txt
 : >"$ELAPSE_SKIPS"
 failed_steps=0
 
+# With containerd where its client can be built.
+features=$(command -v protoc >/dev/null && echo --features containerd)
 # Daemons of the tests' own; a socket's path is short, so not below this folder.
 daemons=$(mktemp -d /tmp/elapse-tests.XXXXXX)
 trap 'tests/daemons.sh down "$daemons"' EXIT
@@ -20,11 +22,11 @@ step() {
 }
 
 command -v rustfmt >/dev/null && step cargo fmt --all --check
-cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets --locked -- -D warnings
-step cargo test --workspace --locked --no-fail-fast
+cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets $features --locked -- -D warnings
+step cargo test --workspace $features --locked --no-fail-fast
 # The executor's tests once more under valgrind: its unsafe blocks, looked at from outside.
 if command -v valgrind >/dev/null; then
-    binary=$(cargo test --locked --test rt_sim --no-run 2>&1 | grep -oE 'target/debug/deps/rt_sim-[0-9a-f]+')
+    binary=$(cargo test $features --locked --test rt_sim --no-run 2>&1 | grep -oE 'target/debug/deps/rt_sim-[0-9a-f]+')
     step valgrind -q --leak-check=no --error-exitcode=9 "$binary" --skip ten_million
 fi
 # A policy from outside is a crate of its own.

@@ -136,7 +136,7 @@ impl Cgroups {
         } else {
             Hierarchy::None
         };
-        Cgroups { hierarchy, parent: format!("elapse-{worker}") }
+        Cgroups { hierarchy, parent: format!("elapse-{worker}-process") }
     }
 
     /// Which hierarchies there are.
@@ -227,6 +227,22 @@ impl Cgroups {
         }
         Ok(removed)
     }
+}
+
+/// Removes a worker's parent group from every hierarchy, with the empty groups in it: what runtimes leave behind.
+///
+/// # Errors
+/// Which is still in use.
+pub fn remove_everywhere(parent: &str) -> io::Result<()> {
+    let roots = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|e| e.path());
+    for dir in roots.chain([PathBuf::from(ROOT)]).map(|root| root.join(parent)).filter(|d| d.is_dir()) {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
+            kill_all(&entry.path());
+            remove_soon(&entry.path())?;
+        }
+        remove_soon(&dir)?;
+    }
+    Ok(())
 }
 
 /// Kills what runs in a group.

@@ -4,7 +4,9 @@
 //! it is. Containers bear the label `elapse.worker`. A death is told by the daemon's answer to a wait.
 
 use crate::cgroup::Gauge;
-use crate::engine::{Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place};
+use crate::engine::{
+    self, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place,
+};
 use crate::image::{self, AGENT_INSIDE, SOCKETS_INSIDE};
 use crate::wire::Address;
 use bollard::Docker;
@@ -19,7 +21,6 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, TryStreamExt};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::Notify;
@@ -175,7 +176,7 @@ impl Dockers {
         std::fs::create_dir_all(&dir)
             .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
         let port = match spec.role {
-            Role::Port(_) => Some(free_port()?),
+            Role::Port(_) => Some(engine::free_port()?),
             _ => None,
         };
         let name = format!("elapse-{}-{}", self.worker, spec.id);
@@ -185,10 +186,7 @@ impl Dockers {
             docker: self.docker.clone(),
             name: name.clone(),
             dir: dir.clone(),
-            address: port.map_or_else(
-                || Address::Unix(dir.join("s")),
-                |port| Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-            ),
+            address: port.map_or_else(|| Address::Unix(dir.join("s")), engine::loopback),
             gauge: RefCell::default(),
             death: RefCell::default(),
             changed: Notify::new(),
@@ -305,13 +303,6 @@ impl Drop for GpuLease {
     fn drop(&mut self) {
         self.taken.iter().for_each(|i| self.all.borrow_mut()[*i] = false);
     }
-}
-
-fn free_port() -> Result<u16, EngineFault> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|l| l.local_addr())
-        .map(|a| a.port())
-        .map_err(|e| EngineFault::passing(format!("no port is free: {e}")))
 }
 
 impl Engine for Dockers {

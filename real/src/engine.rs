@@ -6,6 +6,7 @@
 use crate::wire::Address;
 use std::fmt;
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -198,6 +199,19 @@ pub(crate) fn clear_place(place: &Path) -> Result<Vec<String>, EngineFault> {
         let _ = std::fs::remove_dir(worker);
     }
     Ok(removed)
+}
+
+/// A port of this host that nobody has at the moment.
+pub(crate) fn free_port() -> Result<u16, EngineFault> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|l| l.local_addr())
+        .map(|a| a.port())
+        .map_err(|e| EngineFault::passing(format!("no port is free: {e}")))
+}
+
+/// That port of this host.
+pub(crate) fn loopback(port: u16) -> Address {
+    Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
 }
 
 /// The agent's place: the one that was named, else beside this executable.

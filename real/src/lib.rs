@@ -5,6 +5,7 @@
 //! ```text
 //! engine    what every way to run a sandbox has in common: Spec in, Sandbox out
 //! process   sandboxes of this process: namespaces, cgroups and an own root when root, plain processes when not
+//! containerd sandboxes of a containerd daemon (a feature, because its client needs protoc to build)
 //! docker    sandboxes of a docker daemon, with GPUs
 //! image     the image of our agent alone, and image files
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
@@ -14,6 +15,8 @@
 //! ```
 
 pub mod cgroup;
+#[cfg(feature = "containerd")]
+pub mod containerd;
 pub mod docker;
 pub mod engine;
 mod host;

@@ -37,8 +37,31 @@ pub struct LiveConfig {
     pub gpus: u32,
     /// containerd's socket.
     pub containerd: PathBuf,
+    /// What containerd starts containers with.
+    pub runtime: OciRuntime,
     /// docker's socket.
     pub docker: PathBuf,
+}
+
+/// What a daemon starts containers with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OciRuntime {
+    /// The reference.
+    #[default]
+    Runc,
+    /// The one in C, which starts faster.
+    Crun,
+}
+
+impl OciRuntime {
+    /// Its program.
+    pub fn word(self) -> &'static str {
+        match self {
+            OciRuntime::Runc => "runc",
+            OciRuntime::Crun => "crun",
+        }
+    }
 }
 
 impl Default for LiveConfig {
@@ -51,6 +74,7 @@ impl Default for LiveConfig {
             pids: 512,
             gpus: 0,
             containerd: "/run/containerd/containerd.sock".into(),
+            runtime: OciRuntime::Runc,
             docker: "/var/run/docker.sock".into(),
         }
     }

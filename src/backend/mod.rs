@@ -7,7 +7,7 @@ mod live;
 mod sharing;
 mod simulated;
 
-pub use live::{Live, LiveConfig};
+pub use live::{Live, LiveConfig, OciRuntime};
 pub use simulated::{Contention, Model, Simulated};
 
 use crate::base::{Cpus, FunctionId, FunctionSpec, Invocation, Mem};

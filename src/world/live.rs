@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// The backends that a worker can have, by name.
-pub const BACKENDS: [&str; 3] = ["process", "docker", "simulated"];
+pub const BACKENDS: [&str; 4] = ["process", "containerd", "docker", "simulated"];
 
 /// What is known only when a live run has ended.
 pub(super) struct Lived {
@@ -42,6 +42,22 @@ async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>
         "docker" => Dockers::connect(&config.docker, &config.worker, agent, config.gpus)
             .await
             .map(|e| Rc::new(e) as _),
+        #[cfg(feature = "containerd")]
+        "containerd" => {
+            let socket = &config.containerd;
+            elapse_real::containerd::Containerds::connect(
+                socket,
+                &config.worker,
+                agent,
+                config.runtime.word(),
+            )
+            .await
+            .map(|e| Rc::new(e) as _)
+        }
+        #[cfg(not(feature = "containerd"))]
+        "containerd" => Err(EngineFault::lasting(
+            "this build cannot talk to containerd; install protobuf-compiler and build with --features containerd",
+        )),
         "simulated" => return Ok(None),
         _ => {
             let hint = nearest(name, BACKENDS).map_or(String::new(), |n| format!("; did you mean '{n}'?"));

@@ -26,6 +26,8 @@ enum Kind {
     Process,
     /// At this socket.
     Docker(PathBuf),
+    /// At this socket.
+    Containerd(PathBuf),
 }
 
 /// Where `make build` puts the agent.
@@ -55,6 +57,11 @@ pub fn benches(test: &str) -> Vec<Rc<Bench>> {
     if let Some(socket) = daemon("docker", test) {
         kinds.push(Kind::Docker(socket));
     }
+    if let Some(socket) = daemon("containerd", test)
+        && has("containerd", test, cfg!(feature = "containerd"))
+    {
+        kinds.push(Kind::Containerd(socket));
+    }
     kinds.into_iter().map(|kind| Rc::new(Bench { kind, backend: Default::default() })).collect()
 }
 
@@ -65,6 +72,7 @@ impl Bench {
             Kind::SimulatedLive => "simulated, in real time",
             Kind::Process => "process",
             Kind::Docker(_) => "docker",
+            Kind::Containerd(_) => "containerd",
         }
     }
 
@@ -86,6 +94,12 @@ impl Bench {
         match &self.kind {
             Kind::Docker(socket) => {
                 Rc::new(Dockers::connect(socket, worker, agent, 0).await.expect("an engine"))
+            }
+            #[cfg(feature = "containerd")]
+            Kind::Containerd(socket) => {
+                let engine =
+                    elapse_real::containerd::Containerds::connect(socket, worker, agent, "runc").await;
+                Rc::new(engine.expect("an engine"))
             }
             _ => Rc::new(Processes::new(worker, agent).expect("an engine")),
         }

@@ -1,0 +1,343 @@
+//! Images in containerd 1.6, which has no transfer service: blobs are written, the image is recorded, and its layers are
+//! unpacked into snapshots one on top of the other.
+
+use super::{LABEL, Link, SNAPSHOTTER, fault, unless_gone};
+use crate::engine::EngineFault;
+use crate::image::{architecture, digest};
+use containerd_client::services::v1::snapshots::{
+    CommitSnapshotRequest, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
+    StatSnapshotRequest,
+};
+use containerd_client::services::v1::{
+    ApplyRequest, CreateImageRequest, GetImageRequest, Image, ReadContentRequest, UpdateImageRequest,
+    WriteAction, WriteContentRequest,
+};
+use containerd_client::tonic::Code;
+use containerd_client::types::Descriptor;
+use futures_util::stream;
+use serde_json::Value;
+use std::collections::HashMap;
+use std::io::Read;
+
+/// An image whose layers are unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unpacked {
+    pub(super) name: String,
+    /// The snapshot that containers of it start from.
+    pub(super) chain: String,
+    pub(super) env: Vec<String>,
+    /// Entry point and arguments.
+    pub(super) command: Vec<String>,
+    pub(super) cwd: String,
+    /// User and group.
+    pub(super) user: (u32, u32),
+}
+
+/// Blobs of one message; containerd takes up to 16 MiB.
+const CHUNK: usize = 4 << 20;
+
+fn wrong(image: &str, why: impl std::fmt::Display) -> EngineFault {
+    EngineFault::lasting(format!("image {image} cannot be used: {why}"))
+}
+
+/// Imports an OCI layout, as `docker save` of today, buildah and our own image writer make it.
+pub(super) async fn from_tar(link: &Link, tar: &[u8], name: &str) -> Result<Unpacked, EngineFault> {
+    let mut files: HashMap<String, Vec<u8>> = HashMap::new();
+    let mut archive = tar::Archive::new(tar);
+    for entry in archive.entries().map_err(|e| wrong(name, e))? {
+        let mut entry = entry.map_err(|e| wrong(name, e))?;
+        let path = entry.path().map_err(|e| wrong(name, e))?.display().to_string();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(|e| wrong(name, e))?;
+        files.insert(path.trim_start_matches("./").to_string(), bytes);
+    }
+    let index =
+        files.get("index.json").ok_or_else(|| wrong(name, "it is no OCI image layout: no index.json"))?;
+    let index: Value = serde_json::from_slice(index).map_err(|e| wrong(name, e))?;
+    let blob = |digest: &str| -> Result<&Vec<u8>, EngineFault> {
+        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+        files.get(&path).ok_or_else(|| wrong(name, format!("its blob {digest} is missing")))
+    };
+    let mut target = pick(&index, name)?;
+    let mut manifest: Value = serde_json::from_slice(blob(&target.digest)?).map_err(|e| wrong(name, e))?;
+    // An index may lead to another one, of platforms.
+    if manifest["manifests"].is_array() {
+        target = pick(&manifest, name)?;
+        manifest = serde_json::from_slice(blob(&target.digest)?).map_err(|e| wrong(name, e))?;
+    }
+    let config = descriptor(&manifest["config"], name)?;
+    let layers: Vec<Descriptor> = manifest["layers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|l| descriptor(l, name))
+        .collect::<Result<_, _>>()?;
+    let config_json: Value = serde_json::from_slice(blob(&config.digest)?).map_err(|e| wrong(name, e))?;
+    let chain = chains(&config_json, name)?.pop().unwrap_or_default();
+    // Children first, and labels that keep them for as long as the manifest is there.
+    let mut labels = HashMap::new();
+    for (i, child) in std::iter::once(&config).chain(&layers).enumerate() {
+        let own = if i == 0 {
+            HashMap::from([(format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"), chain.clone())])
+        } else {
+            HashMap::new()
+        };
+        write(link, child, blob(&child.digest)?, own).await?;
+        labels.insert(format!("containerd.io/gc.ref.content.{i}"), child.digest.clone());
+    }
+    write(link, &target, blob(&target.digest)?, labels).await?;
+    record(link, name, target).await?;
+    unpack(link, name, &config_json, &layers, false).await
+}
+
+/// An image that is in the worker's namespace already.
+pub(super) async fn known(link: &Link, name: &str) -> Result<Unpacked, EngineFault> {
+    let request = link.request(GetImageRequest { name: name.to_string() });
+    let found = link.client.images().get(request).await.map_err(|status| {
+        if status.code() == Code::NotFound {
+            wrong(
+                name,
+                format!(
+                    "it is not in containerd's namespace {0}; name an image file (a .tar) or import it: ctr -n {0} images \
+                     import FILE",
+                    link.namespace
+                ),
+            )
+        } else {
+            fault("cannot look the image up", &status)
+        }
+    })?;
+    let target = found.into_inner().image.and_then(|i| i.target);
+    let target = target.ok_or_else(|| wrong(name, "it has no content"))?;
+    let mut manifest = read_json(link, name, &target.digest).await?;
+    if manifest["manifests"].is_array() {
+        let target = pick(&manifest, name)?;
+        manifest = read_json(link, name, &target.digest).await?;
+    }
+    let config = descriptor(&manifest["config"], name)?;
+    let layers: Vec<Descriptor> = manifest["layers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|l| descriptor(l, name))
+        .collect::<Result<_, _>>()?;
+    let config = read_json(link, name, &config.digest).await?;
+    // Nothing of a user's image refers to what we unpack.
+    unpack(link, name, &config, &layers, true).await
+}
+
+async fn read_json(link: &Link, name: &str, digest: &str) -> Result<Value, EngineFault> {
+    let request = link.request(ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 });
+    let mut parts =
+        link.client.content().read(request).await.map_err(|e| fault("cannot read a blob", &e))?.into_inner();
+    let mut bytes = Vec::new();
+    while let Some(part) = parts.message().await.map_err(|e| fault("cannot read a blob", &e))? {
+        bytes.extend_from_slice(&part.data);
+    }
+    serde_json::from_slice(&bytes).map_err(|e| wrong(name, e))
+}
+
+/// The manifest of this machine's platform; the only one, where there is but one.
+fn pick(index: &Value, name: &str) -> Result<Descriptor, EngineFault> {
+    let all = index["manifests"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let ours = |m: &&Value| m["platform"]["architecture"] == architecture() && m["platform"]["os"] == "linux";
+    let anything = |m: &&Value| m["platform"].is_null() || m["platform"]["architecture"] == "";
+    let found = all.iter().find(ours).or_else(|| all.iter().find(anything));
+    match found {
+        Some(found) => descriptor(found, name),
+        None => {
+            let there: Vec<&str> =
+                all.iter().filter_map(|m| m["platform"]["architecture"].as_str()).collect();
+            Err(wrong(name, format!("it is for {}, and this host is {}", there.join(", "), architecture())))
+        }
+    }
+}
+
+fn descriptor(value: &Value, name: &str) -> Result<Descriptor, EngineFault> {
+    let text = |key: &str| value[key].as_str().map(str::to_string);
+    let (Some(media_type), Some(digest)) = (text("mediaType"), text("digest")) else {
+        return Err(wrong(name, "its manifest is incomplete"));
+    };
+    let size = value["size"].as_i64().unwrap_or(0);
+    Ok(Descriptor { media_type, digest, size, annotations: HashMap::new() })
+}
+
+/// The names of the snapshots after each layer.
+fn chains(config: &Value, name: &str) -> Result<Vec<String>, EngineFault> {
+    let diffs = config["rootfs"]["diff_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut chains: Vec<String> = Vec::new();
+    for diff in diffs {
+        let diff = diff.as_str().ok_or_else(|| wrong(name, "its configuration is incomplete"))?;
+        chains.push(match chains.last() {
+            None => diff.to_string(),
+            Some(parent) => format!("sha256:{}", digest(format!("{parent} {diff}").as_bytes())),
+        });
+    }
+    Ok(chains)
+}
+
+async fn write(
+    link: &Link,
+    blob: &Descriptor,
+    bytes: &[u8],
+    labels: HashMap<String, String>,
+) -> Result<(), EngineFault> {
+    let reference = format!("elapse-{}", blob.digest);
+    let message = |action: WriteAction, offset: usize, data: Vec<u8>| WriteContentRequest {
+        action: action as i32,
+        r#ref: reference.clone(),
+        total: bytes.len() as i64,
+        expected: blob.digest.clone(),
+        offset: offset as i64,
+        data,
+        labels: labels.clone(),
+    };
+    let mut messages: Vec<WriteContentRequest> = bytes
+        .chunks(CHUNK)
+        .enumerate()
+        .map(|(i, part)| message(WriteAction::Write, i * CHUNK, part.to_vec()))
+        .collect();
+    messages.push(message(WriteAction::Commit, bytes.len(), Vec::new()));
+    let written = link.client.content().write(link.request(stream::iter(messages))).await;
+    let outcome = match written {
+        Ok(answers) => {
+            let mut answers = answers.into_inner();
+            loop {
+                match answers.message().await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break Ok(()),
+                    Err(status) => break Err(status),
+                }
+            }
+        }
+        Err(status) => Err(status),
+    };
+    match outcome {
+        Err(status) if status.code() == Code::AlreadyExists => Ok(()),
+        other => other.map_err(|e| fault("cannot write a blob", &e)),
+    }
+}
+
+async fn record(link: &Link, name: &str, target: Descriptor) -> Result<(), EngineFault> {
+    let worker = link.namespace.trim_start_matches("elapse-").to_string();
+    let labels = HashMap::from([(LABEL.to_string(), worker)]);
+    let image = Image { name: name.to_string(), target: Some(target), labels, ..Image::default() };
+    let request = CreateImageRequest { image: Some(image.clone()), source_date_epoch: None };
+    match link.client.images().create(link.request(request)).await {
+        Ok(_) => Ok(()),
+        Err(status) if status.code() == Code::AlreadyExists => {
+            let request = UpdateImageRequest { image: Some(image), ..UpdateImageRequest::default() };
+            let updated = link.client.images().update(link.request(request)).await;
+            updated.map(drop).map_err(|e| fault("cannot record the image", &e))
+        }
+        Err(status) => Err(fault("cannot record the image", &status)),
+    }
+}
+
+async fn unpack(
+    link: &Link,
+    name: &str,
+    config: &Value,
+    layers: &[Descriptor],
+    keep: bool,
+) -> Result<Unpacked, EngineFault> {
+    let chains = chains(config, name)?;
+    if chains.len() != layers.len() {
+        return Err(wrong(name, "its layers and its configuration do not agree"));
+    }
+    let mut parent = String::new();
+    for (layer, chain) in layers.iter().zip(&chains) {
+        let stat = StatSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: chain.clone() };
+        if link.client.snapshots().stat(link.request(stat)).await.is_err() {
+            unpack_layer(link, layer, &parent, chain, keep).await?;
+        }
+        parent.clone_from(chain);
+    }
+    let inside = &config["config"];
+    let words = |key: &str| -> Vec<String> {
+        inside[key].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_string)).collect()
+    };
+    let mut user = inside["User"].as_str().unwrap_or_default().split(':').map(|id| id.parse().unwrap_or(0));
+    let uid = user.next().unwrap_or(0);
+    Ok(Unpacked {
+        name: name.to_string(),
+        chain: parent,
+        env: words("Env"),
+        command: words("Entrypoint").into_iter().chain(words("Cmd")).collect(),
+        cwd: inside["WorkingDir"].as_str().filter(|d| !d.is_empty()).unwrap_or("/").to_string(),
+        user: (uid, user.next().unwrap_or(uid)),
+    })
+}
+
+async fn unpack_layer(
+    link: &Link,
+    layer: &Descriptor,
+    parent: &str,
+    chain: &str,
+    keep: bool,
+) -> Result<(), EngineFault> {
+    let key = format!("unpack-{chain}");
+    let root = || HashMap::from([("containerd.io/gc.root".to_string(), "elapse".to_string())]);
+    let labels = if keep { root() } else { HashMap::new() };
+    let prepare = PrepareSnapshotRequest {
+        snapshotter: SNAPSHOTTER.into(),
+        key: key.clone(),
+        parent: parent.to_string(),
+        labels: labels.clone(),
+    };
+    let prepared = link.client.snapshots().prepare(link.request(prepare)).await;
+    let mounts = prepared.map_err(|e| fault("cannot prepare a layer", &e))?.into_inner().mounts;
+    let apply = ApplyRequest { diff: Some(layer.clone()), mounts, ..ApplyRequest::default() };
+    let applied = async {
+        link.client.diff().apply(link.request(apply)).await?;
+        let commit = CommitSnapshotRequest {
+            snapshotter: SNAPSHOTTER.into(),
+            name: chain.to_string(),
+            key: key.clone(),
+            labels,
+            ..CommitSnapshotRequest::default()
+        };
+        link.client.snapshots().commit(link.request(commit)).await
+    };
+    match applied.await {
+        Ok(_) => Ok(()),
+        Err(status) => {
+            let remove = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key };
+            let _ = link.client.snapshots().remove(link.request(remove)).await;
+            if status.code() == Code::AlreadyExists {
+                Ok(())
+            } else {
+                Err(fault("cannot unpack a layer", &status))
+            }
+        }
+    }
+}
+
+async fn snapshots(link: &Link) -> Vec<(String, bool)> {
+    let request = ListSnapshotsRequest { snapshotter: SNAPSHOTTER.into(), filters: Vec::new() };
+    let Ok(answers) = link.client.snapshots().list(link.request(request)).await else { return Vec::new() };
+    let mut answers = answers.into_inner();
+    let mut all = Vec::new();
+    while let Ok(Some(part)) = answers.message().await {
+        all.extend(part.info.into_iter().map(|i| {
+            let layer = i.name.starts_with("sha256:");
+            (i.name, layer)
+        }));
+    }
+    all
+}
+
+async fn remove_snapshot(link: &Link, key: &str) -> Result<(), EngineFault> {
+    let request = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: key.to_string() };
+    unless_gone("cannot remove a snapshot", link.client.snapshots().remove(link.request(request)).await)
+}
+
+/// Removes the snapshots of sandboxes whose records are gone.
+pub(super) async fn remove_snapshots(link: &Link) -> Result<Vec<String>, EngineFault> {
+    let mut removed = Vec::new();
+    for (key, _) in snapshots(link).await.into_iter().filter(|(_, layer)| !*layer) {
+        remove_snapshot(link, &key).await?;
+        removed.push(format!("containerd snapshot {}/{key}", link.namespace));
+    }
+    Ok(removed)
+}

@@ -1,0 +1,110 @@
+//! The OCI runtime specification of a sandbox.
+
+use super::arguments;
+use super::import::Unpacked;
+use crate::engine::{Network, Spec};
+use crate::image::{AGENT_INSIDE, SOCKETS_INSIDE};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What a bundle is made from.
+pub(super) struct Wanted<'a> {
+    pub(super) spec: &'a Spec,
+    pub(super) image: &'a Unpacked,
+    /// Bound into the sandbox; `None` where the image answers by itself.
+    pub(super) agent: Option<&'a Path>,
+    pub(super) sockets: &'a Path,
+    pub(super) cgroup: String,
+    /// The port on which an image without our agent is to answer.
+    pub(super) port: Option<u16>,
+}
+
+/// What docker gives a container by default.
+const CAPABILITIES: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+];
+
+fn mount(at: &str, kind: &str, options: &[&str]) -> Value {
+    json!({ "destination": at, "type": kind, "source": kind, "options": options })
+}
+
+/// The specification as JSON.
+pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
+    let Wanted { spec, image, agent, sockets, cgroup, port } = wanted;
+    let mut env = image.env.clone();
+    env.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
+    match port {
+        Some(port) => env.push(format!("PORT={port}")),
+        None => env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s")),
+    }
+    let quiet = ["nosuid", "noexec", "nodev"];
+    let mut mounts = vec![
+        mount("/proc", "proc", &quiet),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", &quiet),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+    ];
+    if let Some(agent) = agent {
+        let bind = |from: &Path, to: &str, options: &[&str]| json!({ "destination": to, "type": "bind", "source": from, "options": options });
+        mounts.push(bind(sockets, SOCKETS_INSIDE, &["rbind", "rw"]));
+        mounts.push(bind(agent, AGENT_INSIDE, &["rbind", "ro"]));
+    }
+    let shares_network = port.is_some() || spec.network == Network::Host;
+    let mut namespaces: Vec<Value> =
+        ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
+    if !shares_network {
+        namespaces.push(json!({ "type": "network" }));
+    }
+    let mut resources = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+    if spec.memory > 0 {
+        resources["memory"] = json!({ "limit": spec.memory });
+    }
+    if spec.cpus > 0 {
+        resources["cpu"] = json!({ "period": 100_000, "quota": u64::from(spec.cpus) * 100 });
+    }
+    if spec.pids > 0 {
+        resources["pids"] = json!({ "limit": spec.pids });
+    }
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": { "uid": image.user.0, "gid": image.user.1 },
+            "args": arguments(spec, image, agent.is_some()),
+            "env": env,
+            "cwd": image.cwd,
+            "noNewPrivileges": true,
+            "capabilities": {
+                "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
+            },
+        },
+        "root": { "path": "rootfs" },
+        "hostname": "elapse",
+        "mounts": mounts,
+        "linux": {
+            "cgroupsPath": cgroup,
+            "namespaces": namespaces,
+            "resources": resources,
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
+}
