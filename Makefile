@@ -18,7 +18,7 @@ FEATURES = $$(command -v protoc >/dev/null && echo --features containerd)
 build:
 	$(CARGO) build --release --locked $(FEATURES)
 	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
-	@cp target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
+	@install -m 755 target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
 # A linker and a C compiler, for the allocator.
 needs:

@@ -11,6 +11,7 @@
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP
 //! lock      one worker of a name on a host
+//! doctor    what of this host would spoil a run
 //! host      facts about the host, resource usage, signals
 //! ```
 
@@ -18,11 +19,17 @@ pub mod cgroup;
 #[cfg(feature = "containerd")]
 pub mod containerd;
 pub mod docker;
+pub mod doctor;
 pub mod engine;
 mod host;
 pub mod image;
 pub mod lock;
 pub mod process;
 pub mod wire;
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
 
 pub use host::{Host, Interrupt, Usage, host, usage};

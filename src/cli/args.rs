@@ -36,6 +36,8 @@ pub enum Command {
     Plot(PlotArgs),
     /// Work with traces
     Trace(TraceCommand),
+    /// Say what this host can run, and what would spoil a run
+    Doctor(DoctorArgs),
     /// Remove what a worker left on this host
     Clean(CleanArgs),
     /// Print a completion script for your shell
@@ -54,10 +56,22 @@ pub struct SimArgs {
 }
 
 #[derive(Args)]
+pub struct DoctorArgs {
+    /// containerd's socket
+    #[arg(long, value_name = "PATH")]
+    pub containerd: Option<PathBuf>,
+    /// docker's socket
+    #[arg(long, value_name = "PATH")]
+    pub docker: Option<PathBuf>,
+}
+
+#[derive(Args)]
 pub struct CleanArgs {
     /// The worker's name, as in a scenario's live.worker
     #[arg(long, value_name = "NAME")]
     pub worker: String,
+    #[command(flatten)]
+    pub sockets: DoctorArgs,
 }
 
 /// Flags that `sim`, `live` and `replay` share.

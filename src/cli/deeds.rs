@@ -1,6 +1,8 @@
 //! What the words mean.
 
-use super::args::{Common, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs, TraceFormat};
+use super::args::{
+    CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs, TraceFormat,
+};
 use super::{INTERRUPTED, print};
 use elapse::backend::LiveConfig;
 use elapse::base::{Fault, Result};
@@ -21,8 +23,28 @@ pub fn live(args: SimArgs) -> Result<u8> {
     run(plan, &args.common, World::Live)
 }
 
-pub fn clean(worker: &str) -> Result<u8> {
-    let config = LiveConfig { worker: worker.into(), ..LiveConfig::default() };
+fn sockets(given: &DoctorArgs) -> LiveConfig {
+    let mut config = LiveConfig::default();
+    if let Some(socket) = &given.containerd {
+        config.containerd.clone_from(socket);
+    }
+    if let Some(socket) = &given.docker {
+        config.docker.clone_from(socket);
+    }
+    config
+}
+
+pub fn doctor(args: &DoctorArgs) -> Result<u8> {
+    let (findings, any) = world::doctor(&sockets(args))?;
+    print::findings(&findings);
+    if any {
+        return Ok(0);
+    }
+    Err(Fault::host("no backend can run live here; simulation needs none of this"))
+}
+
+pub fn clean(args: &CleanArgs) -> Result<u8> {
+    let config = LiveConfig { worker: args.worker.clone(), ..sockets(&args.sockets) };
     for removed in world::clean(&config)? {
         println!("removed {removed}");
     }

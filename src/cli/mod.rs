@@ -47,7 +47,8 @@ fn run(command: Command) -> Result<u8, Fault> {
     match command {
         Command::Sim(sim) => deeds::sim(sim),
         Command::Live(live) => deeds::live(live),
-        Command::Clean(clean) => deeds::clean(&clean.worker),
+        Command::Doctor(doctor) => deeds::doctor(&doctor),
+        Command::Clean(clean) => deeds::clean(&clean),
         Command::Replay(replay) => deeds::replay(replay),
         Command::Plot(plot) => deeds::plot(&plot.runs),
         Command::Trace(args::TraceCommand { what: args::TraceDeed::Generate(generate) }) => {

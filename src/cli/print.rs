@@ -2,11 +2,24 @@
 
 use elapse::base::{Fault, Status};
 use elapse::world::{Finished, Progress as Far};
+use elapse_real::doctor::{Finding, Level};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 
 pub fn fault(fault: &Fault) {
     eprintln!("elapse: {fault}");
+}
+
+/// What was seen of this host.
+pub fn findings(all: &[Finding]) {
+    for finding in all {
+        let mark = match finding.level {
+            Level::Good => "ok     ",
+            Level::Spoils => "spoils ",
+            Level::Missing => "missing",
+        };
+        println!("{mark}  {:<12} {}", finding.what, finding.says);
+    }
 }
 
 /// A line on the terminal that tells how far a run is.

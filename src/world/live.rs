@@ -35,7 +35,7 @@ fn host_fault(fault: EngineFault) -> Fault {
 }
 
 /// An engine by its name; none where the name is that of the simulated backend. Inside a runtime only.
-async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>>> {
+pub(super) async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>>> {
     let agent = agent_path(config.agent.as_deref());
     let made: std::result::Result<Rc<dyn Engine>, EngineFault> = match name {
         "process" => Processes::new(&config.worker, agent).map(|e| Rc::new(e) as _),

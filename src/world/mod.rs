@@ -1,6 +1,7 @@
 //! The world: assembles a run. The only place that knows which world it is.
 
 mod assemble;
+mod doctor;
 mod drive;
 mod live;
 mod operate;
@@ -8,6 +9,7 @@ mod plan;
 mod run;
 mod scenario;
 
+pub use doctor::doctor;
 pub use live::{BACKENDS, clean};
 pub use plan::{Overrides, load_plan};
 pub use run::{Finished, Progress, Run};

@@ -295,7 +295,6 @@ async fn unpack_layer(
             name: chain.to_string(),
             key: key.clone(),
             labels,
-            ..CommitSnapshotRequest::default()
         };
         link.client.snapshots().commit(link.request(commit)).await
     };

@@ -1,0 +1,66 @@
+//! What this host can run, and what would spoil a run.
+
+use super::live::{BACKENDS, engine};
+use crate::backend::LiveConfig;
+use crate::base::{Fault, Result};
+use crate::rt;
+use elapse_real::cgroup::{Cgroups, Hierarchy};
+use elapse_real::doctor::{Finding, Level, examine};
+use elapse_real::engine::agent_path;
+
+/// Examines this host; the second is whether any real backend can run.
+///
+/// # Errors
+/// A configuration that cannot be meant.
+pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
+    config.check().map_err(Fault::usage)?;
+    let runtime = rt::Live::new()?;
+    let mut all = Vec::new();
+    let agent = agent_path(config.agent.as_deref());
+    let no_agent = agent.is_err();
+    all.push(match agent {
+        Ok(path) => Finding::new(Level::Good, "agent", path.display().to_string()),
+        Err(why) => Finding::new(Level::Missing, "agent", why.to_string()),
+    });
+    let mut any = false;
+    for name in BACKENDS.into_iter().filter(|name| *name != "simulated") {
+        match runtime.block_on(engine(name, config)) {
+            Ok(_) if no_agent => {
+                all.push(Finding::new(Level::Missing, name, "it is there, and lacks the agent"));
+            }
+            Ok(_) if name == "process" => {
+                any = true;
+                all.push(isolation(config));
+            }
+            Ok(_) => {
+                any = true;
+                all.push(Finding::new(Level::Good, name, "it answers"));
+            }
+            Err(why) => all.push(Finding::new(Level::Missing, name, why.to_string())),
+        }
+    }
+    all.extend(examine());
+    Ok((all, any))
+}
+
+fn isolation(config: &LiveConfig) -> Finding {
+    let root = elapse_real::is_root();
+    match (root, Cgroups::of(&config.worker).hierarchy()) {
+        (false, _) => Finding::new(
+            Level::Spoils,
+            "process",
+            "plain processes, without limits or namespaces; run it as root for sandboxes",
+        ),
+        (true, Hierarchy::None) => Finding::new(
+            Level::Spoils,
+            "process",
+            "namespaces, but no cgroup that can be written to: nothing limits memory or processors",
+        ),
+        (true, Hierarchy::V1(controllers)) => Finding::new(
+            Level::Good,
+            "process",
+            format!("namespaces, and cgroup v1 with {}", controllers.join(", ")),
+        ),
+        (true, Hierarchy::V2) => Finding::new(Level::Good, "process", "namespaces, and cgroup v2"),
+    }
+}
