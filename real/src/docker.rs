@@ -7,7 +7,7 @@ use crate::cgroup::Gauge;
 use crate::engine::{
     self, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place,
 };
-use crate::image::{self, AGENT_INSIDE, SOCKETS_INSIDE};
+use crate::image::{self, AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use crate::wire::Address;
 use bollard::Docker;
 use bollard::errors::Error;
@@ -257,15 +257,17 @@ impl Dockers {
             labels: Some(HashMap::from([(LABEL.to_string(), self.worker.clone())])),
             ..ContainerCreateBody::default()
         };
+        let mut binds = Vec::new();
+        if let Some(code) = &spec.code {
+            binds.push(format!("{}:{CODE_INSIDE}:ro", code.display()));
+        }
         if let Some(port) = port {
             env.push(format!("PORT={port}"));
             body.cmd = (!spec.command.is_empty()).then(|| spec.command.clone());
         } else {
             let agent = self.agent.clone()?;
-            host.binds = Some(vec![
-                format!("{}:{SOCKETS_INSIDE}", dir.display()),
-                format!("{}:{AGENT_INSIDE}:ro", agent.display()),
-            ]);
+            binds.push(format!("{}:{SOCKETS_INSIDE}", dir.display()));
+            binds.push(format!("{}:{AGENT_INSIDE}:ro", agent.display()));
             env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s"));
             body.entrypoint = Some(vec![AGENT_INSIDE.into()]);
             let words: &[&str] = match spec.role {
@@ -275,6 +277,7 @@ impl Dockers {
             };
             body.cmd = Some(words.iter().map(ToString::to_string).chain(spec.command.clone()).collect());
         }
+        host.binds = Some(binds);
         body.env = Some(env);
         body.host_config = Some(host);
         Ok(body)

@@ -111,7 +111,17 @@ pub fn examine() -> Vec<Finding> {
     all
 }
 
-/// What bears a worker's name on this host.
+/// What bears this worker's name on this host.
+pub fn leftovers_of(worker: &str) -> Vec<String> {
+    let named = |path: &String| {
+        let name = Path::new(path).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name.strip_prefix("elapse-").unwrap_or(&name);
+        name == worker || name.strip_prefix(worker).is_some_and(|rest| rest == "-process")
+    };
+    leftovers().into_iter().filter(named).collect()
+}
+
+/// What bears any worker's name on this host.
 pub fn leftovers() -> Vec<String> {
     let inside = |dir: &str| -> Vec<String> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();

@@ -23,6 +23,8 @@ pub struct Spec {
     pub image: Option<String>,
     /// What runs in it; the agent alone, or the image's entry point, where it is empty.
     pub command: Vec<String>,
+    /// A folder that it sees read-only at [`CODE_INSIDE`](crate::image::CODE_INSIDE).
+    pub code: Option<PathBuf>,
     /// What `command` is to the agent.
     pub role: Role,
     /// Environment beside what the wire needs.

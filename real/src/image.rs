@@ -10,6 +10,8 @@ use std::path::Path;
 
 /// Where the agent is in an image, and where it is bound into a user's.
 pub const AGENT_INSIDE: &str = "/elapse-agent";
+/// Where a function's code is bound.
+pub const CODE_INSIDE: &str = "/code";
 /// Where the socket's directory is bound.
 pub const SOCKETS_INSIDE: &str = "/run/elapse";
 

@@ -134,6 +134,8 @@ struct Inside {
 /// Pauses between two looks whether a sandbox answers already.
 const FIRST_PAUSE: Duration = Duration(200_000);
 const LONGEST_PAUSE: Duration = Duration(5_000_000);
+/// How much longer than its time a creation may take to be undone, before nobody waits for it any more.
+const GRACE: Duration = Duration(10_000_000_000);
 /// How long a broken connection is given to turn out as the death of its sandbox.
 const POST_MORTEM: Duration = Duration(200_000_000);
 /// How long a destruction may take before it is called stuck.
@@ -171,6 +173,10 @@ impl Inner {
             id: format!("{}-{number}", self.life),
             image: program.image.clone(),
             command: program.command.clone(),
+            code: program
+                .code
+                .as_ref()
+                .map(|code| std::path::absolute(code).unwrap_or_else(|_| code.clone())),
             role,
             env: Vec::new(),
             memory: request.map_or(0, |r| r.memory.0),
@@ -198,7 +204,7 @@ impl Inner {
             }
         });
         let limit = self.config.create_timeout;
-        match rt::timeout(limit, told).await {
+        match rt::timeout(limit + GRACE, told).await {
             Ok(Ok(created)) => created,
             Ok(Err(_)) => Err(CreateFault { transient: false, why: Rc::from("the runtime ended meanwhile") }),
             Err(rt::Elapsed) => {
@@ -209,10 +215,11 @@ impl Inner {
     }
 
     async fn create_ready(&self, spec: Spec) -> Result<Sandbox, CreateFault> {
+        let limit = self.config.create_timeout;
+        let due = rt::now() + limit;
         let sandbox = self.engine.create(spec).await.map_err(create_fault)?;
         let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox });
-        let limit = self.config.create_timeout;
-        let (transient, mut why) = match rt::timeout(limit, until_ready(&inside)).await {
+        let (transient, mut why) = match rt::timeout(due.since(rt::now()), until_ready(&inside)).await {
             Ok(Ok(())) => {
                 let key = self.sandboxes.borrow_mut().insert(inside);
                 return Ok(Sandbox(key as u64));
@@ -293,6 +300,9 @@ impl Backend for Live {
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
         let behaviour = spec.program.behaviour.unwrap_or(self.inner.config.behaviour);
         let wanted = self.inner.spec(&spec.program, behaviour, None);
+        if let Some(code) = wanted.code.as_ref().filter(|code| !code.is_dir()) {
+            return Err(format!("its code is not there: {} is no folder", code.display()));
+        }
         self.inner.engine.check(&wanted).map_err(|fault| fault.why)?;
         let mut functions = self.inner.functions.borrow_mut();
         if functions.len() <= id.index() {

@@ -93,6 +93,9 @@ pub struct Program {
     /// For `exec` and `serve`: what is run.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// A folder that its containers see read-only at `/code`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<std::path::PathBuf>,
     /// How its containers are talked to.
     #[serde(skip_serializing_if = "is_default")]
     pub protocol: Protocol,

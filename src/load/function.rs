@@ -8,6 +8,7 @@ use crate::base::{
 use crate::rt::chance::{Luck, Purpose};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub struct FunctionConfig {
     /// What `exec` and `serve` run. Live only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// A folder that its containers see read-only at `/code`; relative to the scenario. Live only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<PathBuf>,
     /// How its containers are talked to: unix, or tcp for an image that is an HTTP server on `$PORT`. Live only.
     #[serde(default)]
     pub protocol: Protocol,
@@ -146,6 +150,7 @@ impl FunctionConfig {
                         behaviour: self.behaviour,
                         image: self.image.clone(),
                         command: self.command.clone(),
+                        code: self.code.clone(),
                         protocol: self.protocol,
                         network: self.network,
                         compute: self.compute,

@@ -190,10 +190,18 @@ pub fn clean(config: &LiveConfig) -> Result<Vec<String>> {
     let _name = NameLock::take(&config.worker).map_err(Fault::host)?;
     let runtime = rt::Live::new()?;
     let mut removed = Vec::new();
+    let mut away = Vec::new();
     for name in BACKENDS {
-        // A daemon that does not answer runs nothing of ours that could be removed through it.
-        let Ok(Some(engine)) = runtime.block_on(engine(name, config)) else { continue };
-        removed.extend(runtime.block_on(engine.sweep()).map_err(host_fault)?);
+        match runtime.block_on(engine(name, config)) {
+            Ok(Some(engine)) => removed.extend(runtime.block_on(engine.sweep()).map_err(host_fault)?),
+            Ok(None) => {}
+            Err(why) => away.push(why.to_string()),
+        }
     }
-    Ok(removed)
+    let left = elapse_real::doctor::leftovers_of(&config.worker);
+    if left.is_empty() {
+        return Ok(removed);
+    }
+    // Only a daemon that did not answer can have kept it.
+    Err(Fault::host(format!("{} is left of '{}'; {}", left.join(", "), config.worker, away.join("; "))))
 }

@@ -134,8 +134,13 @@ pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overri
             .map_err(|why| Fault::usage(format!("{from}: {}", explain(&why))))?;
     }
     let mut scenario = Scenario::deserialize_table(table).map_err(|why| Fault::usage(explain(&why)))?;
-    if let (Some(path), Some(trace)) = (file, scenario.trace.as_mut()) {
-        trace.resolve(path.parent().unwrap_or(Path::new("")));
+    if let Some(folder) = file.map(|path| path.parent().unwrap_or(Path::new(""))) {
+        if let Some(trace) = scenario.trace.as_mut() {
+            trace.resolve(folder);
+        }
+        for code in scenario.functions.iter_mut().filter_map(|f| f.code.as_mut()) {
+            *code = folder.join(&*code);
+        }
     }
     let place = |fault: Fault| match file {
         Some(path) => fault.within(path.display()),

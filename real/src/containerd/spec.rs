@@ -3,7 +3,7 @@
 use super::arguments;
 use super::import::Unpacked;
 use crate::engine::{Network, Spec};
-use crate::image::{AGENT_INSIDE, SOCKETS_INSIDE};
+use crate::image::{AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -63,8 +63,11 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
         mount("/dev/mqueue", "mqueue", &quiet),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ];
+    let bind = |from: &Path, to: &str, options: &[&str]| json!({ "destination": to, "type": "bind", "source": from, "options": options });
+    if let Some(code) = &spec.code {
+        mounts.push(bind(code, CODE_INSIDE, &["rbind", "ro"]));
+    }
     if let Some(agent) = agent {
-        let bind = |from: &Path, to: &str, options: &[&str]| json!({ "destination": to, "type": "bind", "source": from, "options": options });
         mounts.push(bind(sockets, SOCKETS_INSIDE, &["rbind", "rw"]));
         mounts.push(bind(agent, AGENT_INSIDE, &["rbind", "ro"]));
     }

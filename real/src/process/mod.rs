@@ -179,7 +179,11 @@ impl Processes {
         for (name, value) in &spec.env {
             env.push(text(&format!("{name}={value}"))?);
         }
-        let root = if self.root { Some(Root::new(&self.base.join("root"), agent, dir)?) } else { None };
+        let root = if self.root {
+            Some(Root::new(&self.base.join("root"), agent, dir, spec.code.as_deref())?)
+        } else {
+            None
+        };
         let host_network = spec.network == Network::Host;
         Ok(Program { path, args, env, listener, log, doors, root, host_network })
     }

@@ -4,6 +4,7 @@
 //! waits until the child has become another program. So it runs on threads of its own, never on the worker's. Between
 //! clone and exec the child may only make system calls: everything it needs is prepared before.
 
+use crate::image::CODE_INSIDE;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
 use std::io;
@@ -37,11 +38,12 @@ fn text(path: impl AsRef<Path>) -> io::Result<CString> {
 }
 
 impl Root {
-    /// The root of a sandbox: the host's programs and libraries, the agent, and `sockets` at /run/elapse.
+    /// The root of a sandbox: the host's programs and libraries, the agent, `sockets` at /run/elapse and
+    /// `code` at /code.
     ///
     /// # Errors
     /// If the host's root cannot be read.
-    pub fn new(at: &Path, agent: &Path, sockets: &Path) -> io::Result<Root> {
+    pub fn new(at: &Path, agent: &Path, sockets: &Path, code: Option<&Path>) -> io::Result<Root> {
         let mut root = Root {
             at: text(at)?,
             entries: Vec::new(),
@@ -66,6 +68,11 @@ impl Root {
         }
         for dir in ["proc", "dev", "tmp", "run", "run/elapse"] {
             root.entries.push((text(at.join(dir))?, None));
+        }
+        if let Some(code) = code {
+            let inside = text(at.join(CODE_INSIDE.trim_start_matches('/')))?;
+            root.entries.push((inside.clone(), None));
+            root.binds.push((text(code)?, inside, false));
         }
         root.binds.push((text(sockets)?, text(at.join("run/elapse"))?, true));
         for (name, minor) in DEVICES {

@@ -1,0 +1,254 @@
+//! Live runs: a user's own programs behind the socket, servers that misbehave, and what is left after every end.
+
+mod common;
+
+use common::containers::{agent, worker_name};
+use common::{has, plan, program, scratch};
+use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig, Sandbox};
+use elapse::base::{Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
+use elapse::rt;
+use elapse::world::Run;
+use elapse_real::doctor::leftovers_of;
+use elapse_real::engine::{Engine, agent_path};
+use elapse_real::process::Processes;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+
+const MIB: u64 = 1 << 20;
+
+/// Runs a test with the process engine and this agent; nothing may be left afterwards.
+fn on_processes<F: Future<Output = ()>>(agent: &Path, config: LiveConfig, test: impl FnOnce(Rc<Live>) -> F) {
+    let worker = worker_name();
+    let engine: Rc<dyn Engine> =
+        Rc::new(Processes::new(&worker, agent_path(Some(agent))).expect("an engine"));
+    let runtime = rt::Live::new().expect("a runtime");
+    let config = LiveConfig { worker: worker.clone(), ..config };
+    runtime.block_on(async { test(Rc::new(Live::new(Rc::clone(&engine), config))).await });
+    let left = runtime.block_on(engine.sweep()).expect("a sweep");
+    assert!(left.is_empty(), "left on the host: {left:?}");
+    assert_eq!(leftovers_of(&worker), Vec::<String>::new());
+}
+
+fn spec(behaviour: Behaviour, command: &[&str], code: Option<PathBuf>) -> FunctionSpec {
+    let mut spec = FunctionSpec::new("f", Mem(256 * MIB));
+    spec.program.behaviour = Some(behaviour);
+    spec.program.command = command.iter().map(ToString::to_string).collect();
+    spec.program.code = code;
+    spec
+}
+
+fn creation() -> Create {
+    Create { function: FunctionId(0), memory: Mem(256 * MIB), cpus: Cpus::from_cores(1), nth: 0 }
+}
+
+fn call(ms: u64) -> Invocation {
+    Invocation {
+        number: 7,
+        function: FunctionId(0),
+        arrival: Time::ZERO,
+        intended: Duration::from_millis(ms),
+        fails: false,
+        usage: None,
+    }
+}
+
+async fn ready(backend: &Live, spec: &FunctionSpec) -> Sandbox {
+    backend.admit(FunctionId(0), spec).expect("admitted");
+    backend.create(&creation()).await.unwrap_or_else(|e| panic!("{}", e.why))
+}
+
+#[test]
+fn a_command_for_each_invocation() {
+    if !has("process", "a_command_for_each_invocation", agent().exists()) {
+        return;
+    }
+    on_processes(&agent(), LiveConfig::default(), |backend| async move {
+        let sandbox = ready(&backend, &spec(Behaviour::Exec, &["cat"], None)).await;
+        backend.invoke(sandbox, &call(0)).await.expect("cat succeeds");
+        backend.remove(sandbox).await;
+        let sandbox = ready(&backend, &spec(Behaviour::Exec, &["false"], None)).await;
+        let failed = backend.invoke(sandbox, &call(0)).await.expect_err("false fails");
+        assert!(matches!(&failed, CallFault::Function(why) if why.contains("exit status: 1")), "{failed:?}");
+        backend.remove(sandbox).await;
+    });
+}
+
+#[test]
+fn a_users_server_is_joined_to_the_socket() {
+    let test = "a_users_server_is_joined_to_the_socket";
+    let python = Path::new("/usr/bin/python3").exists();
+    if !has("process", test, agent().exists()) || !has("python3", test, python) {
+        return;
+    }
+    let code = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/python");
+    on_processes(&agent(), LiveConfig::default(), |backend| async move {
+        let inside = if elapse_real::is_root() { "/code".into() } else { code.display().to_string() };
+        let server = format!("{inside}/elapse_server.py");
+        let spec = spec(Behaviour::Serve, &["/usr/bin/python3", &server], Some(code));
+        let sandbox = ready(&backend, &spec).await;
+        let begun = rt::now();
+        backend.invoke(sandbox, &call(30)).await.expect("the Python server answers");
+        assert!(rt::now().since(begun) >= Duration::from_millis(30));
+        let failed = backend.invoke(sandbox, &Invocation { fails: true, ..call(0) }).await;
+        assert!(
+            matches!(&failed, Err(CallFault::Function(why)) if why.contains("asked to fail")),
+            "{failed:?}"
+        );
+        backend.invoke(sandbox, &call(0)).await.expect("it lives on");
+        backend.remove(sandbox).await;
+    });
+}
+
+/// An agent that is a Python script: it gets the listening socket as descriptor 3.
+fn bad_agent(name: &str, body: &str) -> PathBuf {
+    let path = scratch(&format!("agent-{name}")).join("agent");
+    let text = format!(
+        "#!/usr/bin/python3\nimport socket, sys, time, os\nready = b'HTTP/1.1 200 OK\\r\\ncontent-length: 0\\r\\n\\r\\n'\n\
+         def answer(*answers):\n    s = socket.socket(fileno=3)\n    c, _ = s.accept()\n    for a in answers:\n        c.recv(65536)\n        \
+         c.sendall(a)\n    c.close()\n{body}\n"
+    );
+    std::fs::write(&path, text).expect("an agent");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("an agent");
+    path
+}
+
+#[test]
+fn servers_that_misbehave_are_faults_and_nothing_more() {
+    let test = "servers_that_misbehave_are_faults_and_nothing_more";
+    if !has("python3", test, Path::new("/usr/bin/python3").exists()) {
+        return;
+    }
+    let config = LiveConfig { create_timeout: Duration::from_millis(1500), ..LiveConfig::default() };
+    // (agent, what the creation says; none if it succeeds and the call breaks)
+    let cases: [(&str, &str, Option<&str>); 6] = [
+        ("silent", "time.sleep(60)", Some("within 1.5s")),
+        ("garbage", "answer(b'\\x00\\x01garbage\\r\\n\\r\\n')\ntime.sleep(60)", Some("the connection broke")),
+        ("exits", "print('no such option'); sys.exit(3)", Some("it said: no such option")),
+        (
+            "half",
+            "answer(ready, b'HTTP/1.1 200 OK\\r\\ncontent-length: 100\\r\\n\\r\\nhalf')\ntime.sleep(60)",
+            None,
+        ),
+        ("nonsense", "answer(ready, b'HTTP/1.1 two hundred\\r\\n\\r\\n')\ntime.sleep(60)", None),
+        ("dies", "answer(ready, b'')\nos._exit(9)", None),
+    ];
+    for (name, body, refusal) in cases {
+        on_processes(&bad_agent(name, body), config.clone(), |backend| async move {
+            backend.admit(FunctionId(0), &spec(Behaviour::Echo, &[], None)).expect("admitted");
+            match (backend.create(&creation()).await, refusal) {
+                (Err(fault), Some(says)) => assert!(fault.why.contains(says), "{name}: {}", fault.why),
+                (Ok(sandbox), None) => {
+                    let broken = backend.invoke(sandbox, &call(0)).await;
+                    assert!(matches!(broken, Err(CallFault::Broken(_))), "{name}: {broken:?}");
+                    backend.remove(sandbox).await;
+                }
+                (outcome, _) => panic!("{name}: {outcome:?}"),
+            }
+        });
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_a_reason() {
+    if !has("process", "what_cannot_be_served_is_refused_with_a_reason", agent().exists()) {
+        return;
+    }
+    let head = "name = 'x'\nduration = '1s'\n[worker]\nmemory = '1GiB'\n";
+    let function =
+        "[[function]]\nname = 'f'\nmemory = '64MiB'\nduration = '1ms'\nload = { constant = '1/s' }\n";
+    let cases = [
+        (format!("{head}backends = ['proces']\n{function}"), "did you mean 'process'?"),
+        (
+            format!("{head}{function}backends = ['docker']\n"),
+            "it asks for docker, and the worker has process",
+        ),
+        (format!("{head}{function}image = 'x/y:1'\n"), "it runs no images"),
+        (format!("{head}{function}compute = 'gpu'\n"), "it gives out no GPUs"),
+        (format!("{head}{function}code = '/no/such/folder'\n"), "is no folder"),
+        (
+            format!("{head}backends = ['docker']\n{function}[live]\ndocker = '/no/such.sock'\n"),
+            "docker does not answer at /no/such.sock",
+        ),
+    ];
+    for (text, says) in cases {
+        let mut plan = plan(&text);
+        plan.live.worker = worker_name();
+        plan.live.agent = Some(agent());
+        let fault = Run::new(plan).live().err().unwrap_or_else(|| panic!("{text} ran"));
+        assert!(fault.to_string().contains(says), "{fault}");
+    }
+}
+
+/// `elapse live` on a load without an end, under way.
+#[expect(clippy::disallowed_methods, reason = "this thread waits for another process")]
+fn started(folder: &Path, worker: &str) -> Child {
+    let text = format!(
+        "name = 'x'\nduration = '600s'\n[worker]\nmemory = '1GiB'\n[live]\nworker = '{worker}'\nagent = '{}'\n[[function]]\n\
+         name = 'f'\nmemory = '64MiB'\nduration = '30ms'\nload = {{ poisson = '40/s' }}\n",
+        agent().display()
+    );
+    std::fs::write(folder.join("s.toml"), text).expect("a scenario");
+    let child = Command::new(env!("CARGO_BIN_EXE_elapse"))
+        .args(["live", "s.toml", "--out", "out"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("elapse");
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert!(!leftovers_of(worker).is_empty(), "nothing runs yet");
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status();
+    assert!(sent.expect("kill").success());
+}
+
+#[test]
+fn ctrl_c_keeps_the_results_and_leaves_nothing() {
+    let test = "ctrl_c_keeps_the_results_and_leaves_nothing";
+    if !has("process", test, agent().exists() && program("kill"))
+        || !has("root", test, elapse_real::is_root())
+    {
+        return;
+    }
+    let (folder, worker) = (scratch("ctrl-c"), worker_name());
+    let mut child = started(&folder, &worker);
+    let second = Command::new(env!("CARGO_BIN_EXE_elapse"))
+        .args(["live", "s.toml", "--out", "second"])
+        .current_dir(&folder)
+        .output()
+        .expect("elapse");
+    assert_eq!(second.status.code(), Some(3), "two workers of one name");
+    assert!(String::from_utf8_lossy(&second.stderr).contains("runs on this host already"));
+    signal(&child, "INT");
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    assert_eq!(leftovers_of(&worker), Vec::<String>::new());
+    let summary = std::fs::read_to_string(folder.join("out/summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert!(summary["completed"].as_u64() > Some(10), "{summary}");
+}
+
+#[test]
+fn what_a_killed_worker_leaves_is_cleaned() {
+    let test = "what_a_killed_worker_leaves_is_cleaned";
+    if !has("process", test, agent().exists() && program("kill"))
+        || !has("root", test, elapse_real::is_root())
+    {
+        return;
+    }
+    let (folder, worker) = (scratch("killed"), worker_name());
+    let mut child = started(&folder, &worker);
+    signal(&child, "KILL");
+    child.wait().expect("an end");
+    assert!(!leftovers_of(&worker).is_empty(), "a killed worker cannot have cleaned up");
+    let cleaned = Command::new(env!("CARGO_BIN_EXE_elapse"))
+        .args(["clean", "--worker", &worker, "--docker", "/no/such.sock", "--containerd", "/no/such.sock"])
+        .output()
+        .expect("elapse");
+    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    assert_eq!(leftovers_of(&worker), Vec::<String>::new());
+}
