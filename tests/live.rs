@@ -2,12 +2,15 @@
 
 mod common;
 
-use common::containers::{agent, worker_name};
+use common::containers::{agent, daemon, worker_name};
 use common::{has, plan, program, scratch};
 use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig, Sandbox};
-use elapse::base::{Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
+use elapse::base::{
+    Behaviour, Compute, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Protocol, Time,
+};
 use elapse::rt;
 use elapse::world::Run;
+use elapse_real::docker::Dockers;
 use elapse_real::doctor::leftovers_of;
 use elapse_real::engine::{Engine, agent_path};
 use elapse_real::process::Processes;
@@ -98,6 +101,62 @@ fn a_users_server_is_joined_to_the_socket() {
         );
         backend.invoke(sandbox, &call(0)).await.expect("it lives on");
         backend.remove(sandbox).await;
+    });
+}
+
+#[test]
+fn a_gpu_belongs_to_one_container_at_a_time() {
+    let Some(socket) = daemon("docker", "a_gpu_belongs_to_one_container_at_a_time") else { return };
+    let (worker, config) = (worker_name(), LiveConfig::default());
+    let runtime = rt::Live::new().expect("a runtime");
+    runtime.block_on(async {
+        let connected = Dockers::connect(&socket, &worker, agent_path(Some(&agent())), 1).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        let backend = Live::new(Rc::clone(&engine), LiveConfig { worker: worker.clone(), ..config });
+        let mut spec = spec(Behaviour::Echo, &[], None);
+        spec.program.compute = Compute::Gpu;
+        let first = ready(&backend, &spec).await;
+        let second = backend.create(&creation()).await.expect_err("there is only one");
+        assert!(second.transient && second.why.contains("every GPU is taken"), "{}", second.why);
+        backend.invoke(first, &call(0)).await.expect("it runs");
+        backend.remove(first).await;
+        let again = ready(&backend, &spec).await;
+        backend.remove(again).await;
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
+        let none =
+            Dockers::connect(&socket, &worker, agent_path(Some(&agent())), 0).await.expect("an engine");
+        let backend = Live::new(Rc::new(none), LiveConfig { worker, ..LiveConfig::default() });
+        let refused = backend.admit(FunctionId(0), &spec).expect_err("a host without GPUs");
+        assert!(refused.contains("live.gpus"), "{refused}");
+    });
+}
+
+#[test]
+fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
+    let test = "an_image_that_is_a_server_on_its_port_works_as_it_is";
+    let Some(socket) = daemon("docker", test) else { return };
+    let worker = worker_name();
+    let runtime = rt::Live::new().expect("a runtime");
+    runtime.block_on(async {
+        let connected = Dockers::connect(&socket, &worker, agent_path(Some(&agent())), 0).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        // Our agent's image is such a server, if nobody names it a socket.
+        engine.prepare(None).await.expect("an image");
+        let image = elapse_real::image::of_agent(&agent()).expect("an image").name;
+        engine.prepare(Some(&image)).await.expect("it is there");
+        let absent = engine.prepare(Some("elapse.local/no-such-image:1")).await.expect_err("nobody has it");
+        assert!(absent.why.contains("is not here and cannot be pulled"), "{absent}");
+        let backend = Live::new(Rc::clone(&engine), LiveConfig { worker, ..LiveConfig::default() });
+        let mut spec = spec(Behaviour::Sleep, &[], None);
+        spec.program.image = Some("elapse.local/no-such-image:1".into());
+        assert!(backend.admit(FunctionId(0), &spec).is_err());
+        (spec.program.image, spec.program.protocol) = (Some(image), Protocol::Tcp);
+        let sandbox = ready(&backend, &spec).await;
+        let begun = rt::now();
+        backend.invoke(sandbox, &call(20)).await.expect("over TCP");
+        assert!(rt::now().since(begun) >= Duration::from_millis(20));
+        backend.remove(sandbox).await;
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
     });
 }
 
@@ -251,4 +310,35 @@ fn what_a_killed_worker_leaves_is_cleaned() {
         .expect("elapse");
     assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
     assert_eq!(leftovers_of(&worker), Vec::<String>::new());
+}
+
+#[test]
+fn what_was_measured_is_what_the_simulator_uses() {
+    let test = "what_was_measured_is_what_the_simulator_uses";
+    if !has("process", test, agent().exists()) {
+        return;
+    }
+    let folder = scratch("calibrate");
+    let config = LiveConfig { worker: worker_name(), agent: Some(agent()), ..LiveConfig::default() };
+    let measured = elapse::world::calibrate(&config, &["process".into()], 6, |_| {}).expect("a calibration");
+    std::fs::write(folder.join("host.toml"), toml::to_string(&measured).expect("TOML")).expect("a file");
+    let process = &measured.backend["process"];
+    assert_eq!(process.cold_start.keys().collect::<Vec<_>>(), ["1", "2", "4"]);
+    let text = format!(
+        "name = 'x'\ninvocations = 50\nduration = '60s'\n[worker]\nmemory = '1GiB'\nbackends = ['process']\n[model]\n\
+         calibration = '{}'\n[[function]]\nname = 'f'\nmemory = '64MiB'\nduration = '10ms'\nload = {{ constant = '5/s' }}\n",
+        folder.join("host.toml").display()
+    );
+    let finished = common::simulate(&text);
+    let cold = common::figure(&finished, "cold_ms.mean");
+    let seen = |dist: &elapse::base::Dist| dist.mean() / 1e6;
+    assert!(
+        cold > 0.2 * seen(&process.cold_start["1"]) && cold < 5.0 * seen(&process.cold_start["1"]),
+        "{cold}"
+    );
+    let beyond = common::figure(&finished, "exec_ms.mean") - 10.0;
+    assert!(beyond > 0.0 && beyond < 10.0 * seen(&process.overhead[&Behaviour::Sleep]), "{beyond}");
+    let other =
+        Run::new(plan(&text.replace("['process']", "['docker']"))).simulate().err().expect("not measured");
+    assert!(other.to_string().contains("run elapse calibrate --backend docker"), "{other}");
 }

@@ -4,10 +4,12 @@
 //! answers are [`Work`], a future that costs nothing where there is nothing to wait for.
 
 mod live;
+mod measured;
 mod sharing;
 mod simulated;
 
 pub use live::{Live, LiveConfig, OciRuntime};
+pub use measured::{Calibration, Fingerprint, Measured};
 pub use simulated::{Contention, Model, Simulated};
 
 use crate::base::{Cpus, FunctionId, FunctionSpec, Invocation, Mem};

@@ -1,13 +1,15 @@
 //! The simulated backend: creation, execution, failure and memory as distributions.
 
 use super::sharing::Sharing;
-use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
+use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Work};
 use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::rt;
 use crate::rt::chance::{Chance, Luck, Purpose};
 use rand::RngExt;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// What happens when more work is runnable than there are cores.
@@ -41,6 +43,10 @@ pub struct Model {
     pub cpu_fraction: f64,
     /// Share of a cold start that is processor time (on one core), 0 to 1. Matters where cores are shared.
     pub cold_cpu_fraction: f64,
+    /// A file of `elapse calibrate`: its delays go instead of `cold_start` and `removal`, and of what a trace says of cold
+    /// starts. Relative to the scenario.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<PathBuf>,
 }
 
 impl Default for Model {
@@ -55,6 +61,7 @@ impl Default for Model {
             contention: Contention::Permits,
             cpu_fraction: 1.0,
             cold_cpu_fraction: 0.5,
+            calibration: None,
         }
     }
 }
@@ -73,10 +80,18 @@ struct Function {
     cold_start: Dist,
     /// Share of an execution that is processor time.
     cpu_fraction: f64,
+    behaviour: Option<Behaviour>,
 }
 
 /// See the module.
 pub struct Simulated {
+    name: String,
+    /// What a host's backend was measured to do, and what its agent does by default.
+    measured: Option<(Measured, Behaviour)>,
+    /// Creations under way.
+    creating: Rc<Cell<u32>>,
+    /// Containers that were called already, where it matters.
+    called: RefCell<FxHashSet<Sandbox>>,
     model: Model,
     chance: Chance,
     sharing: Option<Sharing>,
@@ -94,6 +109,10 @@ impl Simulated {
         let chance = Chance::new(seed);
         let shared = model.contention == Contention::Shared && cores != Cpus::MAX;
         Simulated {
+            name: "simulated".into(),
+            measured: None,
+            creating: Rc::default(),
+            called: RefCell::default(),
             sharing: shared.then(|| Sharing::new(cores)),
             model,
             chance,
@@ -104,11 +123,36 @@ impl Simulated {
             removal_luck: chance.named("removal"),
         }
     }
+
+    /// Behaves like a backend that was measured, where functions that name no behaviour do `behaviour`.
+    #[must_use]
+    pub fn measured(mut self, name: &str, measured: Measured, behaviour: Behaviour) -> Simulated {
+        self.name = name.to_string();
+        self.measured = Some((measured, behaviour));
+        self
+    }
+
+    /// What a call takes: its own duration, and what was measured to come on top.
+    fn span(&self, sandbox: Sandbox, call: &Invocation) -> Duration {
+        let Some((measured, default)) = &self.measured else { return call.intended };
+        let functions = self.functions.borrow();
+        let Some(Some(function)) = functions.get(call.function.index()) else { return call.intended };
+        let behaviour = function.behaviour.unwrap_or(*default);
+        let mut luck = function.luck.draw(Purpose::Overhead, call.number);
+        let mut span = call.intended;
+        if let Some(overhead) = measured.overhead(behaviour) {
+            span = span + overhead.sample(&mut luck);
+        }
+        if self.called.borrow_mut().insert(sandbox) {
+            span = span + measured.first_call.sample(&mut luck);
+        }
+        span
+    }
 }
 
 impl Backend for Simulated {
     fn name(&self) -> &str {
-        "simulated"
+        &self.name
     }
 
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
@@ -121,6 +165,7 @@ impl Backend for Simulated {
             memory: spec.memory,
             cpus: spec.cpus,
             cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
+            behaviour: spec.program.behaviour,
             cpu_fraction: match spec.program.behaviour {
                 Some(Behaviour::Spin) => 1.0,
                 Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
@@ -136,7 +181,11 @@ impl Backend for Simulated {
             let why = Rc::from("the function was not admitted to this backend");
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
-        let span = function.cold_start.sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
+        let under_way = self.creating.get() + 1;
+        let measured = self.measured.as_ref().and_then(|(m, _)| m.cold_start(under_way));
+        let span = measured
+            .unwrap_or(&function.cold_start)
+            .sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
         let fails = self.model.creation_failure > 0.0
             && function
                 .luck
@@ -152,6 +201,15 @@ impl Backend for Simulated {
             Ok(Sandbox(self.created.get()))
         };
         match &self.sharing {
+            None if measured.is_some() => {
+                self.creating.set(under_way);
+                let creating = Rc::clone(&self.creating);
+                Work::boxed(async move {
+                    rt::sleep(span).await;
+                    creating.set(creating.get() - 1);
+                    answer
+                })
+            }
             None => Work::after(span, answer),
             Some(sharing) => {
                 let done = sharing.start(span, self.model.cold_cpu_fraction, Cpus::from_cores(1));
@@ -170,7 +228,7 @@ impl Backend for Simulated {
             answer = Err(CallFault::Function(Rc::from("the function reported an error")));
         }
         if self.sharing.is_none() && call.usage.is_none() {
-            return Work::after(call.intended, answer);
+            return Work::after(self.span(sandbox, call), answer);
         }
         let functions = self.functions.borrow();
         let Some(Some(function)) = functions.get(call.function.index()) else {
@@ -185,7 +243,7 @@ impl Backend for Simulated {
             }
         }
         match &self.sharing {
-            None => Work::after(call.intended, answer),
+            None => Work::after(self.span(sandbox, call), answer),
             Some(sharing) => {
                 let done = sharing.start(call.intended, function.cpu_fraction, function.cpus);
                 Work::boxed(async move {
@@ -204,8 +262,10 @@ impl Backend for Simulated {
 
     fn remove(&self, sandbox: Sandbox) -> Work<()> {
         self.usage.borrow_mut().remove(&sandbox);
+        self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
-        match self.model.removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth)) {
+        let removal = self.measured.as_ref().map_or(&self.model.removal, |(m, _)| &m.removal);
+        match removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth)) {
             Duration::ZERO => Work::ready(()),
             span => Work::after(span, ()),
         }

@@ -80,6 +80,13 @@ impl<Q: Quantity> Dist<Q> {
         Dist { shape: Shape::Constant(value), low: None, high: None }
     }
 
+    /// Any of these values with equal chance; none without a value.
+    pub fn empirical(values: Vec<Q>) -> Option<Dist<Q>> {
+        let shape = Shape::Empirical(values.into());
+        let some = !matches!(&shape, Shape::Empirical(values) if values.is_empty());
+        some.then_some(Dist { shape, low: None, high: None })
+    }
+
     /// Exponential with a mean.
     pub fn exponential(mean: Q) -> Dist<Q> {
         Dist { shape: Shape::Exponential { mean }, low: None, high: None }

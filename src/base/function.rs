@@ -26,7 +26,7 @@ pub enum Unit {
 }
 
 /// What an invocation does in our own agent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Behaviour {
     /// Waits for the intended duration; uses no processor.
@@ -36,7 +36,7 @@ pub enum Behaviour {
     Spin,
     /// Holds the invocation's memory for the intended duration.
     Alloc,
-    /// Gives the body back.
+    /// Gives the body back, after the intended duration.
     Echo,
     /// Runs the function's command.
     Exec,

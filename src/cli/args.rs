@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
-/// One serverless worker, simulated under a virtual clock: a production day in seconds, the same worker code that runs
-/// live.
+/// One serverless worker in two worlds: simulated under a virtual clock, a production day in seconds; and live on this
+/// host, the same worker code with real containers.
 #[derive(Parser)]
 #[command(name = "elapse", version, max_term_width = 110, after_help = AFTER)]
 pub struct Cli {
@@ -36,6 +36,8 @@ pub enum Command {
     Plot(PlotArgs),
     /// Work with traces
     Trace(TraceCommand),
+    /// Measure this host's backends, for the simulator's [model] calibration
+    Calibrate(CalibrateArgs),
     /// Say what this host can run, and what would spoil a run
     Doctor(DoctorArgs),
     /// Remove what a worker left on this host
@@ -63,6 +65,24 @@ pub struct DoctorArgs {
     /// docker's socket
     #[arg(long, value_name = "PATH")]
     pub docker: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// Which backends
+    #[arg(long = "backend", value_name = "NAME", default_value = "process")]
+    pub backends: Vec<String>,
+    /// The file to write; one that is there is refused without --force
+    #[arg(long, value_name = "FILE", default_value = "host.toml")]
+    pub out: PathBuf,
+    /// Replace the file
+    #[arg(long)]
+    pub force: bool,
+    /// Containers created of each kind; four times as many calls are measured
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: u32,
+    #[command(flatten)]
+    pub sockets: DoctorArgs,
 }
 
 #[derive(Args)]

@@ -1,7 +1,8 @@
 //! What the words mean.
 
 use super::args::{
-    CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs, TraceFormat,
+    CalibrateArgs, CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs,
+    TraceFormat,
 };
 use super::{INTERRUPTED, print};
 use elapse::backend::LiveConfig;
@@ -41,6 +42,22 @@ pub fn doctor(args: &DoctorArgs) -> Result<u8> {
         return Ok(0);
     }
     Err(Fault::host("no backend can run live here; simulation needs none of this"))
+}
+
+pub fn calibrate(args: &CalibrateArgs) -> Result<u8> {
+    if args.out.exists() && !args.force {
+        return Err(Fault::usage(format!(
+            "{} is there already; replace it with --force",
+            args.out.display()
+        )));
+    }
+    let config = LiveConfig { worker: "calibrate".into(), ..sockets(&args.sockets) };
+    let calibration = world::calibrate(&config, &args.backends, args.rounds, print::measuring)?;
+    let text = toml::to_string(&calibration).map_err(|e| Fault::bug(e.to_string()))?;
+    std::fs::write(&args.out, text).map_err(|e| Fault::writing(&args.out, &e))?;
+    print::calibrated(&calibration);
+    println!("{}", args.out.display());
+    Ok(0)
 }
 
 pub fn clean(args: &CleanArgs) -> Result<u8> {

@@ -47,6 +47,7 @@ fn run(command: Command) -> Result<u8, Fault> {
     match command {
         Command::Sim(sim) => deeds::sim(sim),
         Command::Live(live) => deeds::live(live),
+        Command::Calibrate(calibrate) => deeds::calibrate(&calibrate),
         Command::Doctor(doctor) => deeds::doctor(&doctor),
         Command::Clean(clean) => deeds::clean(&clean),
         Command::Replay(replay) => deeds::replay(replay),

@@ -1,6 +1,7 @@
 //! The one place that prints: results on stdout, progress and faults on stderr.
 
-use elapse::base::{Fault, Status};
+use elapse::backend::Calibration;
+use elapse::base::{Dist, Fault, Status};
 use elapse::world::{Finished, Progress as Far};
 use elapse_real::doctor::{Finding, Level};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,6 +9,21 @@ use std::io::IsTerminal;
 
 pub fn fault(fault: &Fault) {
     eprintln!("elapse: {fault}");
+}
+
+pub fn measuring(backend: &str) {
+    eprintln!("measuring {backend}; nothing else should run meanwhile");
+}
+
+/// What was measured, in means.
+pub fn calibrated(calibration: &Calibration) {
+    let ms = |dist: &Dist| format!("{:.3} ms", dist.mean() / 1e6);
+    for (name, m) in &calibration.backend {
+        let cold: Vec<String> = m.cold_start.iter().map(|(n, d)| format!("{} at {n}", ms(d))).collect();
+        println!("{name}: cold start {}; removal {}", cold.join(", "), ms(&m.removal));
+        let over: Vec<String> = m.overhead.iter().map(|(b, d)| format!("{} {}", b.word(), ms(d))).collect();
+        println!("  beyond the intended duration: {}; first call {}", over.join(", "), ms(&m.first_call));
+    }
 }
 
 /// What was seen of this host.

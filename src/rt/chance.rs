@@ -35,6 +35,8 @@ pub enum Purpose {
     Removal = 12,
     /// Traces made by the generator.
     Generate = 13,
+    /// What an invocation takes beyond its duration.
+    Overhead = 14,
 }
 
 /// The seed of a run.

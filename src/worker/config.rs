@@ -93,6 +93,11 @@ impl Default for QueueConfig {
 }
 
 impl Config {
+    /// Its backends by name; processes where none is named.
+    pub fn backend_names(&self) -> Vec<String> {
+        if self.backends.is_empty() { vec!["process".into()] } else { self.backends.clone() }
+    }
+
     /// What cannot be meant.
     ///
     /// # Errors

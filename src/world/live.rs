@@ -98,10 +98,7 @@ async fn engines(
 /// Runs a scenario on this host until its load has returned, then removes what it made.
 pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let scenario = run.scenario.clone();
-    let mut names = scenario.worker.backends.clone();
-    if names.is_empty() {
-        names.push("process".into());
-    }
+    let names = scenario.worker.backend_names();
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
     let started: Rc<RefCell<Option<Worker>>> = Rc::default();
     let runtime = rt::Live::new()?;

@@ -1,6 +1,7 @@
 //! The world: assembles a run. The only place that knows which world it is.
 
 mod assemble;
+mod calibrate;
 mod doctor;
 mod drive;
 mod live;
@@ -9,6 +10,7 @@ mod plan;
 mod run;
 mod scenario;
 
+pub use calibrate::calibrate;
 pub use doctor::doctor;
 pub use live::{BACKENDS, clean};
 pub use plan::{Overrides, load_plan};

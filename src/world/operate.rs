@@ -3,7 +3,7 @@
 use super::assemble::Assembled;
 use super::drive::{Shared, drive};
 use super::scenario::{AtEnd, Scenario};
-use crate::backend::{Backend, Contention, Simulated};
+use crate::backend::{Backend, Calibration, Contention, Simulated};
 use crate::base::{Cpus, Fault, Result, Time};
 use crate::metrics::Series;
 use crate::rt::{self, Either};
@@ -20,10 +20,24 @@ pub(super) struct Job {
     pub(super) window: (Time, Time),
 }
 
-/// The backend of a simulated run.
+/// The backends of a simulated run: one for all, or each that was measured, as far as the worker has it.
 pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
     let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
-    Ok(vec![Rc::new(Simulated::new(scenario.model.clone(), cores, scenario.seed))])
+    let plain = || Simulated::new(scenario.model.clone(), cores, scenario.seed);
+    let Some(path) = &scenario.model.calibration else { return Ok(vec![Rc::new(plain())]) };
+    let mut calibration = Calibration::read(path)?;
+    let mut backends: Vec<Rc<dyn Backend>> = Vec::new();
+    for name in scenario.worker.backend_names() {
+        let known = calibration.backend.keys().cloned().collect::<Vec<_>>().join(", ");
+        let measured = calibration.backend.remove(&name).ok_or_else(|| {
+            Fault::usage(format!(
+                "{}: backend '{name}' was not measured there (it has {known}); run elapse calibrate --backend {name}",
+                path.display()
+            ))
+        })?;
+        backends.push(Rc::new(plain().measured(&name, measured, scenario.live.behaviour)));
+    }
+    Ok(backends)
 }
 
 /// Starts a worker, registers what is called, and drives the load until all have returned. Inside a runtime only.

@@ -138,6 +138,9 @@ pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overri
         if let Some(trace) = scenario.trace.as_mut() {
             trace.resolve(folder);
         }
+        if let Some(calibration) = scenario.model.calibration.as_mut() {
+            *calibration = folder.join(&*calibration);
+        }
         for code in scenario.functions.iter_mut().filter_map(|f| f.code.as_mut()) {
             *code = folder.join(&*code);
         }

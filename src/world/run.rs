@@ -134,13 +134,18 @@ impl Run {
     /// What of the plan or its data cannot be used, or what this host lacks.
     pub fn simulate(mut self) -> Result<Finished> {
         let mut begun = self.begin()?;
-        // The simulator models every backend alike, so far.
-        begun.assembled.functions.iter_mut().for_each(|f| f.backends.clear());
+        let mut names = vec!["simulated".to_string()];
+        if self.scenario.model.calibration.is_some() {
+            names = self.scenario.worker.backend_names();
+        } else {
+            // Where nothing was measured, every backend is modelled alike.
+            begun.assembled.functions.iter_mut().for_each(|f| f.backends.clear());
+        }
         let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
         self.observe(&sim, begun.assembled.horizon);
         let (shared, started) = (Rc::clone(&begun.shared), Rc::<RefCell<Option<Worker>>>::default());
         begun.facts.backend = "simulated".into();
-        begun.shared.recorder.borrow_mut().backends(vec!["simulated".into()]);
+        begun.shared.recorder.borrow_mut().backends(names);
         let job = self.job(&mut begun);
         let main = operate(job, simulated, shared, Rc::clone(&started));
         begun.facts.interrupted = match sim.block_on(main) {

@@ -1,0 +1,73 @@
+//! What was measured of a host's backends, for the simulator: `elapse calibrate` writes it, `[model] calibration` names it.
+
+use crate::base::{Behaviour, Dist, Fault, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// A calibration file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// Where it was measured.
+    pub host: Fingerprint,
+    /// By the backend's name.
+    pub backend: BTreeMap<String, Measured>,
+}
+
+/// The host of a calibration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    /// Kernel name and release.
+    pub kernel: String,
+    /// The processor's name.
+    pub cpu: String,
+    /// Processors.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mb: u64,
+    /// When, UTC.
+    pub date: String,
+}
+
+/// What was measured of one backend: distributions as quantiles of what was seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// From the decision to create a container until it answers, by the number of creations under way, it included.
+    pub cold_start: BTreeMap<String, Dist>,
+    /// What the first invocation in a container takes beyond later ones.
+    pub first_call: Dist,
+    /// What an invocation takes beyond its intended duration, by what it does.
+    pub overhead: BTreeMap<Behaviour, Dist>,
+    /// From the decision to remove a container until nothing of it is left.
+    pub removal: Dist,
+}
+
+impl Measured {
+    /// The cold start with so many creations under way: of the nearest number that was measured.
+    pub fn cold_start(&self, under_way: u32) -> Option<&Dist> {
+        let number = |key: &str| key.parse::<u32>().unwrap_or(1);
+        self.cold_start.iter().min_by_key(|(key, _)| number(key).abs_diff(under_way)).map(|(_, dist)| dist)
+    }
+
+    /// The overhead of a behaviour; that of a sleep where it was not measured.
+    pub fn overhead(&self, behaviour: Behaviour) -> Option<&Dist> {
+        self.overhead.get(&behaviour).or_else(|| self.overhead.get(&Behaviour::Sleep))
+    }
+}
+
+impl Calibration {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// What of it cannot be meant, and where.
+    pub fn read(path: &Path) -> Result<Calibration> {
+        let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
+        toml::from_str(&text).map_err(|e: toml::de::Error| {
+            let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].lines().count() as u64);
+            Fault::at(path, line.max(1), e.message().trim().replace('\n', "; "))
+        })
+    }
+}
