@@ -4,7 +4,7 @@ CARGO ?= cargo
 # What must not be skipped; .ci/run sets it.
 export ELAPSE_REQUIRE ?=
 
-.PHONY: run test build bench soak lint clean needs needs-tests
+.PHONY: run test build bench bench-live soak lint clean needs needs-tests
 
 run: needs build
 	@rm -rf results/quickstart
@@ -47,6 +47,10 @@ soak: needs-tests build
 # Numbers, with the command and the machine; nothing asserts them.
 bench: needs-tests build
 	@tests/bench/run.sh
+
+# Live numbers of this host; minutes of real time, and nothing else should run.
+bench-live: needs-tests build
+	@tests/bench/live.sh target/bench-live
 
 clean:
 	$(CARGO) clean
