@@ -240,6 +240,34 @@ fn what_cannot_be_served_is_refused_with_a_reason() {
     }
 }
 
+#[test]
+fn a_function_runs_on_the_first_backend_of_its_own_choice() {
+    if !has("process", "a_function_runs_on_the_first_backend_of_its_own_choice", agent().exists()) {
+        return;
+    }
+    let folder = scratch("choice");
+    let function = |name: &str, rest: &str| {
+        format!(
+            "[[function]]\nname = '{name}'\nmemory = '64MiB'\nduration = '5ms'\nload = {{ constant = '20/s' }}\n{rest}\n"
+        )
+    };
+    let mut plan = plan(&format!(
+        "name = 'x'\nduration = '500ms'\n[worker]\nmemory = '1GiB'\nbackends = ['process', 'simulated']\n[model]\n\
+         cold_start = '5ms'\n{}{}{}",
+        function("any", ""),
+        function("second", "backends = ['simulated', 'process']"),
+        function("next", "backends = ['simulated']\nimage = 'x/y:1'"),
+    ));
+    plan.live.worker = worker_name();
+    plan.live.agent = Some(agent());
+    let finished = Run::new(plan).plots(false).write_to(&folder.join("out"), false).live().expect("a run");
+    assert_eq!(finished.summary.facts.backend, "process and simulated");
+    let records = std::fs::read_to_string(folder.join("out/records.csv")).expect("records");
+    let ran = |row: &str| records.lines().any(|l| l.contains(row));
+    assert!(ran(",any,0,process,") && ran(",second,0,simulated,") && ran(",next,0,simulated,"), "{records}");
+    assert!(!ran(",any,0,simulated,") && !ran(",second,0,process,"));
+}
+
 /// `elapse live` on a load without an end, under way.
 #[expect(clippy::disallowed_methods, reason = "this thread waits for another process")]
 fn started(folder: &Path, worker: &str) -> Child {

@@ -123,6 +123,7 @@ struct Inner {
 struct Function {
     program: Program,
     behaviour: Behaviour,
+    timeout: Option<Duration>,
 }
 
 /// A sandbox and the wire into it.
@@ -308,7 +309,8 @@ impl Backend for Live {
         if functions.len() <= id.index() {
             functions.resize_with(id.index() + 1, || None);
         }
-        functions[id.index()] = Some(Function { program: spec.program.clone(), behaviour });
+        functions[id.index()] =
+            Some(Function { program: spec.program.clone(), behaviour, timeout: spec.timeout });
         Ok(())
     }
 
@@ -336,7 +338,8 @@ impl Backend for Live {
         if invocation.fails {
             query.push_str("&fail=1");
         }
-        let order = Call { query, id: invocation.number, ..Call::default() };
+        let deadline_ms = function.timeout.map(|t| t.0.div_ceil(1_000_000));
+        let order = Call { query, id: invocation.number, deadline_ms, ..Call::default() };
         Work::boxed(call(inside, order))
     }
 

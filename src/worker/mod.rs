@@ -167,10 +167,10 @@ impl Worker {
     ///
     /// # Errors
     /// Why none can, or what of it cannot be meant.
-    pub fn register(&self, spec: FunctionSpec) -> Result<FunctionId> {
+    pub fn register(&self, mut spec: FunctionSpec) -> Result<FunctionId> {
         let mut state = self.0.state.borrow_mut();
-        let refuse =
-            |why: String| Err(Fault::usage(format!("cannot register function '{}': {why}", spec.name)));
+        let name = spec.name.clone();
+        let refuse = |why: String| Err(Fault::usage(format!("cannot register function '{name}': {why}")));
         let capacity = state.ledger.capacity();
         if spec.memory > capacity {
             return refuse(format!(
@@ -195,10 +195,15 @@ impl Worker {
         }
         let id = FunctionId(state.functions.len() as u32);
         let mut reasons = Vec::new();
-        for (number, backend) in (0u16..).zip(&self.0.backends) {
-            if !spec.backends.is_empty() && !spec.backends.iter().any(|b| b == backend.name()) {
-                continue;
-            }
+        spec.timeout = spec.timeout.or(state.config.timeout).filter(|t| *t != Duration::MAX);
+        // In the function's order of preference; in the worker's, where it has none.
+        let all = || (0u16..).zip(&self.0.backends);
+        let wanted: Vec<_> = if spec.backends.is_empty() {
+            all().collect()
+        } else {
+            spec.backends.iter().flat_map(|name| all().filter(move |(_, b)| b.name() == name)).collect()
+        };
+        for (number, backend) in wanted {
             match backend.admit(id, &spec) {
                 Ok(()) => return Ok(state.register(spec, number)),
                 Err(why) => reasons.push(format!("{}: {why}", backend.name())),

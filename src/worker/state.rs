@@ -198,7 +198,7 @@ impl State {
         self.functions.push(Function {
             group,
             keep_alive: spec.keep_alive.unwrap_or(self.config.keep_alive),
-            timeout: spec.timeout.or(self.config.timeout).filter(|t| *t != Duration::MAX),
+            timeout: spec.timeout,
             backend,
             creations: 0,
             expected: -1.0,

@@ -22,6 +22,9 @@ const MEMORY: Mem = Mem(64 << 20);
 /// The intended duration of a call, and the pause before it.
 const CALL: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(10);
+/// Between two rounds of creations. One right after the other finds caches warm and processors awake, and takes a quarter
+/// of what a creation in a real load takes.
+const REST: Duration = Duration::from_millis(200);
 /// Points of a distribution that are kept.
 const POINTS: usize = 101;
 
@@ -77,6 +80,7 @@ async fn measure(backend: Rc<Live>, rounds: u32) -> Result<Measured> {
     for at_once in AT_ONCE {
         let mut cold_starts = Vec::new();
         for _ in 0..rounds.div_ceil(at_once) {
+            rt::sleep(REST).await;
             let creations: Vec<_> = (0..at_once)
                 .map(|nth| {
                     let backend = Rc::clone(&backend);

@@ -110,19 +110,17 @@ impl Processes {
         };
         fs::create_dir_all(self.base.join("root"))
             .map_err(|e| broken(&format!("cannot make {}", self.base.display()), e))?;
-        let half = Half::new(&dir).map_err(|e| broken("cannot make its directory", e))?;
+        let mut half = Half::new(&dir).map_err(|e| broken("cannot make its directory", e))?;
         let socket = dir.join("s");
         let listener = UnixListener::bind(&socket).map_err(|e| broken("cannot listen for it", e))?;
         let log_path = dir.join("log");
         let log = File::create(&log_path).map_err(|e| broken("cannot make its log", e))?;
-        let mut group = None;
         if self.root {
             let limits = Limits { memory: spec.memory, cpus: spec.cpus, pids: spec.pids };
-            group = self.cgroups.create(&spec.id, limits).map_err(|e| broken("cannot limit it", e))?;
+            half.group = self.cgroups.create(&spec.id, limits).map_err(|e| broken("cannot limit it", e))?;
         }
-        let doors =
-            group.as_ref().map_or(Ok(Vec::new()), Group::doors).map_err(|e| broken("cannot limit it", e))?;
-        let half = half.with(group);
+        let doors = half.group.as_ref().map_or(Ok(Vec::new()), Group::doors);
+        let doors = doors.map_err(|e| broken("cannot limit it", e))?;
         let program = self
             .program(&spec, &agent, &dir, listener.into(), log, doors)
             .map_err(|e| broken("cannot prepare it", e))?;
@@ -199,11 +197,6 @@ impl Half {
     fn new(dir: &Path) -> io::Result<Half> {
         fs::create_dir(dir)?;
         Ok(Half { dir: Some(dir.to_path_buf()), group: None })
-    }
-
-    fn with(mut self, group: Option<Group>) -> Half {
-        self.group = group;
-        self
     }
 
     fn done(mut self) -> (PathBuf, Option<Group>) {
