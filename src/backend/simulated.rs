@@ -141,10 +141,10 @@ impl Simulated {
         let mut luck = function.luck.draw(Purpose::Overhead, call.number);
         let mut span = call.intended;
         if let Some(overhead) = measured.overhead(behaviour) {
-            span = span + overhead.sample(&mut luck);
+            span += overhead.sample(&mut luck);
         }
         if self.called.borrow_mut().insert(sandbox) {
-            span = span + measured.first_call.sample(&mut luck);
+            span += measured.first_call.sample(&mut luck);
         }
         span
     }
