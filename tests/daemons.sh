@@ -3,6 +3,8 @@
 # sockets; `daemons.sh down DIR` ends them and removes what they made. Nothing of the host's own daemons is touched.
 set -u
 dir=$2
+# The parent of all cgroups that the daemon makes, so that they can be told from those of the host's own.
+group=$(basename "$dir")-docker
 
 start_containerd() {
     mkdir -p "$dir/cd"
@@ -27,7 +29,7 @@ start_dockerd() {
     mkdir -p "$dir/dk"
     PATH="$PWD/tests/gpu-hook:$PATH" setsid dockerd --data-root "$dir/dk/data" --exec-root "$dir/dk/exec" \
         -H "unix://$dir/dk/dk.sock" --pidfile "$dir/dk/dockerd.pid" --iptables=false --ip6tables=false --ip-masq=false \
-        --bridge=none --userland-proxy=false --containerd-namespace "elapse-test-$$" \
+        --bridge=none --userland-proxy=false --cgroup-parent "/$group" --containerd-namespace "elapse-test-$$" \
         --containerd-plugins-namespace "elapse-test-plugins-$$" >"$dir/dk/log" 2>&1 </dev/null &
     echo $! >"$dir/dk/pid"
     for _ in $(seq 300); do
@@ -61,6 +63,9 @@ down)
     # What a daemon that was killed hard has left mounted.
     awk -v d="$dir/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done
     rm -rf "$dir"
+    for parent in /sys/fs/cgroup/"$group" /sys/fs/cgroup/*/"$group"; do
+        [ -d "$parent" ] && rmdir "$parent"
+    done
     ;;
 esac
 exit 0
