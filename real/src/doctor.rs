@@ -128,7 +128,7 @@ pub fn leftovers() -> Vec<String> {
         entries.map(|e| e.path().display().to_string()).collect()
     };
     let mut all = inside("/run/elapse");
-    for dir in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"] {
+    for dir in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup", "/run/containerd/runc"] {
         let named =
             |p: &String| Path::new(p).file_name().is_some_and(|n| n.to_string_lossy().starts_with("elapse-"));
         all.extend(inside(dir).into_iter().filter(named));

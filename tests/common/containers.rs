@@ -5,6 +5,7 @@ use elapse::backend::{Backend, Live, LiveConfig, Model, Simulated};
 use elapse::base::Cpus;
 use elapse::rt::{self, Options, Sim};
 use elapse_real::docker::Dockers;
+use elapse_real::doctor::leftovers_of;
 use elapse_real::engine::{Engine, agent_path};
 use elapse_real::process::Processes;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,7 @@ impl Bench {
         if self.is_real() {
             let runtime = rt::Live::new().expect("a runtime");
             let engine = runtime.block_on(self.engine(&worker));
+            let named = worker.clone();
             let config = LiveConfig { worker, ..LiveConfig::default() };
             let run = {
                 let (bench, engine) = (Rc::clone(&self), Rc::clone(&engine));
@@ -126,6 +128,7 @@ impl Bench {
             *self.backend.borrow_mut() = None;
             let left = runtime.block_on(engine.sweep()).expect("a sweep");
             assert!(left.is_empty(), "{} left on the host: {left:?}", self.name());
+            assert_eq!(leftovers_of(&named), Vec::<String>::new(), "{}", self.name());
             return;
         }
         let bench = Rc::clone(&self);

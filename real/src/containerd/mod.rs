@@ -36,6 +36,8 @@ const SNAPSHOTTER: &str = "overlayfs";
 const RUNTIME: &str = "io.containerd.runc.v2";
 const LABEL: &str = "elapse.worker";
 const SIGKILL: u32 = 9;
+/// Where containerd's shim lets the low-level runtime keep its state, a directory for each namespace.
+const RUNTIME_STATE: &str = "/run/containerd/runc";
 
 /// `containerd.runc.v1.Options`, of which the client crate knows nothing.
 #[derive(Clone, PartialEq, Message)]
@@ -386,6 +388,8 @@ impl Engine for Containerds {
                     client.images().delete(self.link.request(request)).await,
                 )?;
             }
+            // The low-level runtime keeps its containers' state here, and an empty directory once they are gone.
+            let _ = fs::remove_dir(Path::new(RUNTIME_STATE).join(&self.link.namespace));
             let request = DeleteNamespaceRequest { name: self.link.namespace.clone() };
             // Refused where a user's images are in it.
             let _ = client.namespaces().delete(self.link.request(request)).await;
