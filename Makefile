@@ -27,7 +27,7 @@ needs:
 
 needs-tests: needs
 	@command -v valgrind >/dev/null || tests/install.sh valgrind
-	@command -v python3 >/dev/null || tests/install.sh python3
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || tests/install.sh python3 python3-venv
 	@command -v containerd >/dev/null && command -v runc >/dev/null || tests/install.sh containerd runc
 	@command -v dockerd >/dev/null || tests/install.sh docker.io
 	@command -v protoc >/dev/null || tests/install.sh protobuf-compiler

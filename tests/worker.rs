@@ -7,7 +7,7 @@ use elapse::backend::{Backend, Model, Simulated};
 use elapse::base::{
     Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Record, StartKind, Status, Time,
 };
-use elapse::metrics::Series;
+use elapse::metrics::Meter;
 use elapse::rt::{self, Options, Sim};
 use elapse::worker::{Config, Dispatch, LOOPS, Parts, Retry, Worker};
 use elapse::world::Run;
@@ -33,10 +33,10 @@ fn call(number: u64, function: u32, span: Duration) -> Invocation {
 
 fn start(config: Config, model: Model, functions: Vec<FunctionSpec>) -> Worker {
     let backend: Rc<dyn Backend> = Rc::new(Simulated::new(model, Cpus::MAX, 1));
-    let series = Series::new(config.status, 10_000);
+    let meter = Meter::new(config.status, 10_000);
     let window = (Time::ZERO, Time::MAX);
     let backends = vec![backend];
-    let parts = Parts { number: 0, config, backends, eviction: None, queue: None, series, window, seed: 1 };
+    let parts = Parts { number: 0, config, backends, eviction: None, queue: None, meter, window, seed: 1 };
     let worker = Worker::start(parts).expect("a worker");
     for spec in functions {
         worker.register(spec).expect("registered");

@@ -14,13 +14,69 @@ pub struct Usage {
 
 /// What this process has used so far.
 pub fn usage() -> Usage {
-    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak_kib: u64 = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix("kB")?.trim().parse().ok())
         .unwrap_or(0);
-    Usage { cpu_seconds: clock.tv_sec as f64 + clock.tv_nsec as f64 / 1e9, peak_rss: peak_kib * 1024 }
+    Usage { cpu_seconds: usage_cpu(), peak_rss: peak_kib * 1024 }
+}
+
+/// What the host does at this instant, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Processor seconds that the whole host has used since it was started.
+    pub host_cpu_seconds: f64,
+    /// Processor seconds that this process has used.
+    pub process_cpu_seconds: f64,
+    /// Memory of the host that is not available for anything new, in bytes.
+    pub host_memory_used: u64,
+    /// Resident memory of this process, in bytes.
+    pub process_memory: u64,
+}
+
+/// What the host does at this instant. 0 where the kernel does not say.
+pub fn load() -> Load {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let mut ticks = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let numbers: Vec<f64> = ticks.by_ref().filter_map(|n| n.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq, steal: what is neither idle nor waiting was used here.
+    let used: f64 = [0, 1, 2, 5, 6].iter().filter_map(|i| numbers.get(*i)).sum();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = |name: &str| {
+        let line = meminfo.lines().find_map(|l| l.strip_prefix(name));
+        line.and_then(|l| l.trim_start_matches(':').trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+    };
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident: u64 = pages.split(' ').nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
+    Load {
+        host_cpu_seconds: used / rustix::param::clock_ticks_per_second().max(1) as f64,
+        process_cpu_seconds: usage_cpu(),
+        host_memory_used: kib("MemTotal").unwrap_or(0).saturating_sub(kib("MemAvailable").unwrap_or(0))
+            * 1024,
+        process_memory: resident * rustix::param::page_size() as u64,
+    }
+}
+
+fn usage_cpu() -> f64 {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    clock.tv_sec as f64 + clock.tv_nsec as f64 / 1e9
+}
+
+/// Keeps every processor busy for so long, and then quiet for as long: a burst that stands alone in whatever collects the
+/// use of processors.
+pub fn mark(span: std::time::Duration) {
+    let until = std::time::Instant::now() + span;
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(move || {
+                while std::time::Instant::now() < until {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+    });
+    std::thread::sleep(span);
 }
 
 /// The host, in the words of its kernel. Empty or 0 where the kernel does not say.

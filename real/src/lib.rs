@@ -10,6 +10,7 @@
 //! image     the image of our agent alone, and image files
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP
+//! graphite  points sent to Graphite, and read back
 //! lock      one worker of a name on a host
 //! doctor    what of this host would spoil a run
 //! host      facts about the host, resource usage, signals
@@ -21,6 +22,7 @@ pub mod containerd;
 pub mod docker;
 pub mod doctor;
 pub mod engine;
+pub mod graphite;
 mod host;
 pub mod image;
 pub mod lock;
@@ -32,4 +34,4 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-pub use host::{Host, Interrupt, Usage, host, usage};
+pub use host::{Host, Interrupt, Load, Usage, host, load, mark, usage};

@@ -47,6 +47,11 @@ impl Fault {
         Fault { kind: FaultKind::Usage, message: message.into() }
     }
 
+    /// A check failed although the work was done.
+    pub fn check(message: impl Into<String>) -> Fault {
+        Fault { kind: FaultKind::Check, message: message.into() }
+    }
+
     /// This host lacks something.
     pub fn host(message: impl Into<String>) -> Fault {
         Fault { kind: FaultKind::Host, message: message.into() }

@@ -34,8 +34,12 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Draw the plots of finished runs again
     Plot(PlotArgs),
+    /// Lay records, metrics and Graphite's series of runs on one axis of time: a CSV of time,source,path,value
+    Align(AlignArgs),
     /// Work with traces
     Trace(TraceCommand),
+    /// Fetch a run's series from Graphite, or find out what a Graphite keeps
+    Graphite(GraphiteCommand),
     /// Measure this host's backends, for the simulator's [model] calibration
     Calibrate(CalibrateArgs),
     /// Say what this host can run, and what would spoil a run
@@ -127,6 +131,9 @@ pub struct Common {
     /// Which records are written: full, none, sample:0.01
     #[arg(long, value_name = "WHICH")]
     pub records: Option<String>,
+    /// Where a simulated run's points are laid on Graphite's calendar: none (at the scenario's start) or now (its end)
+    #[arg(long, value_name = "HOW")]
+    pub graphite_shift: Option<String>,
     /// Set any key of the scenario, for instance worker.queue.limit=100
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
@@ -138,13 +145,14 @@ pub struct Common {
 impl Common {
     /// The flags that set a key of the plan: flag, key, value.
     pub fn keys(&self) -> Vec<(&'static str, &'static str, &str)> {
-        let given: [(&str, &str, &Option<String>); 6] = [
+        let given: [(&str, &str, &Option<String>); 7] = [
             ("--cores", "worker.cores", &self.cores),
             ("--memory", "worker.memory", &self.memory),
             ("--keep-alive", "worker.keep_alive", &self.keep_alive),
             ("--eviction", "worker.eviction", &self.eviction),
             ("--queue", "worker.queue.policy", &self.queue),
             ("--records", "records", &self.records),
+            ("--graphite-shift", "graphite.shift", &self.graphite_shift),
         ];
         given.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_deref()?))).collect()
     }
@@ -216,6 +224,104 @@ pub struct PlotArgs {
     /// Folders of finished runs
     #[arg(required = true)]
     pub runs: Vec<PathBuf>,
+    /// Fetched series that the timeline shows, by pattern [default: up to four that are not ours]
+    #[arg(long = "series", value_name = "PATTERN")]
+    pub series: Vec<String>,
+    /// Write into this folder instead, with the latencies of all the runs in one picture
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = ALIGN)]
+pub struct AlignArgs {
+    /// Folders of finished runs; of several, times are seconds since each one's start
+    #[arg(required = true)]
+    pub runs: Vec<PathBuf>,
+    /// The file to write [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// How long a bucket is, for instance 10s [default: the longest step of the series]
+    #[arg(long, value_name = "SPAN")]
+    pub step: Option<String>,
+    /// Add to the times of the series below a path or pattern; for a sender that stamps the end of its interval, minus that
+    #[arg(long = "shift", value_name = "PATTERN=SPAN")]
+    pub shifts: Vec<String>,
+    /// Find the clock offset of the series below PATTERN by the run's marker, which SERIES shows
+    #[arg(long = "marker", value_name = "PATTERN=SERIES")]
+    pub markers: Vec<String>,
+    /// Average the series below a path or pattern by time
+    #[arg(long, value_name = "PATTERN")]
+    pub mean: Vec<String>,
+    /// Add them up
+    #[arg(long, value_name = "PATTERN")]
+    pub sum: Vec<String>,
+    /// Take the largest
+    #[arg(long, value_name = "PATTERN")]
+    pub max: Vec<String>,
+    /// Take the last
+    #[arg(long, value_name = "PATTERN")]
+    pub last: Vec<String>,
+    /// Times are seconds since the run's start, not of the calendar
+    #[arg(long)]
+    pub relative: bool,
+}
+
+const ALIGN: &str = "\
+A value at t covers [t, t + step of its series). Our gauges are averaged by time and of our totals the last value is taken;
+of others .count and .sum are added up, of .max and .upper the largest is taken, and the rest is averaged. Where nothing covers
+a bucket its value is empty. In pandas:
+  pandas.read_csv('aligned.csv').pivot_table(index='time', columns=['source', 'path'], values='value')";
+
+#[derive(Args)]
+pub struct GraphiteCommand {
+    #[command(subcommand)]
+    pub what: GraphiteDeed,
+}
+
+#[derive(Subcommand)]
+pub enum GraphiteDeed {
+    /// Fetch series into a finished run's folder, as graphite.csv
+    Pull(PullArgs),
+    /// Send probe series, read them back, and say what this Graphite does with our points
+    Check(CheckArgs),
+}
+
+#[derive(Args)]
+pub struct PullArgs {
+    /// The folder of a finished run
+    pub run: PathBuf,
+    /// Where graphite-web answers [default: where the run's scenario says]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// A series, a pattern of series, or a function of them; several are fine [default: the scenario's]
+    #[arg(long = "target", value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// Give up a request after this long
+    #[arg(long, value_name = "SPAN", default_value = "10s")]
+    pub timeout: String,
+    /// Try each request so often
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub attempts: u32,
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Where carbon takes points
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:2003")]
+    pub carbon: String,
+    /// In which protocol: plaintext, pickle
+    #[arg(long, value_name = "NAME", default_value = "plaintext")]
+    pub protocol: String,
+    /// Where graphite-web answers
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// Also make as many new series as a worker has, to see whether carbon limits that; they stay in Graphite
+    #[arg(long)]
+    pub creations: bool,
+    /// Wait at most this long for a point
+    #[arg(long, value_name = "SPAN", default_value = "30s")]
+    pub wait: String,
 }
 
 #[derive(Args)]

@@ -151,6 +151,12 @@ fn run(plan: Scenario, common: &Common, world: World) -> Result<u8> {
     }
     let finished = finished?;
     print::finished(&finished);
+    if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
+        let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
+        return Err(Fault::check(format!(
+            "the run's results are whole, but nothing was fetched from Graphite: {why}; try elapse graphite pull {folder}"
+        )));
+    }
     Ok(if finished.summary.facts.interrupted { INTERRUPTED } else { 0 })
 }
 
@@ -168,15 +174,6 @@ fn default_target(plan: &Scenario) -> PathBuf {
         .map(|n| if n == 1 { base.clone() } else { base.with_extension(n.to_string()) })
         .find(|p| !p.exists())
         .unwrap_or(base)
-}
-
-pub fn plot(runs: &[PathBuf]) -> Result<u8> {
-    for run in runs {
-        for path in report::redraw(run)? {
-            println!("{path}");
-        }
-    }
-    Ok(0)
 }
 
 pub fn generate(args: &GenerateArgs) -> Result<u8> {

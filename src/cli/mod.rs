@@ -1,5 +1,6 @@
 //! Words: flags, help, exit codes, printing.
 
+mod after;
 mod args;
 mod deeds;
 mod print;
@@ -51,7 +52,12 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Doctor(doctor) => deeds::doctor(&doctor),
         Command::Clean(clean) => deeds::clean(&clean),
         Command::Replay(replay) => deeds::replay(replay),
-        Command::Plot(plot) => deeds::plot(&plot.runs),
+        Command::Plot(plot) => after::plot(&plot),
+        Command::Align(align) => after::align(&align),
+        Command::Graphite(args::GraphiteCommand { what }) => match what {
+            args::GraphiteDeed::Pull(pull) => after::graphite_pull(&pull),
+            args::GraphiteDeed::Check(check) => after::graphite_check(check),
+        },
         Command::Trace(args::TraceCommand { what: args::TraceDeed::Generate(generate) }) => {
             deeds::generate(&generate)
         }

@@ -2,7 +2,7 @@
 
 use elapse::backend::Calibration;
 use elapse::base::{Dist, Fault, Status};
-use elapse::world::{Finished, Progress as Far};
+use elapse::world::{Finished, Progress as Far, Pulled};
 use elapse_real::doctor::{Finding, Level};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -36,6 +36,32 @@ pub fn findings(all: &[Finding]) {
         };
         println!("{mark}  {:<12} {}", finding.what, finding.says);
     }
+}
+
+pub fn paths(paths: &[std::path::PathBuf]) {
+    paths.iter().for_each(|path| println!("{}", path.display()));
+}
+
+/// A table on stdout. Whoever reads it may stop early.
+pub fn table(bytes: &[u8]) -> Result<(), Fault> {
+    use std::io::Write;
+    match std::io::stdout().write_all(bytes) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Fault::host(format!("cannot write the table: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a reader of a table has to know.
+pub fn remarks(remarks: &[String]) {
+    remarks.iter().for_each(|remark| eprintln!("note: {remark}"));
+}
+
+/// What came from Graphite.
+pub fn pulled(pulled: &Pulled) {
+    println!("{} series with {} points", pulled.series, pulled.points);
+    pulled.remarks.iter().for_each(|remark| println!("  note: {remark}"));
 }
 
 /// A line on the terminal that tells how far a run is.
@@ -141,6 +167,12 @@ pub fn finished(finished: &Finished) {
     }
     for warning in summary.warnings() {
         println!("  note: {warning}");
+    }
+    if let Some(graphite) = &finished.graphite {
+        if let Some(pulled) = &graphite.pulled {
+            println!("  Graphite: {} series with {} points, in graphite.csv", pulled.series, pulled.points);
+        }
+        graphite.remarks.iter().for_each(|remark| println!("  note: {remark}"));
     }
     if let Some(folder) = &finished.folder {
         let folder = folder.display();

@@ -1,12 +1,14 @@
 //! Metrics: what a worker tells of itself at every tick, and the sketches that distributions are kept in.
 //!
-//! Every path is listed once, in [`PATHS`]. Totals stand beside gauges, so that a lost point costs resolution and not
-//! counts.
+//! Every path is listed once: [`PATHS`] for a worker, [`BACKEND_PATHS`] for each of its backends, [`HOST_PATHS`] for the
+//! host of a live one. Totals stand beside gauges, so that a lost point costs resolution and not counts.
 
+mod heat;
 mod series;
 mod sketch;
 
-pub use series::Series;
+pub use heat::Heat;
+pub use series::{Columns, HostProbe, Meter, Series, Sink};
 pub use sketch::Sketch;
 
 macro_rules! snapshot {
@@ -44,7 +46,7 @@ macro_rules! snapshot {
 /// A metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
-    /// Its name under `elapse.<run>.<worker>.`.
+    /// Its name under `elapse.<run>.<worker>.`; a backend's under `backend.<name>.` there.
     pub name: &'static str,
     /// Whether it only grows.
     pub kind: Kind,
@@ -88,4 +90,85 @@ snapshot! {
     prewarm_failures: Total, "attempts", "Attempts of those that failed.";
     memory_reads: Total, "reads", "Readings of containers' memory.";
     loop_restarts: Total, "restarts", "Restarts of background loops.";
+}
+
+const fn gauge(name: &'static str, unit: &'static str, help: &'static str) -> Path {
+    Path { name, kind: Kind::Gauge, unit, help }
+}
+
+const fn total(name: &'static str, unit: &'static str, help: &'static str) -> Path {
+    Path { name, kind: Kind::Total, unit, help }
+}
+
+/// Every metric path of a backend of a worker.
+pub const BACKEND_PATHS: &[Path] = &[
+    gauge("containers_creating", "containers", "Containers of this backend being created."),
+    gauge("containers_running", "containers", "Containers of this backend with an invocation."),
+    gauge("containers_cached", "containers", "Idle containers of this backend that are kept."),
+    gauge(
+        "containers_removing",
+        "containers",
+        "Containers of this backend whose removal is not confirmed yet.",
+    ),
+];
+
+/// Every metric path of a live worker's host; a simulated one has none.
+pub const HOST_PATHS: &[Path] = &[
+    total(
+        "cpu_host_seconds",
+        "core seconds",
+        "Processor time that the whole host has used since it was started.",
+    ),
+    total(
+        "cpu_worker_seconds",
+        "core seconds",
+        "Processor time that the worker's process has used, its load included.",
+    ),
+    gauge("memory_host_used_mb", "MB", "Memory of the host that is not available for anything new."),
+    gauge("memory_worker_mb", "MB", "Resident memory of the worker's process."),
+    total(
+        "points_dropped",
+        "points",
+        "Metric points that were dropped, because Graphite was away for too long.",
+    ),
+];
+
+/// A name as a part of a metric path: what Graphite would take for structure becomes an underscore.
+pub fn path_part(name: &str) -> String {
+    let part: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+    if part.is_empty() { "run".into() } else { part }
+}
+
+/// What stands before a worker's paths.
+pub fn prefix(run: &str, worker: &str) -> String {
+    format!("elapse.{}.{}.", path_part(run), path_part(worker))
+}
+
+/// Graphite's storage-schemas for our paths: each second for six hours, ten for two days, a minute for a month; 1 MB a series.
+pub const STORAGE_SCHEMAS: &str = "\
+# For Graphite's storage-schemas.conf; put it before any pattern that matches everything.
+[elapse]
+pattern = ^elapse\\.
+retentions = 1s:6h,10s:2d,60s:30d
+";
+
+/// Graphite's storage-aggregation for our paths: totals keep their last value, gauges are averaged.
+pub fn storage_aggregation() -> String {
+    let all = || [PATHS, BACKEND_PATHS, HOST_PATHS].into_iter().flatten();
+    let totals: Vec<&str> = all().filter(|p| p.kind == Kind::Total).map(|p| p.name).collect();
+    format!(
+        "# For Graphite's storage-aggregation.conf; put it before any pattern that matches everything.\n\
+         [elapse-totals]\npattern = ^elapse\\..*\\.({})$\nxFilesFactor = 0\naggregationMethod = last\n\n\
+         [elapse-gauges]\npattern = ^elapse\\.\nxFilesFactor = 0\naggregationMethod = average\n",
+        totals.join("|")
+    )
+}
+
+/// The path of a column's name in these lists, whatever stands before it.
+pub fn path_of(name: &str) -> Option<&'static Path> {
+    let last = name.rsplit('.').next()?;
+    let backend = name.split('.').rev().nth(2) == Some("backend");
+    let lists: &[&'static [Path]] = if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS] };
+    lists.iter().copied().flatten().find(|p| p.name == last)
 }

@@ -1,22 +1,137 @@
-//! A series of snapshots whose step doubles rather than growing without bound.
+//! What a worker measures of itself at equal steps: the series that is kept, and where each point goes besides.
 
-use super::{PATHS, Snapshot};
+use super::{BACKEND_PATHS, HOST_PATHS, Kind, PATHS, Snapshot, path_part};
 use crate::base::{Duration, Time};
+use std::rc::Rc;
 
-/// Snapshots of one worker at equal steps.
+/// The columns of a series: their paths below the worker's prefix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Columns {
+    /// Names, [`PATHS`] first.
+    pub names: Vec<String>,
+    /// Whether each only grows.
+    pub kinds: Vec<Kind>,
+}
+
+impl Columns {
+    /// Those of a worker with these backends, on a host of its own if it is live.
+    pub fn new(backends: &[String], live: bool) -> Columns {
+        let mut columns = Columns { names: Vec::new(), kinds: Vec::new() };
+        let mut add = |before: &str, paths: &[super::Path]| {
+            columns.names.extend(paths.iter().map(|p| format!("{before}{}", p.name)));
+            columns.kinds.extend(paths.iter().map(|p| p.kind));
+        };
+        add("", PATHS);
+        for backend in backends {
+            add(&format!("backend.{}.", path_part(backend)), BACKEND_PATHS);
+        }
+        if live {
+            add("", HOST_PATHS);
+        }
+        columns
+    }
+}
+
+/// Takes every point as it is measured; it must not block.
+pub trait Sink {
+    /// Told once, before the first point.
+    fn columns(&mut self, columns: &Columns);
+    /// The values of an instant, in the order of the columns.
+    fn take(&mut self, at: Time, values: &[f64]);
+}
+
+/// What reads the host's values, in the order of [`HOST_PATHS`].
+pub type HostProbe = Box<dyn Fn() -> [f64; HOST_PATHS.len()]>;
+
+/// Measures a worker: its series, its host, and where points go besides.
+pub struct Meter {
+    series: Series,
+    host: Option<HostProbe>,
+    sink: Option<Box<dyn Sink>>,
+    row: Vec<f64>,
+}
+
+impl Meter {
+    /// A meter whose series starts with this step and holds at most `most` points.
+    pub fn new(step: Duration, most: usize) -> Meter {
+        Meter { series: Series::new(step, most), host: None, sink: None, row: Vec::new() }
+    }
+
+    /// Also measures a host.
+    #[must_use]
+    pub fn host(mut self, probe: HostProbe) -> Meter {
+        self.host = Some(probe);
+        self
+    }
+
+    /// Also hands each point to `sink`.
+    #[must_use]
+    pub fn sink(mut self, sink: Option<Box<dyn Sink>>) -> Meter {
+        self.sink = sink;
+        self
+    }
+
+    /// Says whose backends are counted. Before the first point.
+    pub fn begin(&mut self, backends: &[String]) {
+        let columns = Columns::new(backends, self.host.is_some());
+        if let Some(sink) = &mut self.sink {
+            sink.columns(&columns);
+        }
+        self.series.columns = Rc::new(columns);
+    }
+
+    /// The next instant at which a point is wanted.
+    pub fn next(&self, now: Time) -> Time {
+        self.series.next(now)
+    }
+
+    /// Takes a point: the worker, and the containers of each backend by state.
+    pub fn push(&mut self, at: Time, snapshot: &Snapshot, backends: &[[f64; BACKEND_PATHS.len()]]) {
+        self.row.clear();
+        self.row.extend_from_slice(&snapshot.values());
+        backends.iter().for_each(|b| self.row.extend_from_slice(b));
+        if let Some(probe) = &self.host {
+            self.row.extend_from_slice(&probe());
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.take(at, &self.row);
+        }
+        self.series.push(at, &self.row);
+    }
+
+    /// The points so far.
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+}
+
+/// Points of one worker at equal steps. The step doubles rather than letting them grow without bound.
 #[derive(Clone, Debug)]
 pub struct Series {
+    columns: Rc<Columns>,
     step: Duration,
     /// Ticks longer than this are thinned out.
     most: usize,
     times: Vec<Time>,
-    values: Vec<[f64; PATHS.len()]>,
+    values: Vec<f64>,
 }
 
 impl Series {
-    /// A series that starts with this step and holds at most `most` points.
+    /// A series that starts with this step and holds at most `most` points, with the columns of a worker alone.
     pub fn new(step: Duration, most: usize) -> Series {
-        Series { step: Duration(step.0.max(1)), most: most.max(2), times: Vec::new(), values: Vec::new() }
+        let columns = Rc::new(Columns::new(&[], false));
+        Series {
+            columns,
+            step: Duration(step.0.max(1)),
+            most: most.max(2),
+            times: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// What is in a row.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
     }
 
     /// The step at present.
@@ -24,28 +139,35 @@ impl Series {
         self.step
     }
 
-    /// Adds a snapshot; every second one is dropped and the step doubled when there are too many.
-    pub fn push(&mut self, at: Time, snapshot: &Snapshot) {
+    /// Adds a row; every second one is dropped and the step doubled when there are too many.
+    pub fn push(&mut self, at: Time, row: &[f64]) {
         if self.times.len() >= self.most {
             self.step = self.step * 2;
-            let step = self.step.0;
-            let mut keep = self.times.iter().map(|t| t.0 % step == 0).collect::<Vec<_>>().into_iter();
-            self.values.retain(|_| keep.next().unwrap_or(false));
-            self.times.retain(|t| t.0 % step == 0);
+            let (step, width) = (self.step.0, self.columns.names.len());
+            let mut kept = 0;
+            for i in 0..self.times.len() {
+                if self.times[i].0.is_multiple_of(step) {
+                    self.times[kept] = self.times[i];
+                    self.values.copy_within(i * width..(i + 1) * width, kept * width);
+                    kept += 1;
+                }
+            }
+            self.times.truncate(kept);
+            self.values.truncate(kept * width);
             if !at.0.is_multiple_of(step) {
                 return;
             }
         }
         self.times.push(at);
-        self.values.push(snapshot.values());
+        self.values.extend_from_slice(row);
     }
 
-    /// The next instant at which a snapshot is wanted.
+    /// The next instant at which a row is wanted.
     pub fn next(&self, now: Time) -> Time {
         Time((now.0 / self.step.0 + 1) * self.step.0)
     }
 
-    /// Points so far.
+    /// Rows so far.
     pub fn len(&self) -> usize {
         self.times.len()
     }
@@ -55,8 +177,28 @@ impl Series {
         self.times.is_empty()
     }
 
-    /// The points, in order of time.
-    pub fn points(&self) -> impl Iterator<Item = (Time, &[f64; PATHS.len()])> {
-        self.times.iter().copied().zip(&self.values)
+    /// The rows, in order of time; the columns of [`PATHS`] stand first, at [`Snapshot::INDEX`].
+    pub fn points(&self) -> impl Iterator<Item = (Time, &[f64])> {
+        self.times.iter().copied().zip(self.values.chunks(self.columns.names.len().max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_series_keeps_every_second_row_and_doubles_its_step() {
+        let mut series = Series::new(Duration::from_secs(1), 4);
+        let mut at = Time::ZERO;
+        for _ in 0..6 {
+            at = series.next(at);
+            let row = Snapshot { queue_length: at.as_secs_f64(), ..Snapshot::default() }.values();
+            series.push(at, &row);
+        }
+        let column = Snapshot::INDEX.queue_length;
+        let seen: Vec<_> = series.points().map(|(t, row)| (t.as_secs_f64(), row[column])).collect();
+        assert_eq!(seen, [(2.0, 2.0), (4.0, 4.0), (6.0, 6.0)]);
+        assert_eq!(series.step(), Duration::from_secs(2));
     }
 }

@@ -124,16 +124,16 @@ impl Sketch {
         Some(self.max)
     }
 
-    /// Points (value, share of values not above it) for a plot of the distribution.
-    pub fn cumulative(&self) -> Vec<(u64, f64)> {
+    /// Points (value, number of values not above it) of the distribution.
+    pub fn cumulative(&self) -> Vec<(u64, u64)> {
         let mut points = Vec::new();
         let mut seen = self.zeros;
         if seen > 0 {
-            points.push((0, seen as f64 / self.n as f64));
+            points.push((0, seen));
         }
         for (i, count) in self.counts.iter().enumerate().filter(|(_, c)| **c > 0) {
             seen += u64::from(*count);
-            points.push((value(self.first + i).min(self.max), seen as f64 / self.n as f64));
+            points.push((value(self.first + i).min(self.max), seen));
         }
         points
     }

@@ -66,6 +66,11 @@ impl Folder {
         Ok(Folder { partial, target: target.to_path_buf(), force, done: false })
     }
 
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        &self.partial
+    }
+
     /// Where it will be.
     pub fn target(&self) -> &Path {
         &self.target
@@ -133,4 +138,31 @@ impl Drop for Folder {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+/// Writes a whole file in the place of one that may be there: at every instant there is the old one or the new one.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".partial");
+    let beside = PathBuf::from(beside);
+    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|e| {
+        let _ = fs::remove_file(&beside);
+        Fault::writing(path, &e)
+    })
+}
+
+/// Sets one key of a JSON file.
+///
+/// # Errors
+/// If it cannot be read or written.
+pub fn amend(path: &Path, key: &str, value: serde_json::Value) -> Result<()> {
+    let text = fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
+    let mut whole: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|e| Fault::usage(format!("cannot read {}: {e}", path.display())))?;
+    whole[key] = value;
+    replace(path, (serde_json::to_string_pretty(&whole).unwrap_or_default() + "\n").as_bytes())
 }

@@ -1,6 +1,6 @@
 //! report.html: one page that needs nothing beside it.
 
-use super::{Plot, Summary};
+use super::Plot;
 use crate::base::{ColdCause, Status};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -40,20 +40,21 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}th,t
 th:first-child,td:first-child{text-align:left}th{font-weight:600;color:#555;font-size:.9rem}figure{margin:1.2rem 0}svg{width:100%;height:auto}\
 .warn{background:#fff4e0;border-left:4px solid #e69f00;padding:.5rem .9rem;margin:.5rem 0}footer{color:#777;font-size:.85rem;margin-top:2.5rem}";
 
-pub(super) fn page(summary: &Summary, plots: &[Plot]) -> String {
-    let json = summary.json();
+/// The page of a run, from its `summary.json` and `methods.txt`.
+pub(super) fn page(json: &Value, methods: &str, plots: &[Plot]) -> String {
     let mut out = String::new();
-    let title = escape(&summary.facts.name);
+    let title = escape(json["name"].as_str().unwrap_or("run"));
     let _ = write!(
         out,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}: Elapse</title><style>{STYLE}</style><h1>{title}</h1><p class=\"lead\">{} invocations of {} functions, {}, seed {}</p>",
+         <title>{title}: Elapse</title><style>{}{STYLE}</style><h1>{title}</h1><p class=\"lead\">{} invocations of {} functions, {}, seed {}</p>",
+        super::plots::font_rule(),
         grouped(&json["invocations"]),
-        summary.functions.len(),
-        escape(&summary.facts.backend),
-        summary.facts.seed
+        grouped(&json["functions"]),
+        escape(json["backend"].as_str().unwrap_or("?")),
+        json["seed"]
     );
-    for warning in warnings(summary) {
+    for warning in warnings(json) {
         let _ = write!(out, "<div class=\"warn\">{}</div>", escape(&warning));
     }
     out.push_str("<div class=\"tiles\">");
@@ -117,38 +118,34 @@ pub(super) fn page(summary: &Summary, plots: &[Plot]) -> String {
         row(name, &json["memory_mb"][key]);
     }
     out.push_str("</table><h2>Methods</h2><p>");
-    out.push_str(&escape(&summary.methods()));
+    out.push_str(&escape(methods));
     let _ = writeln!(
         out,
-        "</p><footer>Elapse {} · result hash {:016x}</footer></html>",
+        "</p><footer>Elapse {} · result hash {}</footer></html>",
         env!("CARGO_PKG_VERSION"),
-        summary.result_hash
+        json["result_hash"].as_str().unwrap_or("?")
     );
     out
 }
 
-/// What a reader has to know before the figures.
-pub(super) fn warnings(summary: &Summary) -> Vec<String> {
+/// What a reader has to know before the figures, from a `summary.json`.
+pub(super) fn warnings(json: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
-    if summary.facts.interrupted {
+    if json["interrupted"] == true {
         warnings.push("The run was interrupted: these are the figures up to then.".to_string());
     }
-    if summary.unstable() {
-        let (busy, share) = summary.offered_load();
+    if json["unstable"] == true {
+        let busy = json["offered_load"].as_f64().unwrap_or(0.0);
+        let share = json["offered_load_share"].as_f64();
         let share = share.map_or(String::new(), |s| format!(", {:.0} % of them", s * 100.0));
         warnings.push(format!(
             "Unstable: the queue still grew when arrivals ended. The load asks for {busy:.2} cores{share}; waiting times say \
              more about the length of the run than about the policy."
         ));
     }
-    warnings.extend(summary.facts.remarks.iter().cloned());
-    warnings.extend(summary.facts.dirty.iter().map(|(kind, n)| format!("Trace: {n} {kind}.")));
+    let remarks = json["remarks"].as_array().into_iter().flatten();
+    warnings.extend(remarks.filter_map(|r| r.as_str().map(str::to_string)));
+    let notes = json["trace_notes"].as_object().into_iter().flatten();
+    warnings.extend(notes.map(|(kind, n)| format!("Trace: {n} {kind}.")));
     warnings
-}
-
-impl Summary {
-    /// What a reader has to know before the figures.
-    pub fn warnings(&self) -> Vec<String> {
-        warnings(self)
-    }
 }

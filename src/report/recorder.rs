@@ -1,7 +1,7 @@
 //! The recorder: takes records in order of return (ties by number), hashes, counts and writes them.
 
 use crate::base::{ColdCause, Fault, FunctionSpec, Record, Result, StartKind, Status, Time};
-use crate::metrics::Sketch;
+use crate::metrics::{Heat, Sketch};
 use crate::rt::chance::{Chance, Luck, Purpose};
 use rand::RngExt;
 use std::fs::File;
@@ -78,6 +78,19 @@ impl Tally {
     pub fn invocations(&self) -> u64 {
         self.ended.iter().sum()
     }
+
+    /// Its distributions, by the names of their figures.
+    pub fn distributions(&self) -> [(&'static str, &Sketch); 7] {
+        [
+            ("latency_ms", &self.latency),
+            ("queue_ms", &self.queue),
+            ("start_delay_ms", &self.start_delay),
+            ("cold_ms", &self.cold),
+            ("exec_ms", &self.exec),
+            ("overhead_ms", &self.overhead),
+            ("slowdown", &self.slowdown),
+        ]
+    }
 }
 
 /// What a function's invocations came to.
@@ -112,6 +125,7 @@ pub struct Recorder {
     /// Records of one instant, which go out in order of their numbers.
     instant: Vec<Record>,
     writer: Option<Writer>,
+    heat: Option<Heat>,
 }
 
 struct Writer {
@@ -143,7 +157,13 @@ impl Recorder {
             last_arrival: Time::ZERO,
             instant: Vec::new(),
             writer: None,
+            heat: None,
         }
+    }
+
+    /// Also counts by function and time, for the plots.
+    pub fn with_heat(&mut self) {
+        self.heat = Some(Heat::new(self.functions.len()));
     }
 
     /// Also writes them.
@@ -213,6 +233,9 @@ impl Recorder {
         self.rehash(r);
         if let Some(writer) = &mut self.writer {
             writer.write(r);
+        }
+        if let Some(heat) = &mut self.heat {
+            heat.add(r.function, r.arrival, r.start == Some(StartKind::Cold));
         }
         if r.arrival < self.window.0 || r.arrival >= self.window.1 {
             return;
@@ -306,6 +329,11 @@ impl Recorder {
     /// By function.
     pub fn functions(&self) -> &[FunctionTally] {
         &self.functions
+    }
+
+    /// By function and time, if that was asked for.
+    pub fn heat(&self) -> Option<&Heat> {
+        self.heat.as_ref()
     }
 
     /// Hash over all records, in order.

@@ -2,7 +2,7 @@
 
 use super::{FunctionTally, Tally};
 use crate::base::{ColdCause, Cpus, FunctionSpec, Mem, StartKind, Status, Time};
-use crate::metrics::{Series, Sketch, Snapshot};
+use crate::metrics::{Heat, Series, Sketch, Snapshot};
 use serde_json::{Map, Value, json};
 
 /// What one worker came to.
@@ -75,6 +75,8 @@ pub struct Summary {
     pub result_hash: u64,
     /// The last arrival.
     pub last_arrival: Time,
+    /// By function and time, where plots were asked for.
+    pub heat: Option<Heat>,
 }
 
 /// A number as JSON that is short and the same everywhere: at most 6 decimals.
@@ -101,7 +103,8 @@ fn distribution(sketch: &Sketch, per_unit: f64) -> Value {
     })
 }
 
-const MS: f64 = 1e6;
+/// Sketches hold nanoseconds, or millionths of a slowdown; figures are milliseconds, or slowdowns.
+pub(super) const PER_UNIT: f64 = 1e6;
 
 impl Summary {
     /// The span that figures cover, in seconds.
@@ -184,6 +187,7 @@ impl Summary {
         };
         let start = |kind: StartKind| json!(t.starts[kind as usize]);
         put("name", json!(self.facts.name));
+        put("backend", json!(self.facts.backend));
         put("invocations", json!(self.invocations()));
         for status in Status::ALL {
             put(status.word(), json!(self.ended(*status)));
@@ -212,13 +216,9 @@ impl Summary {
         put("events", json!(self.facts.events));
         put("seed", json!(self.facts.seed));
         put("result_hash", json!(format!("{:016x}", self.result_hash)));
-        put("latency_ms", distribution(&t.latency, MS));
-        put("queue_ms", distribution(&t.queue, MS));
-        put("start_delay_ms", distribution(&t.start_delay, MS));
-        put("cold_ms", distribution(&t.cold, MS));
-        put("exec_ms", distribution(&t.exec, MS));
-        put("overhead_ms", distribution(&t.overhead, MS));
-        put("slowdown", distribution(&t.slowdown, 1e6));
+        for (figure, sketch) in t.distributions() {
+            put(figure, distribution(sketch, PER_UNIT));
+        }
         put("memory_mb", self.memory());
         let phases = ["creating", "running", "cached", "removing"];
         let gb = |i: usize| self.workers.iter().map(|w| w.gb_seconds[i]).sum::<f64>();
@@ -266,6 +266,11 @@ impl Summary {
         let mut text = serde_json::to_string_pretty(&self.json()).unwrap_or_default();
         text.push('\n');
         text
+    }
+
+    /// What a reader has to know before the figures.
+    pub fn warnings(&self) -> Vec<String> {
+        super::html::warnings(&self.json())
     }
 
     /// One paragraph for the set-up section of a paper.

@@ -1,8 +1,10 @@
-//! The tables of a run: functions.csv, workers.csv, metrics.csv.
+//! The tables of a run: functions.csv, workers.csv, metrics.csv, distributions.csv, heat.csv, graphite.csv.
 
 use super::Summary;
+use super::read::HeatRow;
+use super::summary::PER_UNIT;
 use crate::base::Status;
-use crate::metrics::PATHS;
+use crate::metrics;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
@@ -19,7 +21,8 @@ pub(super) fn short(x: f64) -> String {
     if x.fract() == 0.0 && x.abs() < 9e15 {
         return format!("{}", x as i64);
     }
-    let text = format!("{x:.6}");
+    // Halves go away from zero, as in the points that Graphite gets.
+    let text = format!("{:.6}", (x * 1e6).round() / 1e6);
     text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
@@ -91,11 +94,60 @@ gb_seconds_removing,memory_reads,loop_restarts\n",
     out
 }
 
-/// A name as a part of a metric path: what Graphite would take for structure becomes an underscore.
-pub(super) fn path_part(name: &str) -> String {
-    let part: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
-    if part.is_empty() { "run".into() } else { part }
+/// Every distribution as cumulative counts: figure, value, count_at_or_below. Values are the middles of buckets that are
+/// the same in every run, so that distances between runs are exact to a bucket (1 %).
+pub fn distributions_csv(summary: &Summary) -> String {
+    let mut out = String::from("figure,value,count_at_or_below\n");
+    for (figure, sketch) in summary.tally.distributions() {
+        for (value, count) in sketch.cumulative() {
+            let _ = writeln!(out, "{figure},{},{count}", short(value as f64 / PER_UNIT));
+        }
+    }
+    out
+}
+
+/// Functions that are told apart over time: those with most invocations.
+const HOTTEST: usize = 100;
+
+/// What the most invoked functions did over time, the most invoked first.
+pub(super) fn heat_rows(summary: &Summary) -> Vec<HeatRow> {
+    let Some(heat) = &summary.heat else { return Vec::new() };
+    let total = |f: usize| (0..heat.buckets()).map(|b| u64::from(heat.cell(b, f)[0])).sum::<u64>();
+    let mut order: Vec<(u64, usize)> = (0..summary.functions.len()).map(|f| (total(f), f)).collect();
+    order.sort_unstable_by_key(|(n, f)| (std::cmp::Reverse(*n), *f));
+    let width = heat.width().as_secs_f64();
+    let row = |f: usize| {
+        let seen = (0..heat.buckets()).map(|b| (b as f64 * width, heat.cell(b, f))).filter(|(_, c)| c[0] > 0);
+        let cells = seen.map(|(from, c)| (from, from + width, u64::from(c[0]), u64::from(c[1]))).collect();
+        HeatRow { function: summary.functions[f].name.clone(), cells }
+    };
+    order.into_iter().take(HOTTEST).filter(|(n, _)| *n > 0).map(|(_, f)| row(f)).collect()
+}
+
+/// [`heat_rows`] as a table: function, from_s, to_s, invocations, cold_starts; where nothing was, no row.
+pub fn heat_csv(rows: &[HeatRow]) -> String {
+    let mut out = String::from("function,from_s,to_s,invocations,cold_starts\n");
+    for row in rows {
+        let name = quoted(&row.function);
+        for (from, to, invocations, cold) in &row.cells {
+            let _ = writeln!(out, "{name},{from},{to},{invocations},{cold}");
+        }
+    }
+    out
+}
+
+/// Series of Graphite: path, unix_seconds, value, in the columns of metrics.csv; the value is empty where Graphite has
+/// none.
+pub fn graphite_csv<'a>(series: impl Iterator<Item = (&'a str, &'a [(u64, Option<f64>)])>) -> Vec<u8> {
+    let mut out = b"path,unix_seconds,value\n".to_vec();
+    for (path, points) in series {
+        let path = quoted(path);
+        for (at, value) in points {
+            let value = value.map_or(String::new(), |v| format!("{v}"));
+            out.extend_from_slice(format!("{path},{at},{value}\n").as_bytes());
+        }
+    }
+    out
 }
 
 /// Writes the very points that Graphite gets: path, unix_seconds, value.
@@ -104,10 +156,10 @@ pub(super) fn path_part(name: &str) -> String {
 /// If `file` cannot be written.
 pub fn metrics_csv(summary: &Summary, file: &mut impl std::io::Write) -> std::io::Result<()> {
     let mut out = b"path,unix_seconds,value\n".to_vec();
-    let run = path_part(&summary.facts.name);
     for w in &summary.workers {
+        let prefix = metrics::prefix(&summary.facts.name, &w.name);
         let paths: Vec<String> =
-            PATHS.iter().map(|p| format!("elapse.{run}.{}.{},", path_part(&w.name), p.name)).collect();
+            w.series.columns().names.iter().map(|name| format!("{prefix}{name},")).collect();
         let mut integer = itoa::Buffer::new();
         for (at, values) in w.series.points() {
             let seconds = (summary.facts.start_unix_ns + at.0) / 1_000_000_000;

@@ -20,7 +20,7 @@ use tokio::runtime::LocalRuntime;
 
 pub(super) struct LiveCore {
     /// CLOCK_MONOTONIC at time zero of the run.
-    anchor: u64,
+    anchor: Cell<u64>,
     timer: AsyncFd<OwnedFd>,
     /// The deadline the timerfd is set to; `u64::MAX` for none.
     armed: Cell<u64>,
@@ -34,7 +34,7 @@ fn monotonic() -> u64 {
 impl LiveCore {
     #[inline]
     pub(super) fn now(&self) -> Time {
-        Time(monotonic() - self.anchor)
+        Time(monotonic() - self.anchor.get())
     }
 
     /// Sees to it that the timerfd fires no later than `at`.
@@ -44,7 +44,7 @@ impl LiveCore {
         }
         self.armed.set(at.0);
         // A value of zero would disarm the timer; the anchor is never zero on a machine that has booted.
-        let absolute = (self.anchor + at.0).max(1);
+        let absolute = (self.anchor.get() + at.0).max(1);
         let value =
             Timespec { tv_sec: (absolute / 1_000_000_000) as i64, tv_nsec: (absolute % 1_000_000_000) as _ };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
@@ -88,9 +88,20 @@ impl Live {
         let context = context::register(|id| Context {
             id,
             timers: RefCell::new(Timers::new()),
-            arm: Arm::Live(LiveCore { anchor: monotonic(), timer, armed: Cell::new(u64::MAX) }),
+            arm: Arm::Live(LiveCore { anchor: Cell::new(monotonic()), timer, armed: Cell::new(u64::MAX) }),
         });
         Ok(Live { context, runtime: Some(runtime) })
+    }
+
+    /// Makes this instant time zero: a run begins when all that it needs has been prepared. Nothing may sleep yet.
+    pub fn restart_clock(&self) {
+        debug_assert!(
+            self.context.timers.borrow_mut().next_deadline().is_none(),
+            "a sleep spans the restart"
+        );
+        if let Arm::Live(core) = &self.context.arm {
+            core.anchor.set(monotonic());
+        }
     }
 
     /// Runs until `future` is done. Tasks that are left go on in the next call, or end with the runtime.

@@ -16,6 +16,11 @@ pub enum Phase {
     Removing = 3,
 }
 
+impl Phase {
+    /// All, in their order.
+    pub const ALL: [Phase; PHASES] = [Phase::Creating, Phase::Running, Phase::Cached, Phase::Removing];
+}
+
 const PHASES: usize = 4;
 
 /// See the module.

@@ -95,12 +95,11 @@ async fn queue_monitor(inner: Rc<Inner>, pulse: Pulse) {
     }
 }
 
-/// Takes a metric snapshot at every tick, when the events of that instant are over.
+/// Measures the worker at every tick, when the events of that instant are over.
 async fn status(inner: Rc<Inner>, pulse: Pulse) {
     loop {
-        let due = inner.series.borrow().next(rt::now());
+        let due = inner.meter.borrow().next(rt::now());
         pulse.rest(rt::sleep_until_as(Class::Tick, due)).await;
-        let snapshot = inner.snapshot();
-        inner.series.borrow_mut().push(due, &snapshot);
+        inner.measure(due);
     }
 }

@@ -25,7 +25,7 @@ use crate::backend::{Backend, Work};
 use crate::base::{
     ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time, WorkerCounts,
 };
-use crate::metrics::{Series, Snapshot};
+use crate::metrics::{BACKEND_PATHS, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, sync::Notify};
@@ -47,8 +47,8 @@ pub struct Parts {
     pub eviction: Option<Box<dyn eviction::Eviction>>,
     /// In place of the queue policy that `config` names.
     pub queue: Option<Box<dyn queue::QueuePolicy>>,
-    /// Where its metric snapshots go.
-    pub series: Series,
+    /// What measures it.
+    pub meter: Meter,
     /// Time-weighted figures cover [from, until).
     pub window: (Time, Time),
     /// The seed of its jitter.
@@ -64,7 +64,7 @@ struct Inner {
     memory_check: Duration,
     backends: Vec<Rc<dyn Backend>>,
     state: RefCell<State>,
-    series: RefCell<Series>,
+    meter: RefCell<Meter>,
     luck: Luck,
     alarms: Alarms,
     /// Told when nothing is dispatched and nothing waits.
@@ -126,7 +126,9 @@ impl Worker {
     /// # Errors
     /// If its configuration cannot be meant.
     pub fn start(parts: Parts) -> Result<Worker> {
-        let config = parts.config;
+        let (config, mut meter) = (parts.config, parts.meter);
+        let names: Vec<String> = parts.backends.iter().map(|b| b.name().to_string()).collect();
+        meter.begin(&names);
         config.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         let unknown = || Fault::bug("a policy that was checked could not be built");
         let eviction = parts.eviction.or_else(|| eviction::build(&config.eviction)).ok_or_else(unknown)?;
@@ -140,7 +142,7 @@ impl Worker {
             memory_check: config.memory_check,
             backends: parts.backends,
             state: RefCell::new(State::new(config, pool, queue, ledger)),
-            series: RefCell::new(parts.series),
+            meter: RefCell::new(meter),
             luck: Chance::new(parts.seed).named("worker"),
             alarms: Alarms::default(),
             quiet: Notify::new(),
@@ -274,9 +276,9 @@ impl Worker {
         loops.iter().filter(|l| l.name == name).map(|l| l.pulse.inject_panic()).count() > 0
     }
 
-    /// The snapshots so far.
+    /// The points so far.
     pub fn series(&self) -> Series {
-        self.0.series.borrow().clone()
+        self.0.meter.borrow().series().clone()
     }
 
     /// Waits until a background loop is given up. A worker without its loops must end.
@@ -333,6 +335,19 @@ impl Inner {
     fn snapshot(&self) -> Snapshot {
         let restarts = self.loops.borrow().iter().map(|l| l.pulse.restarts()).sum();
         self.state.borrow().snapshot(restarts)
+    }
+
+    /// Measures the worker at a tick.
+    fn measure(&self, at: Time) {
+        let snapshot = self.snapshot();
+        let state = self.state.borrow();
+        let mut counts = vec![[0.0; BACKEND_PATHS.len()]; self.backends.len()];
+        match counts.as_mut_slice() {
+            // What a sole backend has is what all have; a day of ticks should not look at every container.
+            [sole] => *sole = Phase::ALL.map(|phase| f64::from(state.ledger.count(phase))),
+            many => state.pool.count(many),
+        }
+        self.meter.borrow_mut().push(at, &snapshot, &counts);
     }
 
     fn is_quiet(&self) -> bool {

@@ -392,6 +392,15 @@ impl Pool {
         Mem(self.idle_memory)
     }
 
+    /// Counts containers by backend and phase.
+    pub(super) fn count(&self, backends: &mut [[f64; Phase::ALL.len()]]) {
+        for (_, c) in &self.containers {
+            if let Some(phases) = backends.get_mut(usize::from(c.backend)) {
+                phases[c.phase as usize] += 1.0;
+            }
+        }
+    }
+
     /// Idle containers.
     pub(super) fn idle(&self) -> Vec<Key> {
         self.containers.iter().filter(|(_, c)| c.phase == Phase::Cached).map(|(i, _)| Key(i as u32)).collect()

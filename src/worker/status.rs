@@ -62,8 +62,7 @@ impl super::state::State {
 
     /// Memory over the window so far.
     pub(super) fn memory_use(&self) -> MemoryUse {
-        let gb_seconds = [Phase::Creating, Phase::Running, Phase::Cached, Phase::Removing]
-            .map(|p| self.ledger.integral(p) as f64 / (1u64 << 30) as f64 / 1e9);
+        let gb_seconds = Phase::ALL.map(|p| self.ledger.integral(p) as f64 / (1u64 << 30) as f64 / 1e9);
         let capacity = Some(self.ledger.capacity()).filter(|c| *c != Mem::MAX);
         MemoryUse { capacity, peaks: self.ledger.peaks(), gb_seconds }
     }

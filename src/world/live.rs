@@ -1,10 +1,12 @@
 //! The live world: the same worker, on tokio, with real containers of this host.
 
+use super::graphite::Station;
 use super::operate::operate;
 use super::run::{Begun, Progress, Run, facts_of};
 use super::scenario::Scenario;
 use crate::backend::{Backend, Live, LiveConfig, Simulated};
 use crate::base::{Cpus, Duration, Fault, FunctionSpec, Result, Time, nearest};
+use crate::metrics::HostProbe;
 use crate::report::WorkerFacts;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
@@ -104,12 +106,22 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let runtime = rt::Live::new()?;
     let engines = runtime.block_on(engines(&names, &scenario.live, &begun.assembled.functions))?;
     runtime.block_on(sweep(&engines))?;
-    // One anchor of the monotonic clock to the calendar for the whole run.
+    if let Some(span) = begun.station.as_ref().and_then(Station::marker) {
+        let from = unix_now();
+        elapse_real::mark(span.into());
+        let from = from.as_secs_f64();
+        begun.marker = Some((from, from + span.as_secs_f64()));
+    }
+    // What was prepared is no part of the run. One anchor of the monotonic clock to the calendar for the whole run.
+    runtime.restart_clock();
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
     begun.facts.start_unix_ns = anchor;
     begun.shared.recorder.borrow_mut().starts_at(anchor);
     begun.shared.recorder.borrow_mut().backends(names.clone());
-    let job = run.job(begun);
+    let mut job = run.job(begun);
+    let dropped = begun.station.as_ref().map(Station::dropped);
+    job.host = Some(host_probe(dropped));
+    job.sink = begun.station.as_ref().and_then(|s| s.sink(&scenario.name, "worker-0", anchor));
     let (shared, started_too, backends) = (Rc::clone(&begun.shared), Rc::clone(&started), engines.clone());
     let make = move |scenario: &Scenario| Ok(make_backends(backends, scenario));
     let outcome = runtime.block_on(async {
@@ -141,6 +153,21 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     }
     let (end, facts) = ended.ok_or_else(|| Fault::bug("the worker was never started"))?;
     Ok(Lived { end, interrupted, facts, backends: names })
+}
+
+/// Reads what the host does, in the order of `HOST_PATHS`.
+fn host_probe(dropped: Option<impl Fn() -> f64 + 'static>) -> HostProbe {
+    Box::new(move || {
+        let load = elapse_real::load();
+        let mib = |bytes: u64| crate::base::Mem(bytes).as_mib_f64();
+        [
+            load.host_cpu_seconds,
+            load.process_cpu_seconds,
+            mib(load.host_memory_used),
+            mib(load.process_memory),
+            dropped.as_ref().map_or(0.0, |dropped| dropped()),
+        ]
+    })
 }
 
 fn make_backends(engines: Vec<Option<Rc<dyn Engine>>>, scenario: &Scenario) -> Vec<Rc<dyn Backend>> {

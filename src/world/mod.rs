@@ -4,6 +4,7 @@ mod assemble;
 mod calibrate;
 mod doctor;
 mod drive;
+mod graphite;
 mod live;
 mod operate;
 mod plan;
@@ -12,6 +13,9 @@ mod scenario;
 
 pub use calibrate::calibrate;
 pub use doctor::doctor;
+pub use graphite::{
+    FromGraphite, GraphiteConfig, Pulled, Shift, Wire, check as graphite_check, pull as graphite_pull,
+};
 pub use live::{BACKENDS, clean};
 pub use plan::{Overrides, load_plan};
 pub use run::{Finished, Progress, Run};

@@ -5,7 +5,7 @@ use super::drive::{Shared, drive};
 use super::scenario::{AtEnd, Scenario};
 use crate::backend::{Backend, Calibration, Contention, Simulated};
 use crate::base::{Cpus, Fault, Result, Time};
-use crate::metrics::Series;
+use crate::metrics::{HostProbe, Meter, Sink};
 use crate::rt::{self, Either};
 use crate::worker::{Parts, Worker, eviction::Eviction, queue::QueuePolicy};
 use std::cell::RefCell;
@@ -18,6 +18,9 @@ pub(super) struct Job {
     pub(super) eviction: Option<Box<dyn Eviction>>,
     pub(super) queue: Option<Box<dyn QueuePolicy>>,
     pub(super) window: (Time, Time),
+    /// A live worker's host, and where its points go besides.
+    pub(super) host: Option<HostProbe>,
+    pub(super) sink: Option<Box<dyn Sink>>,
 }
 
 /// The backends of a simulated run: one for all, or each that was measured, as far as the worker has it.
@@ -47,7 +50,7 @@ pub(super) async fn operate(
     shared: Rc<Shared>,
     started: Rc<RefCell<Option<Worker>>>,
 ) -> Result<()> {
-    let Job { scenario, assembled, eviction, queue, window } = job;
+    let Job { scenario, assembled, eviction, queue, window, host, sink } = job;
     let Assembled { functions, prewarm, source, closed, until, .. } = assembled;
     let cut = (scenario.measure.at_end == AtEnd::Cut)
         .then(|| scenario.measure.until.or(scenario.duration))
@@ -57,14 +60,17 @@ pub(super) async fn operate(
         Contention::Permits => scenario.worker.cores.unwrap_or(Cpus::MAX),
         Contention::Shared | Contention::None => Cpus::MAX,
     });
-    let series = Series::new(config.status, scenario.metrics.points);
+    let mut meter = Meter::new(config.status, scenario.metrics.points).sink(sink);
+    if let Some(host) = host {
+        meter = meter.host(host);
+    }
     let worker = Worker::start(Parts {
         number: 0,
         config,
         backends: backends(&scenario)?,
         eviction,
         queue,
-        series,
+        meter,
         window,
         seed: scenario.seed,
     })?;

@@ -2,6 +2,7 @@
 
 use super::assemble::{Assembled, assemble};
 use super::drive::Shared;
+use super::graphite::{FromGraphite, Marker, Station, Visit};
 use super::live;
 use super::operate::{Job, operate, simulated};
 use super::scenario::Scenario;
@@ -62,6 +63,8 @@ pub struct Finished {
     pub cpu_seconds: f64,
     /// Where the results are, if they were written.
     pub folder: Option<PathBuf>,
+    /// What came of Graphite, if it was wanted.
+    pub graphite: Option<FromGraphite>,
 }
 
 impl Run {
@@ -134,6 +137,9 @@ impl Run {
     /// What of the plan or its data cannot be used, or what this host lacks.
     pub fn simulate(mut self) -> Result<Finished> {
         let mut begun = self.begin()?;
+        if let Some(station) = &begun.station {
+            station.check_start(self.scenario.start.0)?;
+        }
         let mut names = vec!["simulated".to_string()];
         if self.scenario.model.calibration.is_some() {
             names = self.scenario.worker.backend_names();
@@ -160,7 +166,13 @@ impl Run {
         begun.counters = sim.counters();
         begun.event_hash = Some(sim.event_hash());
         let worker = started.borrow().clone().ok_or_else(|| Fault::bug("the worker was never started"))?;
-        begun.worker = Some(facts_of(&worker, sim.now(), &self.scenario));
+        let facts = facts_of(&worker, sim.now(), &self.scenario);
+        if let Some(station) = &mut begun.station {
+            let start = self.scenario.start.0;
+            begun.shift =
+                station.send(&self.scenario.name, &facts.name, &facts.series, start, begun.facts.end);
+        }
+        begun.worker = Some(facts);
         // Drops what is still under way, which records it as unfinished.
         sim.shut_down();
         self.finish(begun)
@@ -191,9 +203,13 @@ impl Run {
             report::check_target(target, *force)?;
         }
         let assembled = assemble(&self.scenario)?;
+        let station = Station::open(&self.scenario.graphite)?;
         let folder = self.target.take().map(|(target, force)| Folder::create(&target, force)).transpose()?;
         let window = window(&self.scenario);
         let mut recorder = Recorder::new(&assembled.functions, window);
+        if self.plots && folder.is_some() {
+            recorder.with_heat();
+        }
         if let Some(folder) = folder.as_ref().filter(|_| self.scenario.records != report::Records::None) {
             let names = assembled.functions.iter().map(|f| f.name.clone()).collect();
             let (start, seed) = (self.scenario.start.0, self.scenario.seed);
@@ -229,6 +245,9 @@ impl Run {
             worker: None,
             counters: Counters::default(),
             event_hash: None,
+            station,
+            shift: 0,
+            marker: None,
         })
     }
 
@@ -239,6 +258,8 @@ impl Run {
             eviction: self.eviction.take(),
             queue: self.queue.take(),
             window: begun.window,
+            host: None,
+            sink: None,
         }
     }
 
@@ -260,20 +281,42 @@ impl Run {
             workers: worker.into_iter().collect(),
             result_hash: recorder.hash(),
             last_arrival: recorder.last_arrival(),
+            heat: recorder.heat().cloned(),
         };
         let cpu_so_far = move || elapse_real::usage().cpu_seconds - cpu_before;
         let event_hash = begun.event_hash;
-        let mut finished =
-            Finished { summary, counters, event_hash, wall_seconds: 0.0, cpu_seconds: 0.0, folder: None };
+        let mut finished = Finished {
+            summary,
+            counters,
+            event_hash,
+            wall_seconds: 0.0,
+            cpu_seconds: 0.0,
+            folder: None,
+            graphite: None,
+        };
+        let chosen = &self.scenario.graphite.plot;
         if let Some(folder) = begun.folder {
-            report::write_all(&folder, &finished.summary, self.plots)?;
+            report::write_all(&folder, &finished.summary)?;
+            if self.plots {
+                let plots = report::draw(&finished.summary, Vec::new(), chosen)?;
+                report::write_plots(folder.path(), &plots, false)?;
+            }
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
-            folder.put("run.json", finished.run_json(&self.command, &self.scenario)?.as_bytes())?;
+            folder.put(
+                "run.json",
+                finished.run_json(&self.command, &self.scenario, begun.marker)?.as_bytes(),
+            )?;
             finished.folder = Some(folder.commit()?);
         }
         finished.wall_seconds = clock.elapsed().as_secs_f64();
         finished.cpu_seconds = cpu_so_far();
+        // The results are whole and in their place: whatever Graphite does now, they stay.
+        if let Some(station) = begun.station {
+            let mut visit = Visit::new(&finished.summary, begun.shift, begun.marker);
+            visit.plots = self.plots;
+            finished.graphite = Some(visit.pay(station, finished.folder.as_deref(), chosen)?);
+        }
         Ok(finished)
     }
 
@@ -309,6 +352,10 @@ pub(super) struct Begun {
     worker: Option<WorkerFacts>,
     counters: Counters,
     event_hash: Option<u64>,
+    pub(super) station: Option<Station>,
+    /// Seconds by which a simulated run was moved on Graphite's calendar.
+    shift: i64,
+    pub(super) marker: Marker,
 }
 
 fn remarks(notes: &Notes) -> Vec<String> {
@@ -354,7 +401,7 @@ fn window(scenario: &Scenario) -> (Time, Time) {
 
 impl Finished {
     /// What is known of the run itself; the only file that differs between equal runs.
-    fn run_json(&self, command: &[String], scenario: &Scenario) -> Result<String> {
+    fn run_json(&self, command: &[String], scenario: &Scenario, marker: Marker) -> Result<String> {
         let usage = elapse_real::usage();
         let host = elapse_real::host();
         let plan = serde_json::to_value(scenario)
@@ -367,6 +414,9 @@ impl Finished {
             "command": command,
             "version": env!("CARGO_PKG_VERSION"),
             "finished_at": date,
+            "start_unix_ns": self.summary.facts.start_unix_ns,
+            "end_unix_ns": self.summary.facts.start_unix_ns + self.summary.facts.end.0,
+            "marker_unix_seconds": marker.map(|(from, until)| [from, until]),
             "plan": plan,
             "host": {
                 "kernel": host.kernel, "machine": host.machine, "cpu": host.cpu,

@@ -1,5 +1,6 @@
 //! A scenario: one file that says what runs, in either world.
 
+use super::graphite::GraphiteConfig;
 use crate::backend::{LiveConfig, Model};
 use crate::base::{Dist, Duration, Fault, Mem, Result};
 use crate::load::{FunctionConfig, TraceConfig};
@@ -52,6 +53,9 @@ pub struct Scenario {
     /// Metric snapshots.
     #[serde(default)]
     pub metrics: Metrics,
+    /// Where points go and come from besides.
+    #[serde(default)]
+    pub graphite: GraphiteConfig,
 }
 
 fn first_seed() -> u64 {
@@ -177,6 +181,7 @@ impl Scenario {
             measure: Measure::default(),
             prewarm: Retry::default(),
             metrics: Metrics::default(),
+            graphite: GraphiteConfig::default(),
         }
     }
 
@@ -188,6 +193,7 @@ impl Scenario {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
+        self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
         if self.worker.memory.is_none() {
             return wrong(
                 "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\""

@@ -1,0 +1,123 @@
+//! What is done with finished runs, and with the Graphite beside them.
+
+use super::args::{AlignArgs, CheckArgs, PlotArgs, PullArgs};
+use super::print;
+use elapse::base::{Duration, Fault, Result};
+use elapse::report::{self, Alignment, Finished, Rule};
+use elapse::world::{self, GraphiteConfig, Wire};
+use elapse_real::graphite::Client;
+use std::path::Path;
+
+pub fn plot(args: &PlotArgs) -> Result<u8> {
+    let mut runs = Vec::new();
+    for folder in &args.runs {
+        runs.push((name_of(folder), Finished::open(folder)?));
+    }
+    for (name, run) in &runs {
+        let plots = report::redraw(run, &args.series)?;
+        let paths = match &args.out {
+            Some(out) => report::save(&out.join(name), &plots, true)?,
+            None => report::write_plots(&run.folder, &plots, true)?,
+        };
+        print::paths(&paths);
+    }
+    if let Some(out) = args.out.as_ref().filter(|_| runs.len() > 1) {
+        print::paths(&report::save(out, &[report::together(&runs)?], true)?);
+    }
+    Ok(0)
+}
+
+/// A run is called like its folder.
+fn name_of(folder: &Path) -> String {
+    let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+    whole.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned())
+}
+
+fn span(flag: &str, text: &str) -> Result<Duration> {
+    text.parse().map_err(|why| Fault::usage(format!("{flag} {text}: {why}")))
+}
+
+pub fn graphite_pull(args: &PullArgs) -> Result<u8> {
+    let run = Finished::open(&args.run)?;
+    let planned = &run.run["plan"]["graphite"];
+    let url =
+        args.url.as_deref().or(planned["url"].as_str()).ok_or_else(|| {
+            Fault::usage("the run's scenario names no Graphite; give --url http://HOST:PORT")
+        })?;
+    let mut targets = args.targets.clone();
+    if targets.is_empty() {
+        let named = planned["targets"].as_array().into_iter().flatten();
+        targets.extend(named.filter_map(|t| t.as_str().map(str::to_string)));
+    }
+    let client = Client::new(url, span("--timeout", &args.timeout)?.into(), args.attempts);
+    let pulled = world::graphite_pull(&args.run, client, &targets)?;
+    print::pulled(&pulled);
+    let plots = report::redraw(&Finished::open(&args.run)?, &[])?;
+    if args.run.join("report.html").exists() {
+        report::write_plots(&args.run, &plots, false)?;
+    }
+    println!("{}", args.run.join("graphite.csv").display());
+    Ok(u8::from(pulled.points == 0))
+}
+
+pub fn graphite_check(args: CheckArgs) -> Result<u8> {
+    let config = GraphiteConfig {
+        carbon: Some(args.carbon),
+        protocol: match args.protocol.as_str() {
+            "plaintext" => Wire::Plaintext,
+            "pickle" => Wire::Pickle,
+            other => {
+                return Err(Fault::usage(format!("--protocol {other}: it is plaintext or pickle")));
+            }
+        },
+        url: Some(args.url),
+        wait: span("--wait", &args.wait)?,
+        ..GraphiteConfig::default()
+    };
+    config.check().map_err(Fault::usage)?;
+    let (says, good) = world::graphite_check(&config, args.creations)?;
+    says.iter().for_each(|line| println!("{line}"));
+    Ok(u8::from(!good))
+}
+
+pub fn align(args: &AlignArgs) -> Result<u8> {
+    let mut runs = Vec::new();
+    for folder in &args.runs {
+        runs.push((name_of(folder), Finished::open(folder)?));
+    }
+    let pair = |flag: &str, text: &str| -> Result<(String, String)> {
+        let (left, right) = text.split_once('=').ok_or_else(|| {
+            Fault::usage(format!("{flag} {text}: write {flag} PATTERN=..., for instance servers.db1=..."))
+        })?;
+        Ok((left.to_string(), right.to_string()))
+    };
+    let mut how = Alignment { relative: args.relative || runs.len() > 1, ..Alignment::default() };
+    if let Some(step) = &args.step {
+        let step = span("--step", step)?;
+        if step < Duration::from_millis(1) {
+            return Err(Fault::usage(format!("--step {step}: a bucket is at least 1ms long")));
+        }
+        how.step = Some(step.as_secs_f64());
+    }
+    for text in &args.shifts {
+        let (pattern, seconds) = pair("--shift", text)?;
+        let (sign, seconds) = seconds.strip_prefix('-').map_or((1.0, seconds.as_str()), |s| (-1.0, s));
+        how.shifts.push((pattern, sign * span("--shift", seconds)?.as_secs_f64()));
+    }
+    for text in &args.markers {
+        how.markers.push(pair("--marker", text)?);
+    }
+    let rules =
+        [(&args.mean, Rule::Mean), (&args.sum, Rule::Sum), (&args.max, Rule::Max), (&args.last, Rule::Last)];
+    for (patterns, rule) in rules {
+        how.rules.extend(patterns.iter().map(|p| (p.clone(), rule)));
+    }
+    let mut table = Vec::new();
+    let remarks = report::align(&runs, &how, &mut table)?;
+    match &args.out {
+        Some(path) => report::replace(path, &table)?,
+        None => print::table(&table)?,
+    }
+    print::remarks(&remarks);
+    Ok(0)
+}

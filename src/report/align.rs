@@ -1,0 +1,334 @@
+//! One axis of time for records, our metrics and what was fetched from Graphite.
+//!
+//! The rule: a value at t covers [t, t + step of its series). A bucket of the common axis takes of each series what
+//! covers it: gauges averaged by time, sums in proportion, maxima, or the last value (of totals). Where nothing covers a
+//! bucket it is empty, not zero. Records are counted in the bucket of their arrival.
+
+use super::plots::matches;
+use super::read::{Finished, Track, each_row, float};
+use crate::base::{Fault, Result};
+use crate::metrics::{Kind, Sketch, path_of};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+/// How values of a series become one of a longer bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Averaged by time.
+    Mean,
+    /// Added up, in proportion to what lies in the bucket.
+    Sum,
+    /// The largest.
+    Max,
+    /// The last one.
+    Last,
+}
+
+/// How to align.
+#[derive(Clone, Debug, Default)]
+pub struct Alignment {
+    /// Seconds of a bucket; the longest step of all series without it.
+    pub step: Option<f64>,
+    /// Seconds to be added to the times of series below a path or pattern: for senders whose clock is off, or who stamp
+    /// the end of an interval.
+    pub shifts: Vec<(String, f64)>,
+    /// The offset of the series below a path or pattern is found by the burst of processor use that this series shows.
+    pub markers: Vec<(String, String)>,
+    /// Rules for series below a path or pattern, where the usual ones are wrong.
+    pub rules: Vec<(String, Rule)>,
+    /// Times are seconds since each run's start.
+    pub relative: bool,
+}
+
+/// Whether a path is, or lies below, what a pattern means.
+fn covers(pattern: &str, path: &str) -> bool {
+    let wanted = pattern.split('.').count();
+    let head: Vec<&str> = path.split('.').take(wanted).collect();
+    matches(pattern, &head.join(".")) || pattern == path
+}
+
+impl Alignment {
+    fn rule(&self, path: &str) -> Rule {
+        if let Some((_, rule)) = self.rules.iter().find(|(pattern, _)| covers(pattern, path)) {
+            return *rule;
+        }
+        match path_of(path) {
+            Some(ours) if path.starts_with("elapse.") => {
+                if ours.kind == Kind::Total {
+                    Rule::Last
+                } else {
+                    Rule::Mean
+                }
+            }
+            // The habit of statsd and of carbon's aggregation.
+            _ if path.ends_with(".count") || path.ends_with(".sum") => Rule::Sum,
+            _ if path.ends_with(".max") || path.ends_with(".upper") => Rule::Max,
+            _ => Rule::Mean,
+        }
+    }
+}
+
+/// Writes time,source,path,value of these runs and returns what a reader has to know. Sources are `records`, `metrics` and
+/// `graphite`, with the run's name in front where there are several.
+///
+/// # Errors
+/// If a run cannot be read, nothing in it overlaps, or the table cannot be written.
+pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) -> Result<Vec<String>> {
+    let mut remarks = Vec::new();
+    let gone = |e: std::io::Error| Fault::host(format!("cannot write the aligned table: {e}"));
+    out.write_all(b"time,source,path,value\n").map_err(gone)?;
+    for (name, run) in runs {
+        let source = |kind: &str| if runs.len() > 1 { format!("{name}/{kind}") } else { kind.to_string() };
+        let start = run.start().ok_or_else(|| {
+            Fault::usage(format!(
+                "{}: run.json has no start_unix_ns; run it again with this version",
+                run.folder.display()
+            ))
+        })?;
+        let mut all: Vec<(String, Track)> = Vec::new();
+        for kind in ["metrics", "graphite"] {
+            let tracks = run.tracks(&format!("{kind}.csv"))?;
+            all.extend(tracks.into_iter().map(|track| (source(kind), track)));
+        }
+        apply_shifts(run, how, &source("graphite"), &mut all, &mut remarks)?;
+        let longest = all.iter().filter_map(|(_, t)| t.step()).fold(1.0, f64::max);
+        let step = how.step.unwrap_or(longest);
+        let end = start + run.seconds();
+        let overlaps = |t: &Track| {
+            t.points.iter().any(|(at, v)| v.is_some() && *at < end && at + t.step().unwrap_or(1.0) > start)
+        };
+        let fetched = all.iter().filter(|(s, _)| *s == source("graphite")).collect::<Vec<_>>();
+        if !fetched.is_empty() && !fetched.iter().any(|(_, t)| overlaps(t)) {
+            return Err(Fault::check(format!(
+                "{}: no series of graphite.csv has a point in the run's time ({start:.0} to {end:.0}, unix seconds); see --shift, and the clock of the sender",
+                run.folder.display()
+            )));
+        }
+        let first = (start / step).floor() as i64;
+        let buckets = ((end / step).ceil() as i64 - first).max(1) as usize;
+        let zero = if how.relative { first as f64 * step } else { 0.0 };
+        let time = |i: usize| (first + i as i64) as f64 * step - zero;
+        let mut put = |source: &str, path: &str, values: &[Option<f64>]| -> Result<()> {
+            let path = super::tables::quoted(path);
+            let mut text = String::new();
+            for (i, value) in values.iter().enumerate() {
+                let value = value.map_or(String::new(), super::tables::short);
+                text += &format!("{},{source},{path},{value}\n", super::tables::short(time(i)));
+            }
+            out.write_all(text.as_bytes()).map_err(gone)
+        };
+        if run.file("records.csv").exists() {
+            for (path, values) in records(&run.file("records.csv"), first as f64 * step, step, buckets)? {
+                put(&source("records"), &path, &values)?;
+            }
+        }
+        for (source, track) in &all {
+            let values = resample(track, how.rule(&track.path), first as f64 * step, step, buckets);
+            put(source, &track.path, &values)?;
+        }
+    }
+    Ok(remarks)
+}
+
+/// A series on the common axis.
+fn resample(track: &Track, rule: Rule, first: f64, step: f64, buckets: usize) -> Vec<Option<f64>> {
+    let own = track.step().unwrap_or(step);
+    // Sum of value x seconds, seconds, largest, last.
+    let mut cells = vec![(0.0, 0.0, f64::MIN, 0.0); buckets];
+    for (at, value) in track.points.iter().filter_map(|(at, v)| Some((*at, (*v)?))) {
+        let (from, until) = ((at - first) / step, (at + own - first) / step);
+        if until <= 0.0 {
+            continue;
+        }
+        let range = from.max(0.0) as usize..(until.ceil() as usize).min(buckets);
+        for i in range {
+            let overlap = (until.min(i as f64 + 1.0) - from.max(i as f64)) * step;
+            if overlap > 1e-9
+                && let Some(cell) = cells.get_mut(i)
+            {
+                *cell = (cell.0 + value * overlap, cell.1 + overlap, cell.2.max(value), value);
+            }
+        }
+    }
+    let value = |(sum, seconds, max, last): (f64, f64, f64, f64)| {
+        (seconds > 0.0).then(|| match rule {
+            Rule::Mean => sum / seconds,
+            Rule::Sum => sum / own,
+            Rule::Max => max,
+            Rule::Last => last,
+        })
+    };
+    cells.into_iter().map(value).collect()
+}
+
+type Rows = Vec<(String, Vec<Option<f64>>)>;
+
+/// What records say, by the bucket of their arrival.
+fn records(path: &Path, first: f64, step: f64, buckets: usize) -> Result<Rows> {
+    let mut counts = BTreeMap::<String, Vec<f64>>::new();
+    let mut latencies = vec![Sketch::default(); buckets];
+    let columns = ["arrival_unix_ns", "status", "start_kind", "return_ns", "exec_end_ns", "weight"];
+    each_row(path, columns, |[arrival, status, start, back, end, weight]| {
+        let at = ((float(arrival)? / 1e9 - first) / step).max(0.0) as usize;
+        let (at, weight) = (at.min(buckets - 1), float(weight)?);
+        let mut count = |path: &str| {
+            // Most rows find their path there.
+            if let Some(cells) = counts.get_mut(path) {
+                cells[at] += weight;
+            } else {
+                let mut cells = vec![0.0; buckets];
+                cells[at] = weight;
+                counts.insert(path.to_string(), cells);
+            }
+        };
+        count("invocations");
+        count(&String::from_utf8_lossy(status));
+        if start == b"cold" {
+            count("cold_starts");
+        }
+        if !end.is_empty() && !back.is_empty() {
+            latencies[at].add(float(back)? as u64);
+        }
+        Ok(())
+    })?;
+    let mut rows: Rows =
+        counts.into_iter().map(|(path, cells)| (path, cells.into_iter().map(Some).collect())).collect();
+    let ms =
+        |of: &dyn Fn(&Sketch) -> Option<f64>| latencies.iter().map(|s| of(s).map(|ns| ns / 1e6)).collect();
+    rows.push(("latency_ms.mean".into(), ms(&Sketch::mean)));
+    rows.push(("latency_ms.p50".into(), ms(&|s| s.quantile(0.5).map(|v| v as f64))));
+    rows.push(("latency_ms.p99".into(), ms(&|s| s.quantile(0.99).map(|v| v as f64))));
+    rows.push(("latency_ms.max".into(), ms(&|s| (s.count() > 0).then(|| s.max() as f64))));
+    Ok(rows)
+}
+
+fn apply_shifts(
+    run: &Finished,
+    how: &Alignment,
+    source: &str,
+    all: &mut [(String, Track)],
+    remarks: &mut Vec<String>,
+) -> Result<()> {
+    let mut shifts = how.shifts.clone();
+    for (senders, series) in &how.markers {
+        let place = run.folder.display();
+        let marker = &run.run["marker_unix_seconds"];
+        let (Some(from), Some(until)) = (marker[0].as_f64(), marker[1].as_f64()) else {
+            return Err(Fault::usage(format!(
+                "{place}: the run made no marker; set [graphite] marker = \"3s\" in its scenario, or give --shift"
+            )));
+        };
+        let track = all.iter().find(|(s, t)| s == source && t.path == *series).ok_or_else(|| {
+            Fault::usage(format!(
+                "{place}: there is no series '{series}' in graphite.csv to find the marker in"
+            ))
+        })?;
+        let (offset, likeness) = offset_of(&track.1, from, until).ok_or_else(|| {
+            Fault::check(format!("{place}: '{series}' has too few points around the marker"))
+        })?;
+        if likeness < 0.7 {
+            return Err(Fault::check(format!(
+                "{place}: '{series}' does not show the marker (correlation {likeness:.2}); give --shift"
+            )));
+        }
+        remarks.push(format!(
+            "{senders}: its clock is {offset:+.1} s off (correlation with the marker {likeness:.2})."
+        ));
+        shifts.push((senders.clone(), -offset));
+    }
+    for (pattern, seconds) in &shifts {
+        let mut any = false;
+        for (_, track) in all.iter_mut().filter(|(s, t)| s == source && covers(pattern, &t.path)) {
+            any = true;
+            track.points.iter_mut().for_each(|p| p.0 += seconds);
+        }
+        if !any {
+            remarks.push(format!("no series of graphite.csv lies below '{pattern}'."));
+        }
+    }
+    Ok(())
+}
+
+/// By how many seconds a sender's clock is ahead, and how like the series is to the burst at that offset, -1 to 1.
+fn offset_of(track: &Track, from: f64, until: f64) -> Option<(f64, f64)> {
+    /// Seconds that a clock may be off.
+    const FARTHEST: f64 = 60.0;
+    let step = track.step()?;
+    let mut points: Vec<(f64, f64)> = track.points.iter().filter_map(|(at, v)| Some((*at, (*v)?))).collect();
+    // A total shows the burst as growth, which is stamped with the end of what it grew in.
+    if points.windows(2).all(|w| w[1].1 >= w[0].1) {
+        points = points.windows(2).map(|w| (w[0].0, w[1].1 - w[0].1)).collect();
+    }
+    let span = until - from;
+    points.retain(|(at, _)| *at > from - FARTHEST - span && *at < until + FARTHEST + span);
+    if points.len() < 3 {
+        return None;
+    }
+    let likeness = |offset: f64| {
+        let burst = |at: f64| ((at + step).min(until + offset) - at.max(from + offset)).max(0.0) / step;
+        correlation(points.iter().map(|(at, v)| (burst(*at), *v)))
+    };
+    let tries = (2.0 * FARTHEST / (step / 10.0)) as i64;
+    (0..=tries)
+        .map(|i| i as f64 * (step / 10.0) - FARTHEST)
+        .map(|offset| (offset, likeness(offset)))
+        // Of equals the one nearest to none.
+        .max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.abs().total_cmp(&a.0.abs())))
+}
+
+fn correlation(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
+    let n = pairs.clone().count() as f64;
+    let (mx, my) = pairs.clone().fold((0.0, 0.0), |(x, y), p| (x + p.0 / n, y + p.1 / n));
+    let (xy, xx, yy) = pairs.fold((0.0, 0.0, 0.0), |(xy, xx, yy), (x, y)| {
+        (xy + (x - mx) * (y - my), xx + (x - mx).powi(2), yy + (y - my).powi(2))
+    });
+    if xx > 0.0 && yy > 0.0 { xy / (xx * yy).sqrt() } else { -1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(points: &[(f64, f64)]) -> Track {
+        Track { path: "a.b".into(), points: points.iter().map(|(t, v)| (*t, Some(*v))).collect() }
+    }
+
+    #[test]
+    fn longer_buckets_follow_the_rule() {
+        let t = track(&[(10.0, 1.0), (11.0, 3.0), (12.0, 5.0)]);
+        let two = |rule| resample(&t, rule, 10.0, 2.0, 3);
+        assert_eq!(two(Rule::Mean), [Some(2.0), Some(5.0), None]);
+        assert_eq!(two(Rule::Sum), [Some(4.0), Some(5.0), None]);
+        assert_eq!(two(Rule::Max), [Some(3.0), Some(5.0), None]);
+        assert_eq!(two(Rule::Last), [Some(3.0), Some(5.0), None]);
+    }
+
+    #[test]
+    fn a_value_covers_its_step_and_gaps_stay_gaps() {
+        let mut t = track(&[(0.0, 4.0), (2.0, 6.0), (6.0, 8.0)]);
+        t.points.insert(2, (4.0, None));
+        assert_eq!(
+            resample(&t, Rule::Mean, 0.0, 1.0, 8),
+            [Some(4.0), Some(4.0), Some(6.0), Some(6.0), None, None, Some(8.0), Some(8.0)]
+        );
+        assert_eq!(resample(&t, Rule::Sum, 0.0, 1.0, 2), [Some(2.0), Some(2.0)]);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_found_by_the_burst() {
+        for offset in [-12.0, 0.0, 0.5, 7.0] {
+            let (from, until) = (100.25 + offset, 103.25 + offset);
+            let value = |t: f64| 5.0 + 95.0 * ((t + 1.0).min(until) - t.max(from)).max(0.0);
+            let points: Vec<(f64, f64)> = (40..180).map(|t| (f64::from(t), value(f64::from(t)))).collect();
+            let (found, likeness) = offset_of(&track(&points), 100.25, 103.25).unwrap();
+            assert!((found - offset).abs() < 0.11 && likeness > 0.99, "{found} for {offset}, {likeness}");
+        }
+    }
+
+    #[test]
+    fn patterns_cover_what_lies_below() {
+        assert!(covers("servers.db1", "servers.db1.cpu.user") && covers("servers.*", "servers.x.y"));
+        assert!(!covers("servers.db1", "servers.db10.cpu") && !covers("a.b.c", "a.b"));
+    }
+}

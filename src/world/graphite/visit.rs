@@ -1,0 +1,88 @@
+//! What happens with Graphite when a run's results are whole and in their place: whatever goes wrong now, they stay.
+
+use super::pull::{Pulled, gather};
+use super::station::Station;
+use crate::base::Result;
+use crate::metrics;
+use crate::report::{self, Summary};
+use std::path::Path;
+
+/// From when to when all processors were busy before the load, unix seconds.
+pub(crate) type Marker = Option<(f64, f64)>;
+
+/// What came of Graphite.
+#[derive(Clone, Debug, Default)]
+pub struct FromGraphite {
+    /// What was fetched.
+    pub pulled: Option<Pulled>,
+    /// What a reader has to know.
+    pub remarks: Vec<String>,
+    /// Why nothing was fetched although it was wanted.
+    pub fault: Option<String>,
+}
+
+/// A run that has ended.
+pub(crate) struct Visit<'a> {
+    summary: &'a Summary,
+    /// Seconds by which a simulated run was moved on Graphite's calendar.
+    shift: i64,
+    marker: Marker,
+    pub(crate) plots: bool,
+}
+
+const NS: u64 = 1_000_000_000;
+
+impl Visit<'_> {
+    pub(crate) fn new(summary: &Summary, shift: i64, marker: Marker) -> Visit<'_> {
+        Visit { summary, shift, marker, plots: true }
+    }
+
+    /// Sends what is left, and fetches what the scenario wants into the folder.
+    pub(crate) fn pay(
+        &self,
+        mut station: Station,
+        folder: Option<&Path>,
+        chosen: &[String],
+    ) -> Result<FromGraphite> {
+        let sent = station.close();
+        let mut came =
+            FromGraphite { remarks: std::mem::take(&mut station.remarks), ..FromGraphite::default() };
+        let Some(folder) = folder else { return Ok(came) };
+        let facts = &self.summary.facts;
+        let start = facts.start_unix_ns / NS;
+        // The marker and some quiet before it belong to what is fetched.
+        let from = self.marker.map_or(start, |(from, _)| (from as u64).saturating_sub(30).min(start));
+        let until = (facts.start_unix_ns + facts.end.0) / NS;
+        let own = self.summary.workers.iter().flat_map(|w| {
+            let prefix = metrics::prefix(&facts.name, &w.name);
+            w.series.columns().names.iter().map(move |name| format!("{prefix}{name}"))
+        });
+        let last = self.summary.workers.iter().filter_map(|w| w.series.points().last()).map(|p| p.0).max();
+        let last = last.map(|at| (facts.start_unix_ns + at.0) / NS);
+        if let Some(query) = station.query(own.collect(), from, until, self.shift) {
+            match gather(&query, last) {
+                Ok(pulled) => {
+                    came.remarks.extend(pulled.remarks.iter().cloned());
+                    report::replace(&folder.join("graphite.csv"), &pulled.csv)?;
+                    came.pulled = Some(pulled);
+                }
+                Err(why) => came.fault = Some(why),
+            }
+        }
+        let mut json = came.pulled.as_ref().map_or_else(|| serde_json::json!({}), |p| p.json.clone());
+        json["shift_seconds"] = self.shift.into();
+        if let Some(sent) = sent {
+            json["sent_points"] = sent.points.into();
+            json["dropped_points"] = sent.dropped.into();
+            json["unsent_points"] = sent.unsent.into();
+        }
+        json["remarks"] = serde_json::json!(came.remarks);
+        json["fault"] = serde_json::json!(came.fault);
+        report::amend(&folder.join("run.json"), "graphite", json)?;
+        if self.plots && came.pulled.is_some() {
+            let tracks = report::Finished::open(folder)?.tracks("graphite.csv")?;
+            report::write_plots(folder, &report::draw(self.summary, tracks, chosen)?, false)?;
+        }
+        Ok(came)
+    }
+}
