@@ -262,6 +262,8 @@ fn a_run_leaves_every_file_and_key_that_is_promised() {
         "workers.csv",
         "records.csv",
         "metrics.csv",
+        "distributions.csv",
+        "heat.csv",
         "methods.txt",
         "report.html",
     ] {
@@ -303,13 +305,21 @@ fn a_run_leaves_every_file_and_key_that_is_promised() {
          exec_start_ns,exec_end_ns,return_ns,intended_ns,memory_mb,attempt,weight,error\n"
     ));
     assert_eq!(records.lines().count() as u64, summary["invocations"].as_u64().unwrap() + 1);
-    for plot in ["latency-cdf", "cold-starts-and-queue", "memory"] {
-        let svg = std::fs::read_to_string(dir.join(format!("r/plots/{plot}.svg"))).unwrap();
+    let mut drawn = Vec::new();
+    for plot in ["timeline", "latency-cdf", "cold-starts", "queue", "memory", "heat-map"] {
+        let path = dir.join(format!("r/plots/{plot}.svg"));
+        let svg = std::fs::read_to_string(&path).unwrap();
         assert!(svg.contains("<svg") && svg.contains("font-face"));
-        std::fs::remove_file(dir.join(format!("r/plots/{plot}.svg"))).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        drawn.push((path, svg));
     }
     assert!(elapse(&["plot", "r"], &dir).status.success());
-    assert!(dir.join("r/plots/memory.svg").exists(), "drawn again from its files");
+    for (path, svg) in drawn {
+        let again = std::fs::read_to_string(&path).unwrap();
+        assert!(again == svg, "{} is the same when it is drawn again from its files", path.display());
+        let png = std::fs::read(path.with_extension("png")).unwrap();
+        assert!(png.starts_with(b"\x89PNG") && png.len() > 5_000);
+    }
     assert!(elapse(&["--help"], &dir).status.success());
     assert!(elapse(&["completions", "bash"], &dir).stdout.len() > 1000);
 }

@@ -1,6 +1,8 @@
 //! Graphite beside a run: points sent to a real carbon, fetched from a real graphite-web and laid on one axis; and Graphites
 //! that are away, slow, wrong or cut off.
 
+#![expect(clippy::disallowed_methods, reason = "peers of real sockets live in threads and in real time")]
+
 mod common;
 
 use common::containers::{agent, worker_name};

@@ -79,6 +79,19 @@ pub fn mark(span: std::time::Duration) {
     std::thread::sleep(span);
 }
 
+/// Waits for so long; false, and sooner, if the user asks for the end.
+pub fn rest(span: std::time::Duration, interrupt: &Interrupt) -> bool {
+    let until = std::time::Instant::now() + span;
+    while !interrupt.asked() {
+        let left = until.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(std::time::Duration::from_millis(100)));
+    }
+    false
+}
+
 /// The host, in the words of its kernel. Empty or 0 where the kernel does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {

@@ -1,9 +1,9 @@
 //! What is done with finished runs, and with the Graphite beside them.
 
-use super::args::{AlignArgs, CheckArgs, PlotArgs, PullArgs};
+use super::args::{AlignArgs, CheckArgs, CompareArgs, PlotArgs, PullArgs};
 use super::print;
 use elapse::base::{Duration, Fault, Result};
-use elapse::report::{self, Alignment, Finished, Rule};
+use elapse::report::{self, Alignment, Finished, Rule, Side};
 use elapse::world::{self, GraphiteConfig, Wire};
 use elapse_real::graphite::Client;
 use std::path::Path;
@@ -120,4 +120,30 @@ pub fn align(args: &AlignArgs) -> Result<u8> {
     }
     print::remarks(&remarks);
     Ok(0)
+}
+
+pub fn compare(args: &CompareArgs) -> Result<u8> {
+    let tolerances = report::tolerances(&args.tolerances)?;
+    let (a, b) = (Side::open(&args.a)?, Side::open(&args.b)?);
+    let found = report::compare(&a, &b, &tolerances)?;
+    print::text(&found.text());
+    if let Some(out) = &args.out {
+        std::fs::create_dir_all(out).map_err(|e| Fault::writing(out, &e))?;
+        let json = serde_json::to_string_pretty(&found.json()).unwrap_or_default() + "\n";
+        report::replace(&out.join("compare.json"), json.as_bytes())?;
+        report::replace(&out.join("compare.txt"), found.text().as_bytes())?;
+        report::replace(&out.join("figures.csv"), found.figures_csv().as_bytes())?;
+        report::replace(&out.join("functions.csv"), found.functions_csv().as_bytes())?;
+        print::paths(&report::save(out, &[report::both(&found.names, &found.latency)?], true)?);
+    }
+    if found.holds() {
+        return Ok(0);
+    }
+    let failed: Vec<&str> = found.checks.iter().filter(|c| !c.holds).map(|c| c.figure.as_str()).collect();
+    Err(Fault::check(format!(
+        "{} and {} are farther apart than allowed in {}",
+        a.name,
+        b.name,
+        failed.join(", ")
+    )))
 }

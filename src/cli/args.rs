@@ -29,11 +29,13 @@ pub enum Command {
     /// Simulate a scenario file
     Sim(SimArgs),
     /// Run a scenario file on this host, in real time, with real containers
-    Live(SimArgs),
+    Live(LiveArgs),
     /// Simulate a trace
     Replay(ReplayArgs),
     /// Draw the plots of finished runs again
     Plot(PlotArgs),
+    /// Compare two runs, or two sets of repeats: figures, distances, stages, functions, a verdict against tolerances
+    Compare(CompareArgs),
     /// Lay records, metrics and Graphite's series of runs on one axis of time: a CSV of time,source,path,value
     Align(AlignArgs),
     /// Work with traces
@@ -59,6 +61,18 @@ pub struct SimArgs {
     pub scenario: PathBuf,
     #[command(flatten)]
     pub common: Common,
+}
+
+#[derive(Args)]
+pub struct LiveArgs {
+    #[command(flatten)]
+    pub run: SimArgs,
+    /// Run it so often, into repeat-1, repeat-2, ... of the folder: what they differ in is the noise floor
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub repeat: u32,
+    /// Rest this long between two repeats
+    #[arg(long, value_name = "SPAN", default_value = "10s")]
+    pub cooldown: String,
 }
 
 #[derive(Args)]
@@ -231,6 +245,26 @@ pub struct PlotArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }
+
+#[derive(Args)]
+#[command(after_help = COMPARE)]
+pub struct CompareArgs {
+    /// A run's folder, or one of repeats
+    pub a: PathBuf,
+    /// Another
+    pub b: PathBuf,
+    /// How far a figure of summary.json may be off, in place of the usual
+    #[arg(long = "tolerance", value_name = "FIGURE=SHARE%,UNITS")]
+    pub tolerances: Vec<String>,
+    /// Write compare.json, figures.csv, functions.csv and the latencies in one picture into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+const COMPARE: &str = "\
+Usual tolerances: invocations=0, cold_starts=2%,1, latency_ms.p50=5%, latency_ms.p99=15%, cold_ms.p50=15%,0.5, exec_ms.p50=5%,0.1,
+overhead_ms.p50=1; FIGURE=off leaves one out. Shares are of the live side where one is live, else of the first. Of repeats the
+median counts, and half of the larger spread is allowed on top. Exits 1 where one does not hold.";
 
 #[derive(Args)]
 #[command(after_help = ALIGN)]

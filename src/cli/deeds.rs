@@ -1,14 +1,14 @@
 //! What the words mean.
 
 use super::args::{
-    CalibrateArgs, CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, ReplayArgs, SimArgs,
-    TraceFormat,
+    CalibrateArgs, CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, LiveArgs, ReplayArgs,
+    SimArgs, TraceFormat,
 };
 use super::{INTERRUPTED, print};
 use elapse::backend::LiveConfig;
 use elapse::base::{Fault, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
-use elapse::report;
+use elapse::report::{self, Side};
 use elapse::rt::wall;
 use elapse::world::{self, Overrides, Run, Scenario, load_plan};
 use elapse_real::Interrupt;
@@ -19,9 +19,33 @@ pub fn sim(args: SimArgs) -> Result<u8> {
     run(plan, &args.common, World::Simulated)
 }
 
-pub fn live(args: SimArgs) -> Result<u8> {
-    let plan = load_plan(Some(&args.scenario), None, &overrides(&args.common, &[])?)?;
-    run(plan, &args.common, World::Live)
+pub fn live(args: LiveArgs) -> Result<u8> {
+    let SimArgs { scenario, common } = args.run;
+    let plan = load_plan(Some(&scenario), None, &overrides(&common, &[])?)?;
+    if args.repeat == 1 || common.print_plan {
+        return run(plan, &common, World::Live);
+    }
+    let wrong = |why| Fault::usage(format!("--cooldown {}: {why}", args.cooldown));
+    let cooldown: elapse::base::Duration = args.cooldown.parse().map_err(wrong)?;
+    let folder = common.out.clone().unwrap_or_else(|| default_target(&plan));
+    let interrupt = listen()?;
+    for nth in 1..=args.repeat {
+        if nth > 1 && !elapse_real::rest(cooldown.into(), &interrupt) {
+            return Ok(INTERRUPTED);
+        }
+        let target = folder.join(format!("repeat-{nth}"));
+        println!("repeat {nth} of {}", args.repeat);
+        let code = run_into(plan.clone(), &common, World::Live, &target, interrupt.clone())?;
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+    print!("{}", report::noise_floor(&Side::open(&folder)?)?);
+    Ok(0)
+}
+
+fn listen() -> Result<Interrupt> {
+    Interrupt::listen().map_err(|e| Fault::host(format!("cannot listen for Ctrl-C: {e}")))
 }
 
 fn sockets(given: &DoctorArgs) -> LiveConfig {
@@ -132,10 +156,19 @@ fn run(plan: Scenario, common: &Common, world: World) -> Result<u8> {
         return Ok(0);
     }
     let target = common.out.clone().unwrap_or_else(|| default_target(&plan));
-    let interrupt = Interrupt::listen().map_err(|e| Fault::host(format!("cannot listen for Ctrl-C: {e}")))?;
+    run_into(plan, common, world, &target, listen()?)
+}
+
+fn run_into(
+    plan: Scenario,
+    common: &Common,
+    world: World,
+    target: &Path,
+    interrupt: Interrupt,
+) -> Result<u8> {
     let progress = print::Progress::new();
     let mut run = Run::new(plan)
-        .write_to(&target, common.force)
+        .write_to(target, common.force)
         .plots(!common.no_plots)
         .command(std::env::args().collect())
         .interrupt(interrupt);

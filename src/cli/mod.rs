@@ -53,6 +53,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Clean(clean) => deeds::clean(&clean),
         Command::Replay(replay) => deeds::replay(replay),
         Command::Plot(plot) => after::plot(&plot),
+        Command::Compare(compare) => after::compare(&compare),
         Command::Align(align) => after::align(&align),
         Command::Graphite(args::GraphiteCommand { what }) => match what {
             args::GraphiteDeed::Pull(pull) => after::graphite_pull(&pull),

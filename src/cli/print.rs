@@ -38,6 +38,10 @@ pub fn findings(all: &[Finding]) {
     }
 }
 
+pub fn text(text: &str) {
+    print!("{text}");
+}
+
 pub fn paths(paths: &[std::path::PathBuf]) {
     paths.iter().for_each(|path| println!("{}", path.display()));
 }

@@ -3,6 +3,7 @@
 //! (plots, one axis of time for all sources, comparisons) is made from their folders.
 
 mod align;
+mod compare;
 mod folder;
 mod html;
 mod plots;
@@ -12,8 +13,9 @@ mod summary;
 mod tables;
 
 pub use align::{Alignment, Rule, align};
+pub use compare::{Comparison, Side, Tolerance, compare, noise_floor, tolerances};
 pub use folder::{Folder, amend, check_target, replace};
-pub use plots::{Plot, draw, matches, redraw, save, together};
+pub use plots::{Plot, both, draw, matches, redraw, save, together};
 pub use read::{Distribution, Finished, HeatRow, Track};
 pub use recorder::{FunctionTally, Recorder, Records, Tally};
 pub use summary::{RunFacts, Summary, WorkerFacts};

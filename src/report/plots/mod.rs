@@ -187,6 +187,16 @@ pub fn together(runs: &[(String, Finished)]) -> Result<Plot> {
     Ok(Plot { name: "latency-cdfs", title: "Distributions of latency".into(), svg })
 }
 
+/// The latencies of two sides in one picture.
+///
+/// # Errors
+/// Our bug, if it cannot be drawn.
+pub fn both(names: &[String; 2], latencies: &[Distribution; 2]) -> Result<Plot> {
+    let lines: Vec<(String, &Distribution)> = names.iter().cloned().zip(latencies).collect();
+    let svg = figures::cdfs("latency of invocations", &lines).map_err(|e| undrawn(&*e))?;
+    Ok(Plot { name: "latency-cdfs", title: "Distributions of latency".into(), svg })
+}
+
 /// Writes plots into a folder as SVG, and as PNG if wanted; returns the paths.
 ///
 /// # Errors

@@ -1,0 +1,117 @@
+//! Comparisons: what is told apart, what is refused, and repeats with their noise floor.
+
+mod common;
+
+use common::containers::{agent, worker_name};
+use common::{has, scratch};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn elapse(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+    command.args(args).env("ELAPSE_AGENT", agent()).output().expect("elapse was started")
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of letters")
+}
+
+/// Simulates two functions for a minute, with changes.
+fn run(folder: &Path, name: &str, sets: &[&str]) -> PathBuf {
+    let file = folder.join("scenario.toml");
+    let scenario = "name = \"c\"\nduration = \"60s\"\n[worker]\nmemory = \"1GiB\"\ncores = 2\nkeep_alive = \"2s\"\n[model]\n\
+                    cold_start = \"200ms\"\n[[function]]\nname = \"often\"\nmemory = \"64MiB\"\nduration = \"30ms\"\n\
+                    load = { poisson = \"10/s\" }\n[[function]]\nname = \"rare\"\nmemory = \"64MiB\"\nduration = \"50ms\"\n\
+                    load = { constant = \"0.3/s\" }\n";
+    std::fs::write(&file, scenario).expect("a scenario");
+    let out = folder.join(name);
+    let mut args = vec!["sim", text(&file), "--out", text(&out), "--no-plots"];
+    sets.iter().for_each(|set| args.extend(["--set", set]));
+    let ran = elapse(&args);
+    assert!(ran.status.success(), "{}", said(&ran));
+    out
+}
+
+#[test]
+fn equal_runs_hold_and_a_wrong_cold_start_is_named() {
+    let folder = scratch("compare");
+    let a = run(&folder, "a", &[]);
+    let same = elapse(&["compare", text(&a), text(&run(&folder, "b", &[]))]);
+    assert!(same.status.success(), "{}", said(&same));
+    assert!(said(&same).contains("The plans are the same."));
+    let wrong = run(&folder, "wrong", &["model.cold_start=400ms"]);
+    let out = folder.join("out");
+    let told = elapse(&["compare", text(&a), text(&wrong), "--out", text(&out)]);
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    for says in [
+        "model.cold_start: 200ms | 400ms",
+        "FAILS  cold_ms.p50        200 | 400, 200 apart, 30 allowed: the stage of cold starts",
+        "a and wrong are farther apart than allowed in",
+        "often",
+    ] {
+        assert!(said(&told).contains(says), "'{says}' is not in: {}", said(&told));
+    }
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(out.join("compare.json")).expect("a file"))
+            .expect("JSON");
+    assert_eq!(json["holds"], false);
+    let cold = &json["distances"].as_array().expect("a list")[2];
+    assert_eq!((cold["figure"].as_str(), cold["ks"].as_f64()), (Some("cold_ms"), Some(1.0)));
+    for file in ["compare.txt", "figures.csv", "functions.csv", "latency-cdfs.svg", "latency-cdfs.png"] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    // Whoever says how much is allowed is heard.
+    let off = ["cold_ms.p50=100%", "latency_ms.p99=300%", "cold_starts=off", "latency_ms.p50=off"];
+    let mut args = vec!["compare", text(&a), text(&wrong)];
+    off.iter().for_each(|t| args.extend(["--tolerance", t]));
+    assert!(elapse(&args).status.success(), "{}", said(&elapse(&args)));
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let folder = scratch("compare-refused");
+    let open = run(&folder, "open", &[]);
+    let closed = run(&folder, "closed", &["function.0.load={ closed = { clients = 2, think = '100ms' } }"]);
+    let mixed = elapse(&["compare", text(&open), text(&closed)]);
+    assert_eq!(mixed.status.code(), Some(2), "{}", said(&mixed));
+    assert!(
+        said(&mixed).contains("cannot compare open with closed: the first is an open loop"),
+        "{}",
+        said(&mixed)
+    );
+    let none = elapse(&["compare", text(&open), text(&folder.join("nowhere"))]);
+    assert_eq!(none.status.code(), Some(2), "{}", said(&none));
+    let unknown = elapse(&["compare", text(&open), text(&open), "--tolerance", "latency_ms.p98=1%"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", said(&unknown));
+    assert!(said(&unknown).contains("did you mean 'latency_ms.p9"), "{}", said(&unknown));
+}
+
+#[test]
+fn live_repeats_are_the_noise_floor() {
+    let test = "live_repeats_are_the_noise_floor";
+    if !has("process", test, agent().exists()) {
+        return;
+    }
+    let folder = scratch("compare-live");
+    let file = folder.join("scenario.toml");
+    let scenario = format!(
+        "name = \"r\"\nduration = \"2s\"\n[worker]\nmemory = \"1GiB\"\ncores = 2\n[live]\nworker = \"{}\"\n[model]\n\
+         cold_start = \"5ms\"\n[[function]]\nname = \"f\"\nmemory = \"64MiB\"\nduration = \"20ms\"\nload = {{ constant = \"10/s\" }}\n",
+        worker_name()
+    );
+    std::fs::write(&file, scenario).expect("a scenario");
+    let (live, sim) = (folder.join("live"), folder.join("sim"));
+    let ran = elapse(&["live", text(&file), "--out", text(&live), "--repeat", "2", "--cooldown", "100ms"]);
+    assert!(ran.status.success(), "{}", said(&ran));
+    assert!(said(&ran).contains("noise floor of 2 repeats"), "{}", said(&ran));
+    assert!(live.join("repeat-1/run.json").exists() && live.join("repeat-2/run.json").exists());
+    assert!(elapse(&["sim", text(&file), "--out", text(&sim)]).status.success());
+    let told = elapse(&["compare", text(&sim), text(&live), "--tolerance", "cold_ms.p50=off"]);
+    // How far they are apart is this host's business; that it is told is ours.
+    assert!(said(&told).contains("live (2 runs)") && said(&told).contains("KS floor"), "{}", said(&told));
+    assert!(said(&told).contains("holds  invocations        20 | 20"), "{}", said(&told));
+}
