@@ -4,7 +4,7 @@ CARGO ?= cargo
 # What must not be skipped; .ci/run sets it.
 export ELAPSE_REQUIRE ?=
 
-.PHONY: run test build bench bench-live soak lint clean needs needs-tests
+.PHONY: run test build bench bench-live bench-agreement soak lint clean needs needs-tests
 
 run: needs build
 	@rm -rf results/quickstart
@@ -51,6 +51,12 @@ bench: needs-tests build
 # Live numbers of this host; minutes of real time, and nothing else should run.
 bench-live: needs-tests build
 	@tests/bench/live.sh target/bench-live
+
+# Simulated against live, ten minutes a run and five repeats of each: hours. LENGTH (seconds) and REPEATS make it shorter.
+bench-agreement: needs-tests build
+	@daemons=$$(mktemp -d /tmp/elapse-bench.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
+	eval "$$(tests/daemons.sh up "$$daemons")" && \
+	tests/bench/agreement.sh target/agreement $(or $(LENGTH),600) $(or $(REPEATS),5)
 
 clean:
 	$(CARGO) clean

@@ -352,6 +352,17 @@ fn what_was_measured_is_what_the_simulator_uses() {
     std::fs::write(folder.join("host.toml"), toml::to_string(&measured).expect("TOML")).expect("a file");
     let process = &measured.backend["process"];
     assert_eq!(process.cold_start.keys().collect::<Vec<_>>(), ["1", "2", "4"]);
+    assert_eq!(process.concurrent.keys().collect::<Vec<_>>(), ["1", "16", "4"]);
+    let host = process.processor.expect("what of it is processor time");
+    assert!(host.cores > 0.2 && host.creating >= 0.0 && host.removing >= 0.0, "{host:?}");
+    // Four executions on two processors take about twice as long; how exactly is this host's business.
+    assert!(process.stretch.values().all(|shares| shares.len() == 21 && shares[20] >= shares[0]));
+    assert!(
+        process.cold_start_busy.is_some() && measured.timer_lateness.is_some() && measured.fsync.is_some()
+    );
+    // What was measured is read back as it was.
+    let path = folder.join("host.toml");
+    assert_eq!(elapse::backend::Calibration::read(&path).expect("it is read"), measured);
     let text = format!(
         "name = 'x'\ninvocations = 50\nduration = '60s'\n[worker]\nmemory = '1GiB'\nbackends = ['process']\n[model]\n\
          calibration = '{}'\n[[function]]\nname = 'f'\nmemory = '64MiB'\nduration = '10ms'\nload = {{ constant = '5/s' }}\n",

@@ -92,6 +92,25 @@ pub fn rest(span: std::time::Duration, interrupt: &Interrupt) -> bool {
     false
 }
 
+/// What it takes to write 4 KiB into a file of this folder so that they survive a loss of power, so many times.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn sync_times(folder: &std::path::Path, times: u32) -> std::io::Result<Vec<std::time::Duration>> {
+    use std::io::Write;
+    let path = folder.join(format!(".elapse-sync-{}", std::process::id()));
+    let mut file = std::fs::File::create(&path)?;
+    let mut write = || {
+        let begun = std::time::Instant::now();
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        Ok(begun.elapsed())
+    };
+    let seen = (0..times).map(|_| write()).collect();
+    let _ = std::fs::remove_file(&path);
+    seen
+}
+
 /// The host, in the words of its kernel. Empty or 0 where the kernel does not say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {

@@ -118,6 +118,8 @@ struct Inner {
     functions: RefCell<Vec<Option<Function>>>,
     sandboxes: RefCell<Slab<Rc<Inside>>>,
     created: Cell<u64>,
+    /// Of the last container: until the engine had started it, and from then until it answered.
+    steps: Cell<[Duration; 2]>,
 }
 
 struct Function {
@@ -154,8 +156,14 @@ impl Live {
                 functions: RefCell::default(),
                 sandboxes: RefCell::default(),
                 created: Cell::new(0),
+                steps: Cell::default(),
             }),
         }
+    }
+
+    /// Of the last container that was created: until the engine had started it, and from then until it answered.
+    pub fn last_steps(&self) -> [Duration; 2] {
+        self.inner.steps.get()
     }
 }
 
@@ -217,11 +225,14 @@ impl Inner {
 
     async fn create_ready(&self, spec: Spec) -> Result<Sandbox, CreateFault> {
         let limit = self.config.create_timeout;
-        let due = rt::now() + limit;
+        let begun = rt::now();
+        let due = begun + limit;
         let sandbox = self.engine.create(spec).await.map_err(create_fault)?;
+        let started = rt::now();
         let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox });
         let (transient, mut why) = match rt::timeout(due.since(rt::now()), until_ready(&inside)).await {
             Ok(Ok(())) => {
+                self.steps.set([started.since(begun), rt::now().since(started)]);
                 let key = self.sandboxes.borrow_mut().insert(inside);
                 return Ok(Sandbox(key as u64));
             }

@@ -11,6 +11,12 @@ use std::path::Path;
 pub struct Calibration {
     /// Where it was measured.
     pub host: Fingerprint,
+    /// How late a sleep of the worker's returns there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer_lateness: Option<Dist>,
+    /// What it takes to write a block of 4 KiB so that it survives a loss of power.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fsync: Option<Dist>,
     /// By the backend's name.
     pub backend: BTreeMap<String, Measured>,
 }
@@ -43,6 +49,43 @@ pub struct Measured {
     pub overhead: BTreeMap<Behaviour, Dist>,
     /// From the decision to remove a container until nothing of it is left.
     pub removal: Dist,
+    /// The parts of a cold start with nothing beside it: `sandbox` until the engine has started it, `answer` until what
+    /// runs inside answers.
+    #[serde(default)]
+    pub steps: BTreeMap<String, Dist>,
+    /// What it takes to make an image ready that the engine has not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepare: Option<Dist>,
+    /// The first cold start after that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_start: Option<Dist>,
+    /// A cold start, and a removal, while all processors are busy with invocations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start_busy: Option<Dist>,
+    /// See [`cold_start_busy`](Measured::cold_start_busy).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal_busy: Option<Dist>,
+    /// A warm echo with so many under way, it included.
+    #[serde(default)]
+    pub concurrent: BTreeMap<String, Dist>,
+    /// How so many executions at once, each bound by its processor, are stretched: quantiles of equal shares.
+    #[serde(default)]
+    pub stretch: BTreeMap<String, Vec<f64>>,
+    /// What of it is processor time. With it, containers and executions share the host's processors in simulation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<Processor>,
+}
+
+/// The use of processors.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// Processors that executions get together when there are more of them than processors.
+    pub cores: f64,
+    /// Processors that are busy while a container is created.
+    pub creating: f64,
+    /// Processors that are busy while one is removed.
+    pub removing: f64,
 }
 
 impl Measured {
@@ -50,6 +93,12 @@ impl Measured {
     pub fn cold_start(&self, under_way: u32) -> Option<&Dist> {
         let number = |key: &str| key.parse::<u32>().unwrap_or(1);
         self.cold_start.iter().min_by_key(|(key, _)| number(key).abs_diff(under_way)).map(|(_, dist)| dist)
+    }
+
+    /// A warm echo with so many under way: of the nearest number that was measured.
+    pub fn concurrent(&self, under_way: u32) -> Option<&Dist> {
+        let number = |key: &str| key.parse::<u32>().unwrap_or(1);
+        self.concurrent.iter().min_by_key(|(key, _)| number(key).abs_diff(under_way)).map(|(_, dist)| dist)
     }
 
     /// The overhead of a behaviour; that of a sleep where it was not measured.

@@ -9,7 +9,7 @@ mod sharing;
 mod simulated;
 
 pub use live::{Live, LiveConfig, OciRuntime};
-pub use measured::{Calibration, Fingerprint, Measured};
+pub use measured::{Calibration, Fingerprint, Measured, Processor};
 pub use simulated::{Contention, Model, Simulated};
 
 use crate::base::{Cpus, FunctionId, FunctionSpec, Invocation, Mem};

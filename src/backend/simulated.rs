@@ -1,7 +1,7 @@
 //! The simulated backend: creation, execution, failure and memory as distributions.
 
-use super::sharing::Sharing;
-use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Work};
+use super::sharing::{Running, Sharing};
+use super::{Backend, CallFault, Create, CreateFault, Measured, Processor, Sandbox, Work};
 use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
 use crate::rt;
 use crate::rt::chance::{Chance, Luck, Purpose};
@@ -90,6 +90,8 @@ pub struct Simulated {
     measured: Option<(Measured, Behaviour)>,
     /// Creations under way.
     creating: Rc<Cell<u32>>,
+    /// Calls under way, where processors are shared.
+    calls: Rc<Cell<u32>>,
     /// Containers that were called already, where it matters.
     called: RefCell<FxHashSet<Sandbox>>,
     model: Model,
@@ -112,6 +114,7 @@ impl Simulated {
             name: "simulated".into(),
             measured: None,
             creating: Rc::default(),
+            calls: Rc::default(),
             called: RefCell::default(),
             sharing: shared.then(|| Sharing::new(cores)),
             model,
@@ -128,7 +131,17 @@ impl Simulated {
     #[must_use]
     pub fn measured(mut self, name: &str, measured: Measured, behaviour: Behaviour) -> Simulated {
         self.name = name.to_string();
+        if let Some(processor) = &measured.processor {
+            self.sharing = Some(Sharing::new(cores_of(processor.cores)));
+        }
         self.measured = Some((measured, behaviour));
+        self
+    }
+
+    /// Shares its processors with `other`, as backends of one host do.
+    #[must_use]
+    pub fn beside(mut self, other: &Simulated) -> Simulated {
+        self.sharing.clone_from(&other.sharing);
         self
     }
 
@@ -140,13 +153,45 @@ impl Simulated {
         let behaviour = function.behaviour.unwrap_or(*default);
         let mut luck = function.luck.draw(Purpose::Overhead, call.number);
         let mut span = call.intended;
-        if let Some(overhead) = measured.overhead(behaviour) {
+        let alone = self.calls.get() <= 1 || behaviour != Behaviour::Echo;
+        if let Some(overhead) = measured.concurrent(self.calls.get()).filter(|_| !alone) {
+            span += overhead.sample(&mut luck);
+        } else if let Some(overhead) = measured.overhead(behaviour) {
             span += overhead.sample(&mut luck);
         }
         if self.called.borrow_mut().insert(sandbox) {
             span += measured.first_call.sample(&mut luck);
         }
         span
+    }
+}
+
+impl Simulated {
+    fn processor(&self) -> Option<&Processor> {
+        self.measured.as_ref()?.0.processor.as_ref()
+    }
+}
+
+/// A share of processors as it was measured.
+fn cores_of(cores: f64) -> Cpus {
+    Cpus(((cores * 1000.0).round() as u32).max(1))
+}
+
+/// Work that keeps so many processors busy while it is undisturbed.
+fn share(sharing: &Sharing, span: Duration, busy: f64) -> Running {
+    if busy > 1.0 {
+        sharing.start(span, 1.0, cores_of(busy))
+    } else {
+        sharing.start(span, busy, Cpus::from_cores(1))
+    }
+}
+
+/// Counts a call while it is under way.
+struct UnderWay(Rc<Cell<u32>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -182,7 +227,9 @@ impl Backend for Simulated {
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
         let under_way = self.creating.get() + 1;
-        let measured = self.measured.as_ref().and_then(|(m, _)| m.cold_start(under_way));
+        // Where processors are shared, what creations at once cost each other follows from that.
+        let at_once = if self.sharing.is_some() { 1 } else { under_way };
+        let measured = self.measured.as_ref().and_then(|(m, _)| m.cold_start(at_once));
         let span = measured
             .unwrap_or(&function.cold_start)
             .sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
@@ -212,7 +259,10 @@ impl Backend for Simulated {
             }
             None => Work::after(span, answer),
             Some(sharing) => {
-                let done = sharing.start(span, self.model.cold_cpu_fraction, Cpus::from_cores(1));
+                let done = match self.processor() {
+                    Some(p) => share(sharing, span, p.creating),
+                    None => sharing.start(span, self.model.cold_cpu_fraction, Cpus::from_cores(1)),
+                };
                 Work::boxed(async move {
                     done.done().await;
                     answer
@@ -245,8 +295,13 @@ impl Backend for Simulated {
         match &self.sharing {
             None => Work::after(self.span(sandbox, call), answer),
             Some(sharing) => {
-                let done = sharing.start(call.intended, function.cpu_fraction, function.cpus);
+                let (fraction, cpus) = (function.cpu_fraction, function.cpus);
+                drop(functions);
+                self.calls.set(self.calls.get() + 1);
+                let done = sharing.start(self.span(sandbox, call), fraction, cpus);
+                let under_way = UnderWay(Rc::clone(&self.calls));
                 Work::boxed(async move {
+                    let _under_way = under_way;
                     done.done().await;
                     answer
                 })
@@ -265,9 +320,14 @@ impl Backend for Simulated {
         self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
         let removal = self.measured.as_ref().map_or(&self.model.removal, |(m, _)| &m.removal);
-        match removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth)) {
-            Duration::ZERO => Work::ready(()),
-            span => Work::after(span, ()),
+        let span = removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth));
+        match (&self.sharing, self.processor()) {
+            _ if span == Duration::ZERO => Work::ready(()),
+            (Some(sharing), Some(p)) => {
+                let done = share(sharing, span, p.removing);
+                Work::boxed(async move { done.done().await })
+            }
+            _ => Work::after(span, ()),
         }
     }
 }

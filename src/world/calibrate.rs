@@ -1,16 +1,22 @@
 //! Measures this host's backends, so that the simulator can be given their delays.
 //!
-//! Containers are created one, two and four at a time; each is called once for its first call and then, with pauses as a
-//! real load has them, for sleeps and spins whose intended duration is known. What a call takes beyond it is overhead:
-//! the wire, the host's scheduling, the timer's lateness. Nothing else should run meanwhile.
+//! Containers are created one, two and four at a time, and beside busy processors; each is called once for its first call
+//! and then, with pauses as a real load has them, for sleeps and spins whose intended duration is known. What a call takes
+//! beyond it is overhead: the wire, the host's scheduling, the timer's lateness. How many processors are busy while
+//! containers are created and removed, and how many executions get when there are more of them than processors, lets the
+//! simulator share them as the host does. Nothing else should run meanwhile.
 
 use super::live::engine;
-use crate::backend::{Backend, Calibration, Create, Fingerprint, Live, LiveConfig, Measured, Sandbox};
+use crate::backend::{
+    Backend, Calibration, Create, Fingerprint, Live, LiveConfig, Measured, Processor, Sandbox,
+};
 use crate::base::{
     Behaviour, Cpus, Dist, Duration, Fault, FunctionId, FunctionSpec, Invocation, Mem, Result, Time,
 };
 use crate::rt;
+use elapse_real::engine::Engine;
 use elapse_real::lock::NameLock;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -18,10 +24,14 @@ use std::rc::Rc;
 const BEHAVIOURS: [Behaviour; 3] = [Behaviour::Sleep, Behaviour::Spin, Behaviour::Echo];
 /// Creations at once.
 const AT_ONCE: [u32; 3] = [1, 2, 4];
+/// Warm calls at once.
+const AT_ONCE_WARM: [u32; 3] = [1, 4, 16];
 const MEMORY: Mem = Mem(64 << 20);
 /// The intended duration of a call, and the pause before it.
 const CALL: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(10);
+/// An execution that shows what sharing does: long beside the scheduler's slices.
+const LONG: Duration = Duration::from_millis(100);
 /// Between two rounds of creations. One right after the other finds caches warm and processors awake, and takes a quarter
 /// of what a creation in a real load takes.
 const REST: Duration = Duration::from_millis(200);
@@ -50,8 +60,14 @@ pub fn calibrate(
         let swept = |e: elapse_real::engine::EngineFault| Fault::host(e.why);
         runtime.block_on(engine.sweep()).map_err(swept)?;
         runtime.block_on(engine.prepare(None)).map_err(swept)?;
-        let backend = Rc::new(Live::new(Rc::clone(&engine), config.clone()));
-        let outcome = runtime.block_on(measure(backend, rounds));
+        let outcome = runtime.block_on(async {
+            let fresh = fresh(&engine, config).await?;
+            let backend = Rc::new(Live::new(Rc::clone(&engine), config.clone()));
+            let mut measured = measure(&backend, rounds).await?;
+            (measured.prepare, measured.first_start) = (Some(fresh.0), Some(fresh.1));
+            beside_load(&backend, rounds, &mut measured).await?;
+            Ok(measured)
+        });
         runtime.block_on(engine.sweep()).map_err(swept)?;
         measured.insert(name.clone(), outcome?);
     }
@@ -64,10 +80,43 @@ pub fn calibrate(
         memory_mb: host.memory >> 20,
         date: jiff::Timestamp::from_second(date).unwrap_or_default().to_string(),
     };
-    Ok(Calibration { host, backend: measured })
+    let late = runtime.block_on(async {
+        let mut late = Vec::new();
+        for i in 0..rounds * 4 {
+            let due = rt::now() + Duration::from_micros(1_000 + 137 * u64::from(i % 64));
+            rt::sleep_until(due).await;
+            late.push(rt::now().since(due));
+        }
+        late
+    });
+    let folder = std::env::current_dir().unwrap_or_else(|_| std::env::temp_dir());
+    // A folder that cannot be written says nothing about the host.
+    let synced = elapse_real::sync_times(&folder, rounds * 2).ok();
+    let fsync = synced.map(|times| quantiles(times.into_iter().map(Duration::from).collect())).transpose()?;
+    Ok(Calibration { host, timer_lateness: Some(quantiles(late)?), fsync, backend: measured })
 }
 
-async fn measure(backend: Rc<Live>, rounds: u32) -> Result<Measured> {
+/// How long an image takes that the engine has not seen, and the first cold start after it.
+async fn fresh(engine: &Rc<dyn Engine>, config: &LiveConfig) -> Result<(Dist, Dist)> {
+    const ROUNDS: usize = 3;
+    let (mut prepared, mut first) = (Vec::new(), Vec::new());
+    let swept = |e: elapse_real::engine::EngineFault| Fault::host(e.why);
+    for _ in 0..ROUNDS {
+        engine.sweep().await.map_err(swept)?;
+        let begun = rt::now();
+        engine.prepare(None).await.map_err(swept)?;
+        prepared.push(rt::now().since(begun));
+        let backend = Rc::new(Live::new(Rc::clone(engine), config.clone()));
+        admit(&backend)?;
+        let begun = rt::now();
+        let sandbox = create(&backend, 0).await?;
+        first.push(rt::now().since(begun));
+        backend.remove(sandbox).await;
+    }
+    Ok((quantiles(prepared)?, quantiles(first)?))
+}
+
+fn admit(backend: &Live) -> Result<()> {
     for (id, behaviour) in (0u32..).zip(BEHAVIOURS) {
         let mut spec = FunctionSpec::new(behaviour.word(), MEMORY);
         spec.program.behaviour = Some(behaviour);
@@ -75,6 +124,12 @@ async fn measure(backend: Rc<Live>, rounds: u32) -> Result<Measured> {
             .admit(FunctionId(id), &spec)
             .map_err(|why| Fault::host(format!("backend {} cannot run our agent: {why}", backend.name())))?;
     }
+    Ok(())
+}
+
+async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
+    admit(backend)?;
+    let mut steps: [Vec<Duration>; 2] = Default::default();
     let (mut by_number, mut overhead) = (BTreeMap::new(), BTreeMap::new());
     let (mut first_calls, mut removals) = (Vec::new(), Vec::new());
     for at_once in AT_ONCE {
@@ -83,7 +138,7 @@ async fn measure(backend: Rc<Live>, rounds: u32) -> Result<Measured> {
             rt::sleep(REST).await;
             let creations: Vec<_> = (0..at_once)
                 .map(|nth| {
-                    let backend = Rc::clone(&backend);
+                    let backend = Rc::clone(backend);
                     rt::spawn(async move {
                         let begun = rt::now();
                         let created = create(&backend, nth).await;
@@ -97,9 +152,12 @@ async fn measure(backend: Rc<Live>, rounds: u32) -> Result<Measured> {
                 sandboxes.push(created?);
                 cold_starts.push(took);
             }
+            if at_once == 1 {
+                steps.iter_mut().zip(backend.last_steps()).for_each(|(all, step)| all.push(step));
+            }
             for sandbox in sandboxes {
-                let first = call(&backend, sandbox, Behaviour::Echo, Duration::ZERO).await?;
-                let second = call(&backend, sandbox, Behaviour::Echo, Duration::ZERO).await?;
+                let first = call(backend, sandbox, Behaviour::Echo, Duration::ZERO).await?;
+                let second = call(backend, sandbox, Behaviour::Echo, Duration::ZERO).await?;
                 first_calls.push(Duration(first.0.saturating_sub(second.0)));
                 let begun = rt::now();
                 backend.remove(sandbox).await;
@@ -108,24 +166,168 @@ async fn measure(backend: Rc<Live>, rounds: u32) -> Result<Measured> {
         }
         by_number.insert(at_once.to_string(), quantiles(cold_starts)?);
     }
-    let sandbox = create(&backend, 0).await?;
+    let sandbox = create(backend, 0).await?;
     for behaviour in BEHAVIOURS {
         let mut beyond = Vec::new();
         for _ in 0..rounds * 4 {
             rt::sleep(PAUSE).await;
             let intended = if behaviour == Behaviour::Echo { Duration::ZERO } else { CALL };
-            let took = call(&backend, sandbox, behaviour, intended).await?;
+            let took = call(backend, sandbox, behaviour, intended).await?;
             beyond.push(Duration(took.0.saturating_sub(intended.0)));
         }
         overhead.insert(behaviour, quantiles(beyond)?);
     }
     backend.remove(sandbox).await;
+    let [started, answered] = steps;
     Ok(Measured {
         cold_start: by_number,
         first_call: quantiles(first_calls)?,
         overhead,
         removal: quantiles(removals)?,
+        steps: BTreeMap::from([
+            ("sandbox".into(), quantiles(started)?),
+            ("answer".into(), quantiles(answered)?),
+        ]),
+        prepare: None,
+        first_start: None,
+        cold_start_busy: None,
+        removal_busy: None,
+        concurrent: BTreeMap::new(),
+        stretch: BTreeMap::new(),
+        processor: None,
     })
+}
+
+/// What processors that are busy with something else, or shared, do to all of it.
+async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -> Result<()> {
+    let cores = elapse_real::host().cores.max(1) as u32;
+    // One right after the other: how many processors that keeps busy.
+    let n = rounds.clamp(4, 40);
+    let mut sandboxes = Vec::new();
+    rt::sleep(REST).await;
+    let before = Busy::now();
+    for nth in 0..n {
+        sandboxes.push(create(backend, nth).await?);
+    }
+    let creating = before.processors();
+    let before = Busy::now();
+    for sandbox in sandboxes {
+        backend.remove(sandbox).await;
+    }
+    let removing = before.processors();
+
+    // Executions at once that are bound by their processors.
+    let most = 4 * cores;
+    let mut sandboxes = Vec::new();
+    for nth in 0..most.max(AT_ONCE_WARM[2]) {
+        sandboxes.push(create(backend, nth).await?);
+    }
+    let mut effective = f64::from(cores);
+    for at_once in [1, cores, 2 * cores, most] {
+        let (mut stretched, mut longest) = (Vec::new(), Vec::new());
+        for _ in 0..(rounds / at_once).max(3) {
+            rt::sleep(PAUSE).await;
+            let calls: Vec<_> = sandboxes[..at_once as usize]
+                .iter()
+                .map(|sandbox| {
+                    let (backend, sandbox) = (Rc::clone(backend), *sandbox);
+                    rt::spawn(async move { call(&backend, sandbox, Behaviour::Spin, LONG).await })
+                })
+                .collect();
+            let before = stretched.len();
+            for call in calls {
+                let took = call.await.map_err(|e| Fault::bug(e.to_string()))??;
+                stretched.push(took.as_secs_f64() / LONG.as_secs_f64());
+            }
+            longest.push(stretched[before..].iter().copied().fold(0.0, f64::max));
+        }
+        if at_once == 2 * cores {
+            // The last of a batch ends when all its work is done.
+            let whole = longest.iter().sum::<f64>() / longest.len() as f64;
+            effective = (f64::from(at_once) / whole).min(f64::from(cores));
+        }
+        measured.stretch.insert(at_once.to_string(), shares(stretched));
+    }
+    measured.processor = Some(Processor { cores: effective, creating, removing });
+
+    // Warm calls at once.
+    for at_once in AT_ONCE_WARM {
+        let mut took = Vec::new();
+        for _ in 0..(rounds * 4 / at_once).max(4) {
+            rt::sleep(PAUSE).await;
+            let calls: Vec<_> = sandboxes[..at_once as usize]
+                .iter()
+                .map(|sandbox| {
+                    let (backend, sandbox) = (Rc::clone(backend), *sandbox);
+                    rt::spawn(async move { call(&backend, sandbox, Behaviour::Echo, Duration::ZERO).await })
+                })
+                .collect();
+            for call in calls {
+                took.push(call.await.map_err(|e| Fault::bug(e.to_string()))??);
+            }
+        }
+        measured.concurrent.insert(at_once.to_string(), quantiles(took)?);
+    }
+
+    // Creations and removals while every processor executes.
+    let stop = Rc::new(Cell::new(false));
+    let load: Vec<_> = sandboxes[..cores as usize]
+        .iter()
+        .map(|sandbox| {
+            let (backend, sandbox, stop) = (Rc::clone(backend), *sandbox, Rc::clone(&stop));
+            rt::spawn(async move {
+                while !stop.get() && call(&backend, sandbox, Behaviour::Spin, LONG).await.is_ok() {}
+            })
+        })
+        .collect();
+    let (mut cold_starts, mut removals) = (Vec::new(), Vec::new());
+    let outcome = async {
+        for nth in 0..(rounds / 2).max(3) {
+            rt::sleep(PAUSE).await;
+            let begun = rt::now();
+            let sandbox = create(backend, nth).await?;
+            cold_starts.push(rt::now().since(begun));
+            let begun = rt::now();
+            backend.remove(sandbox).await;
+            removals.push(rt::now().since(begun));
+        }
+        Ok(())
+    };
+    let outcome = outcome.await;
+    stop.set(true);
+    for spinning in load {
+        let _ = spinning.await;
+    }
+    for sandbox in sandboxes {
+        backend.remove(sandbox).await;
+    }
+    outcome?;
+    measured.cold_start_busy = Some(quantiles(cold_starts)?);
+    measured.removal_busy = Some(quantiles(removals)?);
+    Ok(())
+}
+
+/// The processors' use from an instant on.
+struct Busy(Time, f64);
+
+impl Busy {
+    fn now() -> Busy {
+        Busy(rt::now(), elapse_real::load().host_cpu_seconds)
+    }
+
+    /// How many were busy since, on average.
+    fn processors(&self) -> f64 {
+        let used = elapse_real::load().host_cpu_seconds - self.1;
+        (used / rt::now().since(self.0).as_secs_f64().max(1e-9)).max(0.0)
+    }
+}
+
+/// Quantiles of equal shares, to four decimals.
+fn shares(mut seen: Vec<f64>) -> Vec<f64> {
+    const SHARES: usize = 20;
+    seen.sort_by(f64::total_cmp);
+    let last = seen.len() - 1;
+    (0..=SHARES).map(|i| (seen[i * last / SHARES] * 1e4).round() / 1e4).collect()
 }
 
 async fn create(backend: &Live, nth: u32) -> Result<Sandbox> {

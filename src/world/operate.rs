@@ -29,7 +29,7 @@ pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
     let plain = || Simulated::new(scenario.model.clone(), cores, scenario.seed);
     let Some(path) = &scenario.model.calibration else { return Ok(vec![Rc::new(plain())]) };
     let mut calibration = Calibration::read(path)?;
-    let mut backends: Vec<Rc<dyn Backend>> = Vec::new();
+    let mut backends: Vec<Rc<Simulated>> = Vec::new();
     for name in scenario.worker.backend_names() {
         let known = calibration.backend.keys().cloned().collect::<Vec<_>>().join(", ");
         let measured = calibration.backend.remove(&name).ok_or_else(|| {
@@ -38,9 +38,13 @@ pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
                 path.display()
             ))
         })?;
-        backends.push(Rc::new(plain().measured(&name, measured, scenario.live.behaviour)));
+        let backend = plain().measured(&name, measured, scenario.live.behaviour);
+        backends.push(Rc::new(match backends.first() {
+            Some(first) => backend.beside(first),
+            None => backend,
+        }));
     }
-    Ok(backends)
+    Ok(backends.into_iter().map(|b| b as Rc<dyn Backend>).collect())
 }
 
 /// Starts a worker, registers what is called, and drives the load until all have returned. Inside a runtime only.
