@@ -42,9 +42,9 @@ $3
 S
 }
 
-# The calibration with the mean of each distribution in its place.
+# The calibration with the mean of each distribution, times $2, in its place.
 means() {
-    python3 - "$1" <<'P'
+    python3 - "$1" "$2" <<'P'
 import re, sys
 unit = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 def ns(text):
@@ -53,7 +53,7 @@ def ns(text):
 for line in open(sys.argv[1]):
     if line.startswith("empirical = "):
         seen = [ns(t) for t in re.findall(r'"([^"]+)"', line)]
-        line = f'empirical = ["{sum(seen) / len(seen) / 1e6:.6f}ms"]\n'
+        line = f'empirical = ["{sum(seen) / len(seen) / 1e6 * float(sys.argv[2]):.6f}ms"]\n'
     print(line, end="")
 P
 }
@@ -71,11 +71,12 @@ for backend in $backends; do
         run=$backend-$load
         scenario "$backend" "$load" "[model]
 calibration = \"$backend.toml\"" >"$run.toml"
-        means "$backend.toml" >"$backend-means.toml"
+        means "$backend.toml" 1 >"$backend-means.toml"
+        means "$backend.toml" 0 >"$backend-zero.toml"
         scenario "$backend" "$load" "[model]
 calibration = \"$backend-means.toml\"" >"$run-means.toml"
         scenario "$backend" "$load" "[model]
-cold_start = \"0s\"" >"$run-zero.toml"
+calibration = \"$backend-zero.toml\"" >"$run-zero.toml"
         [ -d "$run-live" ] || "$elapse" live "$run.toml" --out "$run-live" --repeat "$repeats" --cooldown 10s --no-plots
         "$elapse" sim "$run.toml" --out "$run-calibrated" --force --no-plots >/dev/null
         for side in means zero; do

@@ -110,6 +110,28 @@ impl Client {
         }
     }
 
+    /// [`render`](Client::render), again and again until the answer is `enough`, for at most `limit`.
+    ///
+    /// # Errors
+    /// Why Graphite did not answer.
+    pub fn render_until(
+        &self,
+        targets: &[String],
+        from: u64,
+        until: u64,
+        limit: Duration,
+        enough: impl Fn(&[Fetched]) -> bool,
+    ) -> Result<Vec<Fetched>, String> {
+        let begun = Instant::now();
+        loop {
+            let series = self.render(targets, from, until)?;
+            if enough(&series) || begun.elapsed() >= limit {
+                return Ok(series);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
     fn render_some(&self, targets: &[String], from: u64, until: u64) -> Result<Vec<Fetched>, String> {
         let (asked_from, asked_until) = (from.saturating_sub(1).to_string(), until.to_string());
         let mut query: Vec<(&str, &str)> = targets.iter().map(|t| ("target", t.as_str())).collect();

@@ -280,6 +280,7 @@ fn by_function(a: &Side, b: &Side) -> Result<Vec<OfFunction>> {
     let mut all: Vec<OfFunction> = names
         .into_iter()
         .map(|name| OfFunction { name: name.clone(), sides: [row(&of_a, name), row(&of_b, name)] })
+        .filter(|f| f.sides.iter().any(|side| side[0] > 0.0))
         .collect();
     all.sort_by(|x, y| (y.sides[0][0] + y.sides[1][0]).total_cmp(&(x.sides[0][0] + x.sides[1][0])));
     Ok(all)

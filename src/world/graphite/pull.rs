@@ -28,6 +28,8 @@ pub(crate) struct Query {
     /// Seconds by which the run was moved on Graphite's calendar.
     pub(crate) shift: i64,
     pub(crate) wait: Duration,
+    /// Points of our own that should be there.
+    pub(crate) expected: u64,
 }
 
 /// What was fetched.
@@ -76,7 +78,7 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     }
     let mut seen = rustc_hash::FxHashSet::default();
     targets.retain(|t| seen.insert(t.clone()));
-    let mut series = query.client.render(&targets, on_theirs(query.from), on_theirs(query.until))?;
+    let mut series = whole(query, &targets, on_theirs(query.from), on_theirs(query.until))?;
     for s in &mut series {
         s.points.iter_mut().for_each(|(at, _)| *at = at.saturating_add_signed(-query.shift));
     }
@@ -86,11 +88,7 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
         steps
     });
     let points: u64 = series.iter().map(|s| s.points.iter().filter(|p| p.1.is_some()).count() as u64).sum();
-    let of_ours: u64 = series
-        .iter()
-        .filter(|s| query.own.contains(&s.target))
-        .map(|s| s.points.iter().filter(|p| p.1.is_some()).count() as u64)
-        .sum();
+    let of_ours = own_points(query, &series);
     let json = json!({
         "url": query.client.url(),
         "targets": query.targets,
@@ -107,6 +105,26 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     });
     let rows = series.iter().map(|s| (s.target.as_str(), s.points.as_slice()));
     Ok(Pulled { series: series.len(), points, remarks, json, csv: graphite_csv(rows) })
+}
+
+/// Points of our own that hold a value.
+fn own_points(query: &Query, series: &[Fetched]) -> u64 {
+    let own: rustc_hash::FxHashSet<&String> = query.own.iter().collect();
+    let ours = series.iter().filter(|s| own.contains(&s.target));
+    ours.map(|s| s.points.iter().filter(|p| p.1.is_some()).count() as u64).sum()
+}
+
+/// What is answered, once all our points are in it. Carbon takes points out of its cache before they are in their file: for
+/// that moment they are in neither.
+fn whole(
+    query: &Query,
+    targets: &[String],
+    from: u64,
+    until: u64,
+) -> std::result::Result<Vec<Fetched>, String> {
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
+    let enough = |series: &[Fetched]| own_points(query, series) >= query.expected;
+    query.client.render_until(targets, from, until, PATIENCE.min(query.wait.into()), enough)
 }
 
 fn say_what_is_missing(query: &Query, targets: &[String], series: &[Fetched], remarks: &mut Vec<String>) {
@@ -174,7 +192,16 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
     let own = own_paths(&run.join("metrics.csv"))?;
     // Whoever never sent to Graphite does not miss its own series there.
     let own = if about["plan"]["graphite"]["carbon"].is_string() { own } else { Vec::new() };
-    let query = Query { client, own, targets: targets.to_vec(), from, until, shift, wait: Duration::ZERO };
+    let query = Query {
+        client,
+        own,
+        targets: targets.to_vec(),
+        from,
+        until,
+        shift,
+        wait: Duration::ZERO,
+        expected: 0,
+    };
     let pulled =
         gather(&query, None).map_err(|why| Fault::host(format!("{why}; {} is as it was", run.display())))?;
     replace(&run.join("graphite.csv"), &pulled.csv)?;

@@ -133,20 +133,23 @@ impl Station {
     pub(crate) fn query(&self, own: Vec<String>, from: u64, until: u64, shift: i64) -> Option<Query> {
         let client = self.config.client()?;
         let own = if self.config.carbon.is_some() { own } else { Vec::new() };
-        Some(Query {
-            client,
-            own,
-            targets: self.config.targets.clone(),
-            from,
-            until,
-            shift,
-            wait: self.config.wait,
-        })
+        let targets = self.config.targets.clone();
+        Some(Query { client, own, targets, from, until, shift, wait: self.config.wait, expected: 0 })
+    }
+
+    /// Whether a point of this instant was sent: of two in one step Graphite would keep one.
+    pub(crate) fn sends(&self, at: Time) -> bool {
+        due(at, self.step)
     }
 
     pub(crate) fn marker(&self) -> Option<crate::base::Duration> {
         self.config.marker
     }
+}
+
+/// Whether a point is a whole number of steps after the start.
+fn due(at: Time, step: u64) -> bool {
+    step <= 1 || (at.0 / NS).is_multiple_of(step)
 }
 
 /// As `metrics.csv` has them: six decimals.
@@ -167,8 +170,7 @@ struct Emit {
 impl Emit {
     /// The unix second of a point, if it is sent.
     fn due(&self, at: Time) -> Option<u64> {
-        let due = self.step <= 1 || (at.0 / NS).is_multiple_of(self.step);
-        due.then_some((self.start + at.0) / NS)
+        due(at, self.step).then_some((self.start + at.0) / NS)
     }
 }
 
@@ -181,5 +183,17 @@ impl Sink for Emit {
         if let Some(seconds) = self.due(at) {
             self.sender.offer(&self.paths, seconds, emitted(values));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_points_a_whole_step_apart_are_sent() {
+        let sent = |step: u64| (0..=60).filter(|s| due(Time(s * NS), step)).collect::<Vec<u64>>();
+        assert_eq!(sent(1).len(), 61);
+        assert_eq!(sent(30), [0, 30, 60]);
     }
 }

@@ -4,7 +4,7 @@ use super::pull::{Pulled, gather};
 use super::station::Station;
 use crate::base::Result;
 use crate::metrics;
-use crate::report::{self, Summary};
+use crate::report::{self, Summary, WorkerFacts};
 use std::path::Path;
 
 /// From when to when all processors were busy before the load, unix seconds.
@@ -59,7 +59,14 @@ impl Visit<'_> {
         });
         let last = self.summary.workers.iter().filter_map(|w| w.series.points().last()).map(|p| p.0).max();
         let last = last.map(|at| (facts.start_unix_ns + at.0) / NS);
-        if let Some(query) = station.query(own.collect(), from, until, self.shift) {
+        if let Some(mut query) = station.query(own.collect(), from, until, self.shift) {
+            if sent.is_some_and(|sent| sent.dropped + sent.unsent == 0) {
+                let rows = |w: &WorkerFacts| {
+                    let sent = w.series.points().filter(|(at, _)| station.sends(*at)).count();
+                    (sent * w.series.columns().names.len()) as u64
+                };
+                query.expected = self.summary.workers.iter().map(rows).sum();
+            }
             match gather(&query, last) {
                 Ok(pulled) => {
                     came.remarks.extend(pulled.remarks.iter().cloned());
