@@ -79,6 +79,28 @@ fn a_command_for_each_invocation() {
 }
 
 #[test]
+fn a_command_that_needs_too_much_memory_is_told_apart_from_one_that_fails() {
+    let test = "a_command_that_needs_too_much_memory_is_told_apart_from_one_that_fails";
+    let python = Path::new("/usr/bin/python3").exists();
+    if !has("process", test, agent().exists())
+        || !has("python3", test, python)
+        || !has("root", test, elapse_real::is_root())
+    {
+        return;
+    }
+    on_processes(&agent(), LiveConfig::default(), |backend| async move {
+        // Twice: the agent outlives its command, and each is told by itself.
+        let eats = "b'x' * (600 << 20)";
+        let sandbox = ready(&backend, &spec(Behaviour::Exec, &["/usr/bin/python3", "-c", eats], None)).await;
+        for _ in 0..2 {
+            let failed = backend.invoke(sandbox, &call(0)).await.expect_err("600 MiB do not fit into 256");
+            assert_eq!(failed, CallFault::OutOfMemory);
+        }
+        backend.remove(sandbox).await;
+    });
+}
+
+#[test]
 fn a_users_server_is_joined_to_the_socket() {
     let test = "a_users_server_is_joined_to_the_socket";
     let python = Path::new("/usr/bin/python3").exists();

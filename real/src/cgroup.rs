@@ -107,12 +107,15 @@ impl Gauge {
         Some(usage.saturating_sub(inactive))
     }
 
+    /// How many processes in it the kernel has killed for memory.
+    pub fn kills(&self) -> u64 {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+    }
+
     /// Whether the kernel killed something in it for memory.
     pub fn was_out_of_memory(&self) -> bool {
-        let text = fs::read_to_string(&self.events).unwrap_or_default();
-        text.lines()
-            .filter_map(|l| l.strip_prefix("oom_kill "))
-            .any(|n| n.trim().parse::<u64>().is_ok_and(|n| n > 0))
+        self.kills() > 0
     }
 }
 

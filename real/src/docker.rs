@@ -407,6 +407,10 @@ impl Sandbox for Container {
         self.gauge.borrow().as_ref()?.memory()
     }
 
+    fn kills(&self) -> u64 {
+        self.gauge.borrow().as_ref().map_or(0, Gauge::kills)
+    }
+
     fn death(&self) -> Option<Death> {
         self.death.borrow().clone()
     }

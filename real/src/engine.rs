@@ -155,6 +155,9 @@ pub trait Sandbox {
     /// Bytes it uses, less the file pages that could be dropped; `None` if the host does not tell.
     fn memory(&self) -> Option<u64>;
 
+    /// How many of its processes the kernel has killed for memory; 0 if the host does not tell.
+    fn kills(&self) -> u64;
+
     /// How it ended, if it did.
     fn death(&self) -> Option<Death>;
 

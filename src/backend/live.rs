@@ -132,6 +132,8 @@ struct Function {
 struct Inside {
     sandbox: Rc<dyn engine::Sandbox>,
     peer: Peer,
+    /// Processes in it that the kernel had killed for memory when that was last asked.
+    kills: Cell<u64>,
 }
 
 /// Pauses between two looks whether a sandbox answers already.
@@ -229,7 +231,7 @@ impl Inner {
         let due = begun + limit;
         let sandbox = self.engine.create(spec).await.map_err(create_fault)?;
         let started = rt::now();
-        let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox });
+        let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox, kills: Cell::new(0) });
         let (transient, mut why) = match rt::timeout(due.since(rt::now()), until_ready(&inside)).await {
             Ok(Ok(())) => {
                 self.steps.set([started.since(begun), rt::now().since(started)]);
@@ -276,6 +278,12 @@ async fn call(inside: Rc<Inside>, call: Call) -> Result<(), CallFault> {
         Either::Right(death) => return Err(dead(&death)),
     };
     match answer {
+        // A command that the kernel killed for memory leaves an agent that tells of a failure.
+        Ok(answer) if !answer.is_ok() => {
+            let kills = inside.sandbox.kills();
+            let more = kills > inside.kills.replace(kills);
+            if more { Err(CallFault::OutOfMemory) } else { judge(&answer) }
+        }
         Ok(answer) => judge(&answer),
         // Whether it died of it shows a moment later.
         Err(fault) => Err(match rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {

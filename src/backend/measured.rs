@@ -59,6 +59,13 @@ pub struct Measured {
     /// The first cold start after that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_start: Option<Dist>,
+    /// A cold start, and a removal, beside executions that leave a processor to spare: nothing slows it down, but processors
+    /// and caches are awake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cold_start_awake: Option<Dist>,
+    /// See [`cold_start_awake`](Measured::cold_start_awake).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal_awake: Option<Dist>,
     /// A cold start, and a removal, while all processors are busy with invocations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start_busy: Option<Dist>,

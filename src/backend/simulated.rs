@@ -229,7 +229,10 @@ impl Backend for Simulated {
         let under_way = self.creating.get() + 1;
         // Where processors are shared, what creations at once cost each other follows from that.
         let at_once = if self.sharing.is_some() { 1 } else { under_way };
-        let measured = self.measured.as_ref().and_then(|(m, _)| m.cold_start(at_once));
+        let awake = self.sharing.is_some() && self.calls.get() > 0;
+        let measured = self.measured.as_ref().and_then(|(m, _)| {
+            m.cold_start_awake.as_ref().filter(|_| awake).or_else(|| m.cold_start(at_once))
+        });
         let span = measured
             .unwrap_or(&function.cold_start)
             .sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
@@ -319,7 +322,10 @@ impl Backend for Simulated {
         self.usage.borrow_mut().remove(&sandbox);
         self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
-        let removal = self.measured.as_ref().map_or(&self.model.removal, |(m, _)| &m.removal);
+        let awake = self.sharing.is_some() && self.calls.get() > 0;
+        let removal = self.measured.as_ref().map_or(&self.model.removal, |(m, _)| {
+            m.removal_awake.as_ref().filter(|_| awake).unwrap_or(&m.removal)
+        });
         let span = removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth));
         match (&self.sharing, self.processor()) {
             _ if span == Duration::ZERO => Work::ready(()),

@@ -56,10 +56,11 @@ impl Distribution {
         if i == 0 { 0.0 } else { self.0[i - 1].1 as f64 / self.count().max(1) as f64 }
     }
 
-    /// The largest distance between two distribution functions (Kolmogorov and Smirnov), 0 to 1.
-    pub fn distance(&self, other: &Distribution) -> f64 {
+    /// The largest distance between two distribution functions (Kolmogorov and Smirnov), 0 to 1, where values below
+    /// `resolution` count as equal.
+    pub fn distance(&self, other: &Distribution, resolution: f64) -> f64 {
         let at = |value: f64| (self.share(value) - other.share(value)).abs();
-        self.0.iter().chain(&other.0).map(|p| at(p.0)).fold(0.0, f64::max)
+        self.0.iter().chain(&other.0).map(|p| at(p.0.max(resolution))).fold(0.0, f64::max)
     }
 }
 
@@ -221,7 +222,10 @@ mod tests {
         let a = Distribution(vec![(1.0, 1), (2.0, 3), (4.0, 4)]);
         let b = Distribution(vec![(2.0, 2), (4.0, 4)]);
         assert_eq!((a.quantile(0.5), a.quantile(0.76), a.quantile(0.0)), (Some(2.0), Some(4.0), Some(1.0)));
-        assert_eq!((a.distance(&b), b.distance(&a), a.distance(&a)), (0.25, 0.25, 0.0));
+        assert_eq!((a.distance(&b, 0.0), b.distance(&a, 0.0), a.distance(&a, 0.0)), (0.25, 0.25, 0.0));
+        let (none, little) =
+            (Distribution(vec![(0.0, 9), (7.0, 10)]), Distribution(vec![(0.03, 9), (7.0, 10)]));
+        assert_eq!((none.distance(&little, 0.0), none.distance(&little, 0.5)), (0.9, 0.0));
         assert_eq!(Distribution::default().quantile(0.5), None);
     }
 }

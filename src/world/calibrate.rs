@@ -190,6 +190,8 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
         ]),
         prepare: None,
         first_start: None,
+        cold_start_awake: None,
+        removal_awake: None,
         cold_start_busy: None,
         removal_busy: None,
         concurrent: BTreeMap::new(),
@@ -269,9 +271,26 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
         measured.concurrent.insert(at_once.to_string(), quantiles(took)?);
     }
 
-    // Creations and removals while every processor executes.
+    for sandbox in &sandboxes[cores as usize..] {
+        backend.remove(*sandbox).await;
+    }
+    // With a processor to spare nothing is slowed down, but processors and caches are awake.
+    if cores > 1 {
+        let (cold_start, removal) = creations_beside(backend, &sandboxes[..1], rounds).await?;
+        (measured.cold_start_awake, measured.removal_awake) = (Some(cold_start), Some(removal));
+    }
+    let (cold_start, removal) = creations_beside(backend, &sandboxes[..cores as usize], rounds).await?;
+    (measured.cold_start_busy, measured.removal_busy) = (Some(cold_start), Some(removal));
+    for sandbox in &sandboxes[..cores as usize] {
+        backend.remove(*sandbox).await;
+    }
+    Ok(())
+}
+
+/// Cold starts and removals while these containers execute, each bound by its processor.
+async fn creations_beside(backend: &Rc<Live>, busy: &[Sandbox], rounds: u32) -> Result<(Dist, Dist)> {
     let stop = Rc::new(Cell::new(false));
-    let load: Vec<_> = sandboxes[..cores as usize]
+    let load: Vec<_> = busy
         .iter()
         .map(|sandbox| {
             let (backend, sandbox, stop) = (Rc::clone(backend), *sandbox, Rc::clone(&stop));
@@ -281,30 +300,26 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
         })
         .collect();
     let (mut cold_starts, mut removals) = (Vec::new(), Vec::new());
-    let outcome = async {
+    let measured = async {
         for nth in 0..(rounds / 2).max(3) {
-            rt::sleep(PAUSE).await;
+            rt::sleep(REST).await;
             let begun = rt::now();
             let sandbox = create(backend, nth).await?;
             cold_starts.push(rt::now().since(begun));
+            rt::sleep(PAUSE).await;
             let begun = rt::now();
             backend.remove(sandbox).await;
             removals.push(rt::now().since(begun));
         }
         Ok(())
     };
-    let outcome = outcome.await;
+    let outcome: Result<()> = measured.await;
     stop.set(true);
     for spinning in load {
         let _ = spinning.await;
     }
-    for sandbox in sandboxes {
-        backend.remove(sandbox).await;
-    }
     outcome?;
-    measured.cold_start_busy = Some(quantiles(cold_starts)?);
-    measured.removal_busy = Some(quantiles(removals)?);
-    Ok(())
+    Ok((quantiles(cold_starts)?, quantiles(removals)?))
 }
 
 /// The processors' use from an instant on.

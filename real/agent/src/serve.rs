@@ -3,6 +3,8 @@
 use crate::Connection;
 use std::io;
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, exit};
 use std::time::{Duration, Instant};
 
@@ -49,29 +51,19 @@ pub fn join(connection: Connection, port: u16) -> io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     server.set_nodelay(true)?;
     let (mut to_server, mut from_server) = (server.try_clone()?, server);
-    match connection {
-        Connection::Unix(stream) => {
-            let (mut from, mut to) = (stream.try_clone()?, stream);
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    let _ = io::copy(&mut from, &mut to_server);
-                    let _ = to_server.shutdown(Shutdown::Write);
-                });
-                let _ = io::copy(&mut from_server, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            });
-        }
-        Connection::Tcp(stream) => {
-            let (mut from, mut to) = (stream.try_clone()?, stream);
-            std::thread::scope(|scope| {
-                scope.spawn(move || {
-                    let _ = io::copy(&mut from, &mut to_server);
-                    let _ = to_server.shutdown(Shutdown::Write);
-                });
-                let _ = io::copy(&mut from_server, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            });
-        }
-    }
+    // Sockets of either family are read, written and shut down alike.
+    let client = UnixStream::from(match connection {
+        Connection::Unix(stream) => OwnedFd::from(stream),
+        Connection::Tcp(stream) => OwnedFd::from(stream),
+    });
+    let (mut from_client, mut to_client) = (client.try_clone()?, client);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _ = io::copy(&mut from_client, &mut to_server);
+            let _ = to_server.shutdown(Shutdown::Write);
+        });
+        let _ = io::copy(&mut from_server, &mut to_client);
+        let _ = to_client.shutdown(Shutdown::Both);
+    });
     Ok(())
 }

@@ -313,6 +313,10 @@ impl Sandbox for Process {
         self.group.as_ref()?.gauge().memory()
     }
 
+    fn kills(&self) -> u64 {
+        self.group.as_ref().map_or(0, |group| group.gauge().kills())
+    }
+
     fn death(&self) -> Option<Death> {
         self.life.death.borrow().clone()
     }

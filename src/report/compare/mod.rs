@@ -19,6 +19,8 @@ use std::path::Path;
 
 /// The distributions that are compared: latency, and the stages that it is made of.
 pub const STAGES: [&str; 5] = ["latency_ms", "queue_ms", "cold_ms", "exec_ms", "overhead_ms"];
+/// Milliseconds below which two times are the same to anyone: a simulated queue takes no time, a real one some microseconds.
+const RESOLUTION: f64 = 0.5;
 /// Quantiles whose ratios are told.
 const QUANTILES: [(&str, f64); 3] = [("p50", 0.50), ("p90", 0.90), ("p99", 0.99)];
 
@@ -105,7 +107,7 @@ impl Side {
         let mut largest = 0.0f64;
         for (i, a) in each.iter().enumerate() {
             for b in &each[i + 1..] {
-                largest = largest.max(a.distance(b));
+                largest = largest.max(a.distance(b, RESOLUTION));
             }
         }
         Ok(largest)
@@ -164,7 +166,8 @@ pub struct Distance {
     pub figure: &'static str,
     /// Values on each side.
     pub n: [u64; 2],
-    /// Kolmogorov and Smirnov's: the largest difference of the distribution functions, 0 to 1.
+    /// Kolmogorov and Smirnov's: the largest difference of the distribution functions, 0 to 1. Times below half a
+    /// millisecond count as equal.
     pub ks: f64,
     /// The same between repeats of one side; 0 where there are none.
     pub ks_floor: f64,
@@ -243,7 +246,7 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
         distances.push(Distance {
             figure,
             n: [pooled[0].count(), pooled[1].count()],
-            ks: pooled[0].distance(&pooled[1]),
+            ks: pooled[0].distance(&pooled[1], RESOLUTION),
             ks_floor: a.floor(figure)?.max(b.floor(figure)?),
             ratios: QUANTILES
                 .iter()
