@@ -18,7 +18,16 @@ eval "$(tests/daemons.sh up "$daemons")"
 
 step() {
     echo "== $*" | tee -a "$log"
-    "$@" >>"$log" 2>&1 || { failed_steps=$((failed_steps + 1)); echo "FAILED: $*"; tail -n 60 "$log"; }
+    local from=$(($(wc -l <"$log") + 1))
+    "$@" >>"$log" 2>&1 || { failed_steps=$((failed_steps + 1)); echo "FAILED: $*"; tell "$from"; }
+}
+
+# What failed in the log from a line on: each failed test with what it printed, or the last lines where no test is named.
+tell() {
+    tail -n +"$1" "$log" | awk '/^failures:$/ {inside = !seen; seen = 1} /^test result:/ {inside = seen = 0} inside' | cut -c1-600 >"$log.failures"
+    if [ -s "$log.failures" ]; then head -n 300 "$log.failures"; else tail -n 60 "$log" | cut -c1-600; fi
+    tail -n +"$1" "$log" | grep -E '^test .*FAILED$|^error: (test failed|could not)' | sort -u
+    rm -f "$log.failures"
 }
 
 command -v rustfmt >/dev/null && step cargo fmt --all --check
