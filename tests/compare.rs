@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 fn elapse(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
-    command.args(args).env("ELAPSE_AGENT", agent()).output().expect("elapse was started")
+    command.args(args).output().expect("elapse was started")
 }
 
 fn said(output: &Output) -> String {
@@ -99,9 +99,10 @@ fn live_repeats_are_the_noise_floor() {
     let folder = scratch("compare-live");
     let file = folder.join("scenario.toml");
     let scenario = format!(
-        "name = \"r\"\nduration = \"2s\"\n[worker]\nmemory = \"1GiB\"\ncores = 2\n[live]\nworker = \"{}\"\n[model]\n\
+        "name = \"r\"\nduration = \"2s\"\n[worker]\nmemory = \"1GiB\"\ncores = 2\n[live]\nworker = \"{}\"\nagent = {:?}\n[model]\n\
          cold_start = \"5ms\"\n[[function]]\nname = \"f\"\nmemory = \"64MiB\"\nduration = \"20ms\"\nload = {{ constant = \"10/s\" }}\n",
-        worker_name()
+        worker_name(),
+        agent()
     );
     std::fs::write(&file, scenario).expect("a scenario");
     let (live, sim) = (folder.join("live"), folder.join("sim"));

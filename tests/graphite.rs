@@ -37,11 +37,7 @@ fn graphite(test: &str) -> Option<Graphite> {
 }
 
 fn elapse(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_elapse"))
-        .args(args)
-        .env("ELAPSE_AGENT", agent())
-        .output()
-        .expect("elapse was started")
+    Command::new(env!("CARGO_BIN_EXE_elapse")).args(args).output().expect("elapse was started")
 }
 
 fn said(output: &Output) -> String {
@@ -53,9 +49,10 @@ fn scenario(folder: &Path, name: &str, seconds: u32, graphite: &str) -> PathBuf 
     let path = folder.join("scenario.toml");
     let text = format!(
         "name = \"{name}\"\nduration = \"{seconds}s\"\n[worker]\nmemory = \"512MiB\"\n[model]\ncold_start = \"5ms\"\n\
-         [live]\nworker = \"{}\"\n[measure]\nat_end = \"cut\"\nuntil = \"{seconds}s\"\n[graphite]\n{graphite}\n\
+         [live]\nworker = \"{}\"\nagent = {:?}\n[measure]\nat_end = \"cut\"\nuntil = \"{seconds}s\"\n[graphite]\n{graphite}\n\
          [[function]]\nname = \"f\"\nmemory = \"64MiB\"\nduration = \"7ms\"\nload = {{ poisson = \"20/s\" }}\n",
-        worker_name()
+        worker_name(),
+        agent()
     );
     std::fs::write(&path, text).expect("a scenario");
     path
