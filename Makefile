@@ -4,7 +4,10 @@ CARGO ?= cargo
 # What must not be skipped; .ci/run sets it.
 export ELAPSE_REQUIRE ?=
 
-.PHONY: run test build bench bench-live bench-agreement soak lint clean needs needs-tests
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+.PHONY: install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
 
 run: needs build
 	@rm -rf results/quickstart
@@ -57,6 +60,19 @@ bench-agreement: needs-tests build
 	@daemons=$$(mktemp -d /tmp/elapse-bench.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
 	eval "$$(tests/daemons.sh up "$$daemons")" && \
 	tests/bench/agreement.sh target/agreement $(or $(LENGTH),600) $(or $(REPEATS),5)
+
+# The program, its agent beside it, and the unit; a configuration is an example until it is copied to NAME.toml.
+install: build
+	install -D -m 755 target/release/elapse $(DESTDIR)$(PREFIX)/bin/elapse
+	install -D -m 755 target/release/elapse-agent $(DESTDIR)$(PREFIX)/bin/elapse-agent
+	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/elapse
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' real/systemd/elapse-worker@.service >$(DESTDIR)/etc/systemd/system/elapse-worker@.service
+	install -m 644 real/systemd/worker.toml $(DESTDIR)/etc/elapse/worker.toml.example
+
+# What install put there; configurations stay.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/elapse $(DESTDIR)$(PREFIX)/bin/elapse-agent
+	rm -f $(DESTDIR)/etc/systemd/system/elapse-worker@.service $(DESTDIR)/etc/elapse/worker.toml.example
 
 clean:
 	$(CARGO) clean

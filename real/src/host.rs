@@ -172,3 +172,18 @@ impl Interrupt {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// Runs a future in a thread with an event loop of its own, so that nothing of it waits for the caller's.
+///
+/// # Errors
+/// If the kernel gives no thread or no event loop.
+pub fn aside<F>(
+    name: &str,
+    future: impl FnOnce() -> F + Send + 'static,
+) -> std::io::Result<std::thread::JoinHandle<()>>
+where
+    F: Future<Output = ()>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name.into()).spawn(move || runtime.block_on(async { future().await }))
+}

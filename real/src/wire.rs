@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+pub use hyper::Method;
+use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::fmt;
@@ -122,6 +123,25 @@ impl Peer {
     pub async fn call(&self, call: Call) -> Result<Answer, WireFault> {
         let path = if call.query.is_empty() { "/invoke".into() } else { format!("/invoke?{}", call.query) };
         self.send(request(Method::POST, path, Some(call))?).await
+    }
+
+    /// Any other request, as the API of a daemon wants them.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> Result<Answer, WireFault> {
+        let mut builder = Request::builder().method(method).uri(path).header("host", "elapse");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        let whole = builder.body(Full::new(body)).map_err(|e| WireFault::Broken(e.to_string()))?;
+        self.send(whole).await
     }
 
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, WireFault> {

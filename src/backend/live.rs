@@ -6,7 +6,7 @@
 
 use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
 use crate::base::{
-    Behaviour, Compute, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
+    Behaviour, Compute, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
 };
 use crate::rt::{self, Either, sync};
 use elapse_real::engine::{self, Death, Engine, EngineFault, Network, Role, Spec};
@@ -202,6 +202,32 @@ impl Inner {
         self.sandboxes.borrow().get(sandbox.0 as usize).cloned()
     }
 
+    /// What an invocation asks of a sandbox, on its way.
+    fn order(
+        &self,
+        sandbox: Sandbox,
+        invocation: &Invocation,
+        exchange: Option<Rc<Exchange>>,
+    ) -> Work<Result<(), CallFault>> {
+        let functions = self.functions.borrow();
+        let function = functions.get(invocation.function.index()).and_then(Option::as_ref);
+        let (Some(function), Some(inside)) = (function, self.inside(sandbox)) else {
+            return Work::ready(Err(CallFault::Broken(Rc::from("the container is gone"))));
+        };
+        let mut query =
+            format!("behaviour={}&duration_ns={}", function.behaviour.word(), invocation.intended.0);
+        if let Some(usage) = invocation.usage {
+            let _ = write!(query, "&alloc={}", usage.0);
+        }
+        if invocation.fails {
+            query.push_str("&fail=1");
+        }
+        let deadline_ms = function.timeout.map(|t| t.0.div_ceil(1_000_000));
+        let body = exchange.as_ref().map(|e| e.body.clone()).unwrap_or_default();
+        let order = Call { query, id: invocation.number, deadline_ms, body };
+        Work::boxed(call(inside, order, exchange))
+    }
+
     /// Creates a sandbox from a task of its own: whoever stops waiting, what was begun is finished, and then removed.
     async fn create(self: Rc<Inner>, spec: Spec) -> Result<Sandbox, CreateFault> {
         let (tell, told) = sync::oneshot();
@@ -272,11 +298,14 @@ async fn until_ready(inside: &Inside) -> Result<(), String> {
     }
 }
 
-async fn call(inside: Rc<Inside>, call: Call) -> Result<(), CallFault> {
+async fn call(inside: Rc<Inside>, call: Call, exchange: Option<Rc<Exchange>>) -> Result<(), CallFault> {
     let answer = match rt::select(inside.peer.call(call), inside.sandbox.dies()).await {
         Either::Left(answer) => answer,
         Either::Right(death) => return Err(dead(&death)),
     };
+    if let (Some(exchange), Ok(answer)) = (exchange, &answer) {
+        exchange.answer(answer.status, answer.body.clone());
+    }
     match answer {
         // A command that the kernel killed for memory leaves an agent that tells of a failure.
         Ok(answer) if !answer.is_ok() => {
@@ -344,22 +373,16 @@ impl Backend for Live {
     }
 
     fn invoke(&self, sandbox: Sandbox, invocation: &Invocation) -> Work<Result<(), CallFault>> {
-        let functions = self.inner.functions.borrow();
-        let function = functions.get(invocation.function.index()).and_then(Option::as_ref);
-        let (Some(function), Some(inside)) = (function, self.inner.inside(sandbox)) else {
-            return Work::ready(Err(CallFault::Broken(Rc::from("the container is gone"))));
-        };
-        let mut query =
-            format!("behaviour={}&duration_ns={}", function.behaviour.word(), invocation.intended.0);
-        if let Some(usage) = invocation.usage {
-            let _ = write!(query, "&alloc={}", usage.0);
-        }
-        if invocation.fails {
-            query.push_str("&fail=1");
-        }
-        let deadline_ms = function.timeout.map(|t| t.0.div_ceil(1_000_000));
-        let order = Call { query, id: invocation.number, deadline_ms, ..Call::default() };
-        Work::boxed(call(inside, order))
+        self.inner.order(sandbox, invocation, None)
+    }
+
+    fn exchange(
+        &self,
+        sandbox: Sandbox,
+        invocation: &Invocation,
+        exchange: &Rc<Exchange>,
+    ) -> Work<Result<(), CallFault>> {
+        self.inner.order(sandbox, invocation, Some(Rc::clone(exchange)))
     }
 
     fn memory(&self, sandbox: Sandbox) -> Option<Mem> {

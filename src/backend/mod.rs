@@ -12,7 +12,7 @@ pub use live::{Live, LiveConfig, OciRuntime};
 pub use measured::{Calibration, Fingerprint, Measured, Processor};
 pub use simulated::{Contention, Model, Simulated};
 
-use crate::base::{Cpus, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::base::{Cpus, Exchange, FunctionId, FunctionSpec, Invocation, Mem};
 use crate::rt::{self, Sleep};
 use pin_project::pin_project;
 use std::future::Future;
@@ -73,6 +73,16 @@ pub trait Backend {
 
     /// Runs an invocation in a container.
     fn invoke(&self, sandbox: Sandbox, call: &Invocation) -> Work<Result<(), CallFault>>;
+
+    /// Runs an invocation whose caller sent a body and waits for an answer; a backend without programs answers nothing.
+    fn exchange(
+        &self,
+        sandbox: Sandbox,
+        call: &Invocation,
+        _exchange: &Rc<Exchange>,
+    ) -> Work<Result<(), CallFault>> {
+        self.invoke(sandbox, call)
+    }
 
     /// The container's working set; `None` where it cannot be told from what is reserved.
     fn memory(&self, sandbox: Sandbox) -> Option<Mem>;

@@ -4,6 +4,7 @@
 //! them share is defined here.
 
 mod dist;
+mod exchange;
 mod fault;
 mod function;
 mod invocation;
@@ -11,6 +12,7 @@ mod number;
 mod units;
 
 pub use dist::{Dist, Quantity};
+pub use exchange::Exchange;
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};

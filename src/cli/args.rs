@@ -48,6 +48,20 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Remove what a worker left on this host
     Clean(CleanArgs),
+    /// Serve functions on this host as a daemon, with an HTTP API
+    Worker(WorkerArgs),
+    /// Register a function with a running worker
+    Register(RegisterArgs),
+    /// Invoke a function of a running worker, and print what it answers
+    Invoke(InvokeArgs),
+    /// Create a container of a function ahead of need
+    Prewarm(NamedArgs),
+    /// List the functions of a running worker
+    List(AtArgs),
+    /// Tell the metrics and background loops of a running worker
+    Status(AtArgs),
+    /// Let a running worker finish what it has, and end
+    Drain(AtArgs),
     /// Print a completion script for your shell
     Completions {
         /// For which shell
@@ -110,6 +124,70 @@ pub struct CleanArgs {
     pub worker: String,
     #[command(flatten)]
     pub sockets: DoctorArgs,
+}
+
+#[derive(Args)]
+#[command(after_help = WORKER)]
+pub struct WorkerArgs {
+    /// Its configuration, TOML or JSON
+    pub config: PathBuf,
+    /// Set any key of the configuration, for instance worker.keep_alive=1min
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+const WORKER: &str = "\
+A configuration:
+  listen = \"127.0.0.1:8480\"          # or unix:/run/elapse/api.sock
+  [worker]                             # as in a scenario
+  memory = \"16GiB\"
+  backends = [\"process\"]
+  [live]
+  worker = \"worker-0\"
+  [[function]]                         # as in a scenario, without a load; or by elapse register
+  name = \"hello\"
+  memory = \"64MiB\"
+  duration = \"5ms\"
+SIGTERM drains it: what was admitted is finished, its containers are removed, it exits with 0. Under systemd it tells when it
+is ready. Metrics for Prometheus are at /metrics.";
+
+/// Which running daemon is meant.
+#[derive(Args)]
+pub struct AtArgs {
+    /// Where it listens: HOST:PORT, or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
+    pub at: String,
+    /// The file with its bearer token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct RegisterArgs {
+    /// A file with the function as in a scenario's [[function]]: TOML, or JSON
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub at: AtArgs,
+}
+
+#[derive(Args)]
+pub struct NamedArgs {
+    /// The function
+    pub function: String,
+    #[command(flatten)]
+    pub at: AtArgs,
+}
+
+#[derive(Args)]
+pub struct InvokeArgs {
+    #[command(flatten)]
+    pub named: NamedArgs,
+    /// What it is given
+    #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
+    pub body: Option<String>,
+    /// A file with what it is given
+    #[arg(long, value_name = "FILE")]
+    pub body_file: Option<PathBuf>,
 }
 
 /// Flags that `sim`, `live` and `replay` share.

@@ -44,7 +44,7 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn listen() -> Result<Interrupt> {
+pub fn listen() -> Result<Interrupt> {
     Interrupt::listen().map_err(|e| Fault::host(format!("cannot listen for Ctrl-C: {e}")))
 }
 

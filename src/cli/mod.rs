@@ -2,21 +2,20 @@
 
 mod after;
 mod args;
+mod daemon;
 mod deeds;
 mod print;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
 use elapse::base::{Fault, FaultKind};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// A run that was interrupted, as shells tell it.
 const INTERRUPTED: u8 = 130;
 
 pub fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ELAPSE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
@@ -26,6 +25,16 @@ pub fn main() -> ExitCode {
             return ExitCode::from(code);
         }
     };
+    // A daemon tells what it does; everything else only what is wrong.
+    let level = if matches!(cli.command, Command::Worker(_)) { "warn,elapse=info" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ELAPSE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .init();
     // A panic is our bug and exits as one, with what to do about it.
     let outcome = std::panic::catch_unwind(|| run(cli.command));
     let code = match outcome {
@@ -51,6 +60,13 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Calibrate(calibrate) => deeds::calibrate(&calibrate),
         Command::Doctor(doctor) => deeds::doctor(&doctor),
         Command::Clean(clean) => deeds::clean(&clean),
+        Command::Worker(worker) => daemon::worker(&worker),
+        Command::Register(register) => daemon::register(&register),
+        Command::Invoke(invoke) => daemon::invoke(&invoke),
+        Command::Prewarm(named) => daemon::prewarm(&named),
+        Command::List(at) => daemon::list(&at),
+        Command::Status(at) => daemon::status(&at),
+        Command::Drain(at) => daemon::drain(&at),
         Command::Replay(replay) => deeds::replay(replay),
         Command::Plot(plot) => after::plot(&plot),
         Command::Compare(compare) => after::compare(&compare),

@@ -11,6 +11,23 @@ pub fn fault(fault: &Fault) {
     eprintln!("elapse: {fault}");
 }
 
+/// What a daemon answered: JSON is laid out, anything else is printed as it is.
+pub fn answer(body: &[u8]) -> Result<u8, Fault> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let written = match serde_json::from_slice::<serde_json::Value>(body) {
+        Ok(value) if value.is_object() => writeln!(out, "{value:#}"),
+        _ => out.write_all(body),
+    };
+    match written {
+        // Whoever reads our output may stop when it has enough.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Fault::host(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(0),
+    }
+}
+
 pub fn measuring(backend: &str) {
     eprintln!("measuring {backend}; nothing else should run meanwhile");
 }

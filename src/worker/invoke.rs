@@ -4,7 +4,7 @@ use super::pool::Key;
 use super::state::{Dispose, Grant, Refusal};
 use super::{Disposer, Inner, Worker};
 use crate::backend::{CallFault, Create};
-use crate::base::{ColdCause, Cpus, FunctionId, Invocation, Mem, Record, StartKind, Status, Time};
+use crate::base::{ColdCause, Cpus, Exchange, FunctionId, Invocation, Mem, Record, StartKind, Status, Time};
 use crate::rt::{self, sync};
 use crate::worker::config::Dispatch;
 use crate::worker::ledger::Phase;
@@ -21,9 +21,20 @@ impl Worker {
         record
     }
 
+    /// Runs an invocation whose caller sent a body; what the function answers is in the exchange afterwards.
+    pub async fn exchange(self, call: Invocation, exchange: Rc<Exchange>) -> Record {
+        let mut record = Record::new(&call, self.0.number, rt::now());
+        self.carry_out(&call, &mut record, Some(&exchange)).await;
+        record
+    }
+
     /// Runs an invocation and tells what became of it in a record that was made at its arrival.
     pub async fn invoke_into(&self, call: &Invocation, record: &mut Record) {
-        if let Err(status) = self.0.run(call, record).await {
+        self.carry_out(call, record, None).await;
+    }
+
+    async fn carry_out(&self, call: &Invocation, record: &mut Record, exchange: Option<&Rc<Exchange>>) {
+        if let Err(status) = self.0.run(call, record, exchange).await {
             record.status = status;
         }
         record.returned = rt::now();
@@ -32,7 +43,12 @@ impl Worker {
 }
 
 impl Inner {
-    async fn run(self: &Rc<Inner>, call: &Invocation, record: &mut Record) -> Result<(), Status> {
+    async fn run(
+        self: &Rc<Inner>,
+        call: &Invocation,
+        record: &mut Record,
+        exchange: Option<&Rc<Exchange>>,
+    ) -> Result<(), Status> {
         let admitted = match self.admit(call) {
             Admission::Granted(grant) => Ok(grant),
             Admission::Refused(why) => Err(why),
@@ -52,7 +68,7 @@ impl Inner {
             })?;
             record.start = Some(start);
         }
-        self.execute(call, record, seat).await
+        self.execute(call, record, seat, exchange).await
     }
 
     async fn execute(
@@ -60,6 +76,7 @@ impl Inner {
         call: &Invocation,
         record: &mut Record,
         seat: Seat,
+        exchange: Option<&Rc<Exchange>>,
     ) -> Result<(), Status> {
         let started = rt::now();
         record.exec_start = Some(started);
@@ -76,7 +93,11 @@ impl Inner {
                 record.error = Some(Rc::from("the container is gone"));
                 return Err(Status::Failed);
             };
-            let work = self.backends[usize::from(c.backend)].invoke(sandbox, call);
+            let backend = &self.backends[usize::from(c.backend)];
+            let work = match exchange {
+                None => backend.invoke(sandbox, call),
+                Some(exchange) => backend.exchange(sandbox, call, exchange),
+            };
             if c.in_flight == 1 || c.next_read == Time::MAX {
                 self.begin_watch(&mut state, seat.key(), started);
             }

@@ -232,6 +232,13 @@ impl Worker {
         self.0.backends.iter().map(|b| b.name().to_string()).collect()
     }
 
+    /// Its functions in the order of their ids, each with the name of its backend.
+    pub fn functions(&self) -> Vec<(FunctionSpec, String)> {
+        let state = self.0.state.borrow();
+        let backend = |number: u16| self.0.backends[usize::from(number)].name().to_string();
+        state.functions.iter().map(|f| (f.spec.clone(), backend(f.backend))).collect()
+    }
+
     /// The names of its eviction and queue policies.
     pub fn policy_names(&self) -> (String, String) {
         let state = self.0.state.borrow();

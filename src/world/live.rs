@@ -4,7 +4,7 @@ use super::graphite::Station;
 use super::operate::operate;
 use super::run::{Begun, Progress, Run, facts_of};
 use super::scenario::Scenario;
-use crate::backend::{Backend, Live, LiveConfig, Simulated};
+use crate::backend::{Backend, Live, LiveConfig, Model, Simulated};
 use crate::base::{Cpus, Duration, Fault, FunctionSpec, Result, Time, nearest};
 use crate::metrics::HostProbe;
 use crate::report::WorkerFacts;
@@ -73,7 +73,7 @@ pub(super) async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<
 }
 
 /// The engines of these backends, with the images that functions need; what cannot be had is told at registration.
-async fn engines(
+pub(super) async fn engines(
     names: &[String],
     config: &LiveConfig,
     functions: &[FunctionSpec],
@@ -123,7 +123,10 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     job.host = Some(host_probe(dropped));
     job.sink = begun.station.as_ref().and_then(|s| s.sink(&scenario.name, "worker-0", anchor));
     let (shared, started_too, backends) = (Rc::clone(&begun.shared), Rc::clone(&started), engines.clone());
-    let make = move |scenario: &Scenario| Ok(make_backends(backends, scenario));
+    let make = move |scenario: &Scenario| {
+        let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
+        Ok(make_backends(backends, cores, &scenario.live, &scenario.model, scenario.seed))
+    };
     let outcome = runtime.block_on(async {
         let told = tell(run.progress.take(), begun.assembled.horizon, run.interrupt.clone());
         rt::select(operate(job, make, shared, started_too), told).await
@@ -156,7 +159,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
 }
 
 /// Reads what the host does, in the order of `HOST_PATHS`.
-fn host_probe(dropped: Option<impl Fn() -> f64 + 'static>) -> HostProbe {
+pub(super) fn host_probe(dropped: Option<impl Fn() -> f64 + 'static>) -> HostProbe {
     Box::new(move || {
         let load = elapse_real::load();
         let mib = |bytes: u64| crate::base::Mem(bytes).as_mib_f64();
@@ -170,20 +173,27 @@ fn host_probe(dropped: Option<impl Fn() -> f64 + 'static>) -> HostProbe {
     })
 }
 
-fn make_backends(engines: Vec<Option<Rc<dyn Engine>>>, scenario: &Scenario) -> Vec<Rc<dyn Backend>> {
-    let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
+/// Backends on these engines, simulated ones where there is none.
+pub(super) fn make_backends(
+    engines: Vec<Option<Rc<dyn Engine>>>,
+    cores: Cpus,
+    live: &LiveConfig,
+    model: &Model,
+    seed: u64,
+) -> Vec<Rc<dyn Backend>> {
     engines
         .into_iter()
         .map(|engine| -> Rc<dyn Backend> {
             match engine {
-                Some(engine) => Rc::new(Live::new(engine, scenario.live.clone())),
-                None => Rc::new(Simulated::new(scenario.model.clone(), cores, scenario.seed)),
+                Some(engine) => Rc::new(Live::new(engine, live.clone())),
+                None => Rc::new(Simulated::new(model.clone(), cores, seed)),
             }
         })
         .collect()
 }
 
-async fn sweep(engines: &[Option<Rc<dyn Engine>>]) -> Result<Vec<String>> {
+/// Removes what bears the worker's name from every engine, and tells what that was.
+pub(super) async fn sweep(engines: &[Option<Rc<dyn Engine>>]) -> Result<Vec<String>> {
     let mut all = Vec::new();
     for engine in engines.iter().flatten() {
         all.extend(engine.sweep().await.map_err(host_fault)?);

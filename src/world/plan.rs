@@ -1,7 +1,10 @@
 //! The effective plan: defaults < file < environment (`ELAPSE__WORKER__MEMORY`) < flags.
 
 use super::Scenario;
+use super::daemon::DaemonConfig;
 use crate::base::{Fault, Result, nearest};
+use crate::load::FunctionConfig;
+use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -96,23 +99,66 @@ fn line_of(text: &str, at: usize) -> u64 {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() as u64 + 1
 }
 
-/// Reads a scenario file as a table, after checking it by itself so that a fault names its line.
-fn read(path: &Path) -> Result<Table> {
+/// Reads a file of this kind as a table, after checking it by itself so that a fault names its line.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Table> {
     if path.is_dir() {
         return Err(Fault::reading(path, &std::io::Error::from(std::io::ErrorKind::IsADirectory)));
     }
     let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
     if path.extension().is_some_and(|e| e == "json") {
         let fault = |e: serde_json::Error| Fault::at(path, e.line() as u64, explain(&e.to_string()));
-        serde_json::from_str::<Scenario>(&text).map_err(fault)?;
+        serde_json::from_str::<T>(&text).map_err(fault)?;
         return serde_json::from_str(&text).map_err(fault);
     }
     let fault = |e: toml::de::Error| {
         let line = e.span().map_or(1, |span| line_of(&text, span.start));
         Fault::at(path, line, explain(e.message()))
     };
-    toml::from_str::<Scenario>(&text).map_err(fault)?;
+    toml::from_str::<T>(&text).map_err(fault)?;
     text.parse().map_err(fault)
+}
+
+/// A table as this kind of configuration; what goes over the file's values is put into it one at a time, so that a fault
+/// names the one that it comes from.
+fn over<T: DeserializeOwned>(mut table: Table, overrides: &Overrides) -> Result<T> {
+    let typed =
+        |table: Table| Value::Table(table).try_into::<T>().map_err(|e: toml::de::Error| explain(e.message()));
+    for (from, key, value) in &overrides.0 {
+        put(&mut table, key, value.clone()).map_err(|why| Fault::usage(format!("{from}: {why}")))?;
+        typed(table.clone()).map_err(|why| Fault::usage(format!("{from}: {why}")))?;
+    }
+    typed(table).map_err(Fault::usage)
+}
+
+/// The effective configuration of a daemon.
+///
+/// # Errors
+/// What of it cannot be meant, and where.
+pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
+    let mut config: DaemonConfig = over(read::<DaemonConfig>(file)?, overrides)?;
+    if let Some(folder) = file.parent() {
+        let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
+        for path in codes.chain(&mut config.token_file).chain(&mut config.live.agent) {
+            *path = folder.join(&*path);
+        }
+    }
+    config.check().map_err(|fault| fault.within(file.display()))?;
+    config.worker.timeout.get_or_insert(crate::base::Duration::from_secs(300));
+    Ok(config)
+}
+
+/// What is wrong with a function that was sent as JSON, or the function.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn function_of(json: &[u8]) -> Result<FunctionConfig> {
+    let fault = |e: serde_json::Error| Fault::usage(explain(&e.to_string()));
+    let mut value: serde_json::Value = serde_json::from_slice(json).map_err(fault)?;
+    if let Some(table) = value.as_object_mut() {
+        // A program of its own takes the time that it takes.
+        table.entry("duration").or_insert_with(|| "0s".into());
+    }
+    serde_json::from_value(value).map_err(fault)
 }
 
 /// The effective plan of a scenario file, or of `base` where there is none.
@@ -120,20 +166,14 @@ fn read(path: &Path) -> Result<Table> {
 /// # Errors
 /// What of it cannot be meant, and where.
 pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overrides) -> Result<Scenario> {
-    let mut table = match (file, base) {
-        (Some(path), _) => read(path)?,
+    let table = match (file, base) {
+        (Some(path), _) => read::<Scenario>(path)?,
         (None, Some(base)) => {
             Table::try_from(base).map_err(|e| Fault::bug(format!("a plan cannot be written: {e}")))?
         }
         (None, None) => Table::new(),
     };
-    for (from, key, value) in &overrides.0 {
-        put(&mut table, key, value.clone()).map_err(|why| Fault::usage(format!("{from}: {why}")))?;
-        // One at a time, so that a fault names the one that it comes from.
-        Scenario::deserialize_table(table.clone())
-            .map_err(|why| Fault::usage(format!("{from}: {}", explain(&why))))?;
-    }
-    let mut scenario = Scenario::deserialize_table(table).map_err(|why| Fault::usage(explain(&why)))?;
+    let mut scenario: Scenario = over(table, overrides)?;
     if let Some(folder) = file.map(|path| path.parent().unwrap_or(Path::new(""))) {
         if let Some(trace) = scenario.trace.as_mut() {
             trace.resolve(folder);
@@ -157,10 +197,6 @@ pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overri
 }
 
 impl Scenario {
-    fn deserialize_table(table: Table) -> std::result::Result<Scenario, String> {
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| e.message().to_string())
-    }
-
     /// The plan as a scenario file.
     ///
     /// # Errors

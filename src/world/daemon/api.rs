@@ -1,0 +1,231 @@
+//! The API of a daemon: HTTP and JSON, on a thread of its own.
+//!
+//! The thread checks who asks, how much and for what; only then an [`Order`] goes to the worker's thread, through a queue
+//! of fixed length. Whatever floods the API, the worker sees at most `concurrent` orders and refusals cost it nothing.
+//!
+//! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// What is asked of the worker.
+pub(super) enum Ask {
+    /// Register the function that this JSON describes.
+    Register(Bytes),
+    /// Tell the functions.
+    Functions,
+    /// Invoke a function with this body.
+    Invoke(String, Bytes),
+    /// Create a container of a function ahead of need.
+    Prewarm(String),
+    /// Tell everything.
+    Status,
+    /// Tell the metrics.
+    Metrics,
+    /// Stop admitting, finish, and leave.
+    Drain,
+}
+
+/// A question and where its answer goes.
+pub(super) struct Order {
+    pub(super) ask: Ask,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// An answer of the worker.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) kind: &'static str,
+    pub(super) body: Bytes,
+    /// Further headers: name, value.
+    pub(super) facts: Vec<(&'static str, String)>,
+}
+
+const JSON: &str = "application/json";
+
+impl Answer {
+    pub(super) fn json(status: u16, value: &Value) -> Answer {
+        Answer { status, kind: JSON, body: Bytes::from(value.to_string()), facts: Vec::new() }
+    }
+
+    /// A refusal; the request's id is added on the way out.
+    pub(super) fn error(status: u16, why: &str) -> Answer {
+        Answer { status, kind: "", body: Bytes::from(why.to_string()), facts: Vec::new() }
+    }
+}
+
+/// What the API is told at its start.
+pub(super) struct Terms {
+    pub(super) token: Option<String>,
+    pub(super) body_limit: usize,
+    pub(super) concurrent: usize,
+    /// Before every request id, so that those of two lives differ.
+    pub(super) life: String,
+}
+
+struct Shared {
+    terms: Terms,
+    orders: mpsc::Sender<Order>,
+    room: Semaphore,
+    requests: AtomicU64,
+}
+
+#[derive(Clone)]
+struct RequestId(String);
+
+/// The routes; what is asked goes into `orders`.
+pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
+    let (limit, concurrent) = (terms.body_limit, terms.concurrent);
+    let shared =
+        Arc::new(Shared { terms, orders, room: Semaphore::new(concurrent), requests: AtomicU64::new(1) });
+    Router::new()
+        .route("/v1/functions", get(functions).post(register))
+        .route("/v1/functions/{name}/invoke", post(invoke))
+        .route("/v1/functions/{name}/prewarm", post(prewarm))
+        .route("/v1/status", get(status))
+        .route("/v1/health", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/v1/drain", post(drain))
+        .route("/metrics", get(metrics))
+        .fallback(|id| {
+            refuse(id, StatusCode::NOT_FOUND, "there is nothing at this path; see /v1/functions, /v1/status")
+        })
+        .method_not_allowed_fallback(|id| {
+            refuse(id, StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(DefaultBodyLimit::max(limit))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
+        .with_state(shared)
+}
+
+async fn refuse(Extension(id): Extension<RequestId>, status: StatusCode, why: &'static str) -> Response {
+    error(status, why, &id)
+}
+
+fn error(status: StatusCode, why: &str, id: &RequestId) -> Response {
+    (status, Json(json!({"error": why, "request_id": id.0}))).into_response()
+}
+
+/// Gives the request its id and lets in who may ask.
+async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
+    let fits = |id: &&str| !id.is_empty() && id.len() <= 128;
+    let id = RequestId(given.filter(fits).map_or_else(
+        || format!("{}-{}", shared.terms.life, shared.requests.fetch_add(1, Ordering::Relaxed)),
+        str::to_string,
+    ));
+    let open = request.uri().path() == "/v1/health";
+    let mut response = match &shared.terms.token {
+        Some(token) if !open && !brings(request.headers(), token) => {
+            tracing::warn!(target: "elapse", request = id.0, path = request.uri().path(), "no valid token");
+            error(StatusCode::UNAUTHORIZED, "a valid bearer token is needed", &id)
+        }
+        // Refused before any of it is read.
+        _ if length_of(request.headers()).is_some_and(|n| n > shared.terms.body_limit) => {
+            error(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than body_limit", &id)
+        }
+        _ => {
+            request.extensions_mut().insert(id.clone());
+            next.run(request).await
+        }
+    };
+    if let Ok(value) = HeaderValue::from_str(&id.0) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    response
+}
+
+fn length_of(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a request has this token. Every byte is looked at, so that the time taken tells nothing of the token.
+fn brings(headers: &HeaderMap, token: &str) -> bool {
+    let given = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let Some(given) = given.and_then(|v| v.strip_prefix("Bearer ")) else { return false };
+    let differs = given.bytes().zip(token.bytes()).fold(0, |d, (a, b)| d | (a ^ b));
+    given.len() == token.len() && differs == 0
+}
+
+/// Hands an order to the worker and waits for its answer.
+async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
+    // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
+    let invocation = matches!(ask, Ask::Invoke(..) | Ask::Prewarm(..));
+    let Some(_seat) = (if invocation { shared.room.try_acquire().ok().map(Some) } else { Some(None) }) else {
+        return error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many invocations are on their way; try again later",
+            id,
+        );
+    };
+    let (reply, answer) = oneshot::channel();
+    if shared.orders.send(Order { ask, reply }).await.is_err() {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "the worker has ended", id);
+    }
+    let Ok(answer) = answer.await else {
+        return error(StatusCode::SERVICE_UNAVAILABLE, "the worker ended before it could answer", id);
+    };
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = if answer.kind.is_empty() {
+        error(status, &String::from_utf8_lossy(&answer.body), id)
+    } else {
+        (status, [(header::CONTENT_TYPE, answer.kind)], answer.body).into_response()
+    };
+    for (name, value) in answer.facts {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+type From = State<Arc<Shared>>;
+type Id = Extension<RequestId>;
+type Body = Result<Bytes, BytesRejection>;
+
+fn unread(fault: &BytesRejection, id: &RequestId) -> Response {
+    error(fault.status(), "the body is longer than body_limit, or it broke off", id)
+}
+
+async fn register(State(shared): From, Extension(id): Id, body: Body) -> Response {
+    match body {
+        Ok(body) => order(&shared, &id, Ask::Register(body)).await,
+        Err(fault) => unread(&fault, &id),
+    }
+}
+
+async fn invoke(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
+    match body {
+        Ok(body) => order(&shared, &id, Ask::Invoke(name, body)).await,
+        Err(fault) => unread(&fault, &id),
+    }
+}
+
+async fn prewarm(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
+    order(&shared, &id, Ask::Prewarm(name)).await
+}
+
+async fn functions(State(shared): From, Extension(id): Id) -> Response {
+    order(&shared, &id, Ask::Functions).await
+}
+
+async fn status(State(shared): From, Extension(id): Id) -> Response {
+    order(&shared, &id, Ask::Status).await
+}
+
+async fn drain(State(shared): From, Extension(id): Id) -> Response {
+    order(&shared, &id, Ask::Drain).await
+}
+
+async fn metrics(State(shared): From, Extension(id): Id) -> Response {
+    order(&shared, &id, Ask::Metrics).await
+}

@@ -1,0 +1,252 @@
+//! Where the orders of the API meet the worker.
+
+use super::api::{Answer, Ask, Order};
+use super::config::{DaemonConfig, check_function};
+use crate::base::{Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
+use crate::load::{FunctionConfig, Profile};
+use crate::metrics::{Kind, PATHS};
+use crate::rt;
+use crate::rt::chance::Chance;
+use crate::worker::{Retry, Worker};
+use crate::world::plan::function_of;
+use elapse_real::engine::Engine;
+use rustc_hash::FxHashMap;
+use serde_json::json;
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+use std::rc::Rc;
+
+/// See the module.
+pub(super) struct Desk {
+    worker: Worker,
+    name: String,
+    backends: Vec<String>,
+    engines: Vec<Option<Rc<dyn Engine>>>,
+    chance: Chance,
+    retry: Retry,
+    functions: RefCell<FxHashMap<String, Called>>,
+    invocations: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+struct Called {
+    id: FunctionId,
+    profile: Profile,
+    calls: u64,
+    config: FunctionConfig,
+}
+
+impl Desk {
+    pub(super) fn new(
+        worker: Worker,
+        engines: Vec<Option<Rc<dyn Engine>>>,
+        config: &DaemonConfig,
+    ) -> Rc<Desk> {
+        Rc::new(Desk {
+            worker,
+            name: config.live.worker.clone(),
+            backends: config.worker.backend_names(),
+            engines,
+            chance: Chance::new(config.seed),
+            retry: config.prewarm,
+            functions: RefCell::default(),
+            invocations: Cell::new(0),
+            draining: Cell::new(false),
+        })
+    }
+
+    /// Whether somebody asked for the end.
+    pub(super) fn drains(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Registers a function. The same description a second time changes nothing; another one of the name is refused.
+    pub(super) fn register(&self, spec: FunctionSpec, config: &FunctionConfig) -> Result<()> {
+        if let Some(known) = self.functions.borrow().get(&spec.name) {
+            if known.config == *config {
+                return Ok(());
+            }
+            return Err(Fault::usage(format!(
+                "there is a function '{}' already and it differs; take another name",
+                spec.name
+            )));
+        }
+        let name = spec.name.clone();
+        let id = self.worker.register(spec)?;
+        let profile = config.profile(self.chance.named(&name));
+        self.functions.borrow_mut().insert(name, Called { id, profile, calls: 0, config: config.clone() });
+        for _ in 0..config.prewarm {
+            let (worker, retry) = (self.worker.clone(), self.retry);
+            rt::spawn_detached(async move {
+                if let Err(fault) = worker.prewarm(id, retry).await {
+                    tracing::warn!(target: "elapse", %fault);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Begins what is ordered; its answer goes out when it is there, whoever comes in between.
+    pub(super) fn take(self: Rc<Desk>, order: Order) {
+        let Order { ask, reply } = order;
+        rt::spawn_detached(async move {
+            let answer = match ask {
+                Ask::Register(json) => self.registered(&json).await.unwrap_or_else(|fault| refusal(&fault)),
+                Ask::Functions => self.list(),
+                Ask::Invoke(name, body) => self.invoke(&name, Exchange::new(body)).await,
+                Ask::Prewarm(name) => self.prewarm(&name).await,
+                Ask::Status => self.status(),
+                Ask::Metrics => self.metrics(),
+                Ask::Drain => {
+                    self.draining.set(true);
+                    Answer::json(202, &json!({"status": "draining"}))
+                }
+            };
+            // Nobody may wait any more; what was done is done all the same.
+            let _ = reply.send(answer);
+        });
+    }
+
+    async fn registered(&self, json: &[u8]) -> Result<Answer> {
+        let config = function_of(json)?;
+        check_function(&config)?;
+        let Some(spec) = config.specs().pop() else { return Err(Fault::bug("a function of one has none")) };
+        for (engine, backend) in self.engines.iter().zip(&self.backends) {
+            if let Some(engine) = engine
+                && (spec.backends.is_empty() || spec.backends.contains(backend))
+                && let Err(fault) = engine.prepare(spec.program.image.as_deref()).await
+            {
+                tracing::info!(target: "elapse", backend, image = spec.program.image, %fault);
+            }
+        }
+        self.register(spec, &config)?;
+        let known = self.worker.functions().into_iter().find(|(f, _)| f.name == config.name);
+        let backend = known.map(|(_, backend)| backend);
+        Ok(Answer::json(201, &json!({"name": config.name, "backend": backend})))
+    }
+
+    fn list(&self) -> Answer {
+        let functions: Vec<_> = self
+            .worker
+            .functions()
+            .iter()
+            .map(|(f, backend)| {
+                json!({"name": f.name, "backend": backend, "memory": f.memory.to_string(), "cpus": f.cpus.to_string(),
+                       "concurrency": f.concurrency, "image": f.program.image})
+            })
+            .collect();
+        Answer::json(200, &json!({ "functions": functions }))
+    }
+
+    fn unknown(&self, name: &str) -> Answer {
+        let functions = self.functions.borrow();
+        let near = crate::base::nearest(name, functions.keys().map(String::as_str));
+        let hint = near.map_or_else(String::new, |n| format!("; did you mean '{n}'?"));
+        Answer::error(404, &format!("there is no function '{name}'{hint}"))
+    }
+
+    async fn invoke(&self, name: &str, exchange: Exchange) -> Answer {
+        let call = self.functions.borrow_mut().get_mut(name).map(|called| {
+            let k = called.calls;
+            called.calls += 1;
+            called.profile.invocation(called.id, k, rt::now())
+        });
+        let Some(mut call) = call else { return self.unknown(name) };
+        call.number = self.invocations.replace(self.invocations.get() + 1);
+        let exchange = Rc::new(exchange);
+        let record = self.worker.clone().exchange(call, Rc::clone(&exchange)).await;
+        let mut answer = answer_of(&record, &exchange);
+        let ms =
+            |from, to: Option<crate::base::Time>| Some(format!("{:.3}", to?.since(from?).0 as f64 / 1e6));
+        let facts = [
+            ("elapse-status", Some(record.status.word().to_string())),
+            ("elapse-start", record.start.map(|s| s.word().to_string())),
+            ("elapse-container", record.container.map(|c| c.to_string())),
+            ("elapse-exec-ms", ms(record.exec_start, record.exec_end)),
+            ("elapse-latency-ms", ms(Some(record.arrival), Some(record.returned))),
+        ];
+        answer.facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        answer
+    }
+
+    async fn prewarm(&self, name: &str) -> Answer {
+        let Some(id) = self.functions.borrow().get(name).map(|f| f.id) else { return self.unknown(name) };
+        match self.worker.prewarm(id, self.retry).await {
+            Ok(()) => Answer::json(200, &json!({"name": name, "status": "warm"})),
+            Err(fault) => Answer::error(503, &fault.to_string()),
+        }
+    }
+
+    fn status(&self) -> Answer {
+        let snapshot = self.worker.snapshot();
+        let metrics: serde_json::Map<_, _> =
+            PATHS.iter().zip(snapshot.values()).map(|(p, v)| (p.name.to_string(), json!(v))).collect();
+        let loops: Vec<_> = self
+            .worker
+            .loops()
+            .into_iter()
+            .map(|l| {
+                json!({"name": l.name, "restarts": l.status.restarts, "last_panic": l.status.last_panic,
+                       "last_run_seconds": l.status.last_run.0 as f64 / 1e9})
+            })
+            .collect();
+        Answer::json(
+            200,
+            &json!({
+                "worker": self.name, "version": env!("CARGO_PKG_VERSION"),
+                "status": if self.draining.get() { "draining" } else { "serving" },
+                "up_seconds": rt::now().0 as f64 / 1e9, "backends": self.backends,
+                "functions": self.functions.borrow().len(), "metrics": metrics, "loops": loops,
+            }),
+        )
+    }
+
+    /// OpenMetrics 1.0: gauges by their name, totals with `_total`.
+    fn metrics(&self) -> Answer {
+        let mut text = String::new();
+        let worker = &self.name;
+        for (path, value) in PATHS.iter().zip(self.worker.snapshot().values()) {
+            let (kind, suffix) = match path.kind {
+                Kind::Gauge => ("gauge", ""),
+                Kind::Total => ("counter", "_total"),
+            };
+            let (name, help) = (path.name, path.help);
+            let _ = writeln!(text, "# TYPE elapse_{name} {kind}\n# HELP elapse_{name} {help}");
+            let _ = writeln!(text, "elapse_{name}{suffix}{{worker=\"{worker}\"}} {value}");
+        }
+        text.push_str("# EOF\n");
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Answer { status: 200, kind, body: text.into(), facts: Vec::new() }
+    }
+}
+
+fn refusal(fault: &Fault) -> Answer {
+    let status = match fault.kind() {
+        FaultKind::Usage => 422,
+        FaultKind::Host => 503,
+        FaultKind::Check | FaultKind::Bug | FaultKind::Refused => 500,
+    };
+    Answer::error(status, &fault.to_string())
+}
+
+/// What the function answered as it is, or why it could not.
+fn answer_of(record: &Record, exchange: &Exchange) -> Answer {
+    if let Some((status, body)) = exchange.take()
+        && record.status != Status::TimedOut
+    {
+        return Answer { status, kind: "application/octet-stream", body, facts: Vec::new() };
+    }
+    let why = record.error.as_deref().unwrap_or("no reason is known");
+    match record.status {
+        Status::Completed => Answer {
+            status: 200,
+            kind: "application/octet-stream",
+            body: Default::default(),
+            facts: Vec::new(),
+        },
+        Status::Dropped if why == "queue full" => Answer::error(429, "the queue is full; try again later"),
+        Status::Dropped => Answer::error(503, &format!("not admitted: {why}")),
+        Status::TimedOut => Answer::error(504, &format!("timed out: {why}")),
+        Status::Failed | Status::Lost | Status::Unfinished => Answer::error(502, &format!("failed: {why}")),
+    }
+}
