@@ -256,3 +256,100 @@ fn time_begins_at_zero_and_only_goes_on() {
         }
     });
 }
+
+struct Log(RefCell<Vec<(&'static str, u32)>>, Cell<Option<Time>>);
+
+impl rt::OnTime for Log {
+    fn on_time(&self, token: u32) {
+        assert!(self.1.get().is_none_or(|due| rt::now() >= due), "called early");
+        self.0.borrow_mut().push(("call", token));
+    }
+}
+
+#[test]
+fn calls_and_arrivals_come_in_order_of_time_and_class() {
+    on_both(|| async {
+        let log = Rc::new(Log(RefCell::default(), Cell::new(None)));
+        let calls = rt::Calls::of(Rc::clone(&log) as Rc<dyn rt::OnTime>);
+        let start = rt::now();
+        let at = |n| start + ms(n);
+        let seen = Rc::clone(&log);
+        let mut instants = [at(4), at(4), at(8)].into_iter();
+        let mut count = 0;
+        let arrivals = rt::arrivals(at(2), move || {
+            count += 1;
+            seen.0.borrow_mut().push(("arrival", count));
+            instants.next()
+        });
+        for (span, token) in [(6, 1), (4, 2), (4, 3), (0, 4)] {
+            calls.at(at(span), token);
+        }
+        rt::sleep_until(at(6)).await;
+        // What is due at one instant comes before the arrivals of that instant; the last arrival is not waited for.
+        drop(arrivals);
+        rt::sleep_until(at(10)).await;
+        let expected = [
+            ("call", 4),
+            ("arrival", 1),
+            ("call", 2),
+            ("call", 3),
+            ("arrival", 2),
+            ("arrival", 3),
+            ("call", 1),
+        ];
+        assert_eq!(*log.0.borrow(), expected);
+        log.1.set(Some(rt::now() + ms(1)));
+        calls.at(rt::now() + ms(1), 9);
+        rt::sleep(ms(3)).await;
+        assert_eq!(log.0.borrow().last(), Some(&("call", 9)));
+    });
+}
+
+#[test]
+fn handlers_and_streams_end_with_the_runtime_still_present() {
+    struct Last(Rc<Cell<Option<Time>>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0.set(Some(rt::now()));
+        }
+    }
+    impl rt::OnTime for Last {
+        fn on_time(&self, _: u32) {}
+    }
+    let (handler, stream) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
+    let ends = [Rc::clone(&handler), Rc::clone(&stream)];
+    let body = async move {
+        let _ = rt::Calls::of(Rc::new(Last(handler)));
+        let last = Last(stream);
+        let arrivals = rt::arrivals(rt::now() + ms(60_000), move || {
+            let _kept = &last;
+            None
+        });
+        std::mem::forget(arrivals);
+        rt::sleep(ms(1)).await;
+    };
+    let sim = Sim::new(Options::default());
+    sim.block_on(body).expect("the simulated arm");
+    drop(sim);
+    assert!(ends.iter().all(|e| e.get() == Some(Time(1_000_000))), "{ends:?}");
+}
+
+#[test]
+fn a_panic_in_a_call_ends_nothing_else() {
+    struct Doomed(Cell<u32>);
+    impl rt::OnTime for Doomed {
+        fn on_time(&self, token: u32) {
+            self.0.set(self.0.get() + 1);
+            assert!(token != 1, "by design");
+        }
+    }
+    on_both(|| async {
+        let doomed = Rc::new(Doomed(Cell::new(0)));
+        let calls = rt::Calls::of(Rc::clone(&doomed) as Rc<dyn rt::OnTime>);
+        for token in 0..3 {
+            calls.at(rt::now() + ms(1), token);
+        }
+        rt::sleep(ms(4)).await;
+        assert_eq!(doomed.0.get(), 3);
+    });
+}

@@ -6,6 +6,30 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::Waker;
 
+/// Bytes that this thread holds: what a run leaves behind shows here.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came; only a number is kept beside it.
+unsafe impl std::alloc::GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
+        let _ = HELD.try_with(|held| held.set(held.get() + layout.size() as isize));
+        // SAFETY: the caller keeps the contract of `GlobalAlloc::alloc`.
+        unsafe { std::alloc::System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: std::alloc::Layout) {
+        let _ = HELD.try_with(|held| held.set(held.get() - layout.size() as isize));
+        // SAFETY: the pointer came from `alloc` above, with this layout.
+        unsafe { std::alloc::System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
 fn sim() -> Sim {
     Sim::new(Options::default())
 }
@@ -261,6 +285,52 @@ fn shutdown_keeps_the_order_and_the_runtime() {
     drop(s);
     assert_eq!(*log.borrow(), (0..5).map(|i| (i, Time(7))).collect::<Vec<_>>());
     assert_eq!(Rc::strong_count(&log), 1, "nothing leaks");
+}
+
+/// 9. Nothing leaks: a run of tasks, timers, channels, calls and a panic gives back every byte, ended or cut short.
+#[test]
+fn a_run_gives_back_all_its_memory() {
+    struct Handler(RefCell<Vec<u32>>);
+    impl rt::OnTime for Handler {
+        fn on_time(&self, token: u32) {
+            self.0.borrow_mut().push(token);
+        }
+    }
+    let run = |until: Time| {
+        let s = sim();
+        s.spawn_detached(async {
+            let calls = rt::Calls::of(Rc::new(Handler(RefCell::default())));
+            let mut left = 100;
+            let _arrivals = rt::arrivals(Time(10), move || {
+                calls.at(rt::now() + Duration(5), left);
+                rt::spawn_detached(async { rt::sleep(Duration(7)).await });
+                left -= 1;
+                (left > 0).then(|| rt::now() + Duration(3))
+            });
+            let (tx, mut rx) = sync::channel();
+            for i in 0..50u64 {
+                let tx = tx.clone();
+                rt::spawn_detached(async move {
+                    let _ = rt::timeout(Duration(1000), rt::sleep(Duration(i * 17))).await;
+                    let _ = tx.send(vec![0u8; 100]);
+                    assert!(i != 20, "by design");
+                });
+            }
+            drop(tx);
+            while rx.recv().await.is_some() {
+                futures::future::join(rt::sleep(Duration(3)), rt::sleep(Duration(4))).await;
+            }
+        });
+        s.run_until(until).unwrap();
+    };
+    let held = || HELD.with(Cell::get);
+    // The first run makes what the thread keeps for ever.
+    run(Time(2000));
+    for until in [1, 11, 100, 500, 2000] {
+        let before = held();
+        run(Time(until));
+        assert_eq!(held(), before, "a run to {until} ns leaks");
+    }
 }
 
 /// 10. Runtimes in two threads do not meet; a nested one is refused; a panic restores the thread.

@@ -114,6 +114,23 @@ impl<T> Work<T> {
         Work::After(rt::sleep(span), Some(value))
     }
 
+    /// When it will be done, if that is known: in simulation, mostly.
+    #[inline]
+    pub fn due(&self) -> Option<crate::base::Time> {
+        match self {
+            Work::After(sleep, _) => Some(sleep.deadline()),
+            Work::Ready(_) | Work::Boxed(_) => None,
+        }
+    }
+
+    /// Its value, for who waited for its end in another way.
+    pub(crate) fn into_value(self) -> Option<T> {
+        match self {
+            Work::After(_, value) | Work::Ready(value) => value,
+            Work::Boxed(_) => None,
+        }
+    }
+
     /// Work of another kind.
     pub fn boxed(future: impl Future<Output = T> + 'static) -> Work<T> {
         Work::Boxed(Box::pin(future))

@@ -6,6 +6,7 @@
 mod dist;
 mod exchange;
 mod fault;
+mod front;
 mod function;
 mod invocation;
 mod number;
@@ -14,7 +15,8 @@ mod units;
 pub use dist::{Dist, Quantity};
 pub use exchange::Exchange;
 pub use fault::{Fault, FaultKind, Result, nearest};
+pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
-pub use number::{NumberFault, decimal};
+pub use number::{NumberFault, decimal, leading_decimal};
 pub use units::{Cpus, Duration, Mem, Time};

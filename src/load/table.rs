@@ -202,6 +202,24 @@ impl Table {
         Ok(())
     }
 
+    /// What is read and not used yet, with a few bytes more that mean nothing.
+    #[inline]
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.buffer[self.unread.start..self.unread.end + SLACK]
+    }
+
+    /// Declares that a row of so many bytes, its line's end included, was used. False, and nothing is done, if it is not
+    /// there as a whole.
+    #[inline]
+    pub(super) fn use_row(&mut self, bytes: usize) -> bool {
+        let whole = bytes <= self.unread.len();
+        if whole {
+            self.unread.start += bytes;
+            self.line += 1;
+        }
+        whole
+    }
+
     fn len(&self) -> usize {
         self.quoted.as_ref().map_or(self.ends.len(), csv::ByteRecord::len)
     }

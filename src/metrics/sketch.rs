@@ -35,6 +35,20 @@ impl Sketch {
     /// Adds a value.
     #[inline]
     pub fn add(&mut self, value: u64) {
+        self.add_in(value, bucket(value));
+    }
+
+    /// Adds a value to several sketches.
+    #[inline]
+    pub fn add_to_all<const N: usize>(sketches: [&mut Sketch; N], value: u64) {
+        let bucket = bucket(value);
+        for sketch in sketches {
+            sketch.add_in(value, bucket);
+        }
+    }
+
+    #[inline]
+    fn add_in(&mut self, value: u64, bucket: usize) {
         self.n += 1;
         if value == 0 {
             self.zeros += 1;
@@ -42,10 +56,9 @@ impl Sketch {
         }
         self.sum += u128::from(value);
         self.max = self.max.max(value);
-        let i = bucket(value).wrapping_sub(self.first);
-        match self.counts.get_mut(i) {
+        match self.counts.get_mut(bucket.wrapping_sub(self.first)) {
             Some(count) => *count = count.saturating_add(1),
-            None => self.widen(bucket(value), 1),
+            None => self.widen(bucket, 1),
         }
     }
 

@@ -213,6 +213,7 @@ impl Recorder {
         self.instant.push(record.clone());
     }
 
+    #[inline]
     fn flush_instant(&mut self) {
         let mut instant = std::mem::take(&mut self.instant);
         if instant.len() > 1 {
@@ -300,10 +301,13 @@ impl Recorder {
         let Some(exec_end) = r.exec_end else { return };
         let exec = exec_end.since(exec_start).0;
         let latency = r.returned.since(r.arrival).0;
-        t.exec.add(exec);
         f.exec_sum += u128::from(exec);
-        t.latency.add(latency);
-        f.latency.add(latency);
+        if exec == latency {
+            Sketch::add_to_all([&mut t.exec, &mut t.latency, &mut f.latency], exec);
+        } else {
+            t.exec.add(exec);
+            Sketch::add_to_all([&mut t.latency, &mut f.latency], latency);
+        }
         t.overhead.add(latency - queue - setup - exec);
         if r.status == Status::Completed && r.intended.0 > 0 {
             let slowdown = if latency == r.intended.0 { 1.0 } else { latency as f64 / r.intended.0 as f64 };

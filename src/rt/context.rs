@@ -1,5 +1,6 @@
 //! Which runtime answers in this thread, and how a waker finds its way back to it.
 
+use super::calls::OnTime;
 use super::live::LiveCore;
 use super::sim::SimCore;
 use super::tasks::Waits;
@@ -15,6 +16,8 @@ pub(super) struct Context {
     /// Tells this runtime's wakers and timers from those of others; 12 bits.
     pub(super) id: u16,
     pub(super) timers: RefCell<Timers>,
+    /// Whom calls go to.
+    pub(super) handlers: RefCell<Vec<Rc<dyn OnTime>>>,
     pub(super) arm: Arm,
 }
 

@@ -4,7 +4,7 @@
 //! simulation and one timerfd wakes whoever is due, in the same order, to within tens of microseconds.
 
 use super::context::{self, Arm, Context};
-use super::timers::{Sleeper, Timers};
+use super::timers::{Class, Sleeper, Timers, key};
 use crate::base::{Fault, Result, Time};
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -13,6 +13,7 @@ use rustix::time::{
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -88,6 +89,7 @@ impl Live {
         let context = context::register(|id| Context {
             id,
             timers: RefCell::new(Timers::new()),
+            handlers: RefCell::default(),
             arm: Arm::Live(LiveCore { anchor: Cell::new(monotonic()), timer, armed: Cell::new(u64::MAX) }),
         });
         Ok(Live { context, runtime: Some(runtime) })
@@ -120,6 +122,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
         drop(self.runtime.take());
+        self.context.drop_handlers();
         drop(entered);
     }
 }
@@ -129,8 +132,17 @@ async fn drive(context: Rc<Context>) -> std::convert::Infallible {
     let Arm::Live(core) = &context.arm else { unreachable!("a live runtime drives itself") };
     let mut expirations = [0u8; 8];
     loop {
-        while let Some(waker) = due(&context, core) {
-            waker.wake();
+        while let Some(sleeper) = due(&context, core) {
+            match sleeper {
+                Due::Wake(waker) => waker.wake(),
+                Due::Call { handler, token } => {
+                    let called = AssertUnwindSafe(|| context.call(handler, token));
+                    if let Err(payload) = catch_unwind(called) {
+                        let what = super::panic_message(payload.as_ref());
+                        tracing::error!(target: "elapse", %what, "what was to be done at an instant panicked");
+                    }
+                }
+            }
         }
         core.armed.set(u64::MAX);
         let next = context.timers.borrow_mut().next_deadline();
@@ -145,10 +157,17 @@ async fn drive(context: Rc<Context>) -> std::convert::Infallible {
     }
 }
 
-fn due(context: &Context, core: &LiveCore) -> Option<std::task::Waker> {
+/// What is to be done about a timer that is due.
+enum Due {
+    Wake(std::task::Waker),
+    Call { handler: u32, token: u32 },
+}
+
+fn due(context: &Context, core: &LiveCore) -> Option<Due> {
     let mut timers = context.timers.borrow_mut();
-    match timers.pop(core.now())?.sleeper {
-        Sleeper::Foreign(number) => Some(timers.take_foreign(number)),
-        Sleeper::Task(word) => Some(super::waker::Word(word).waker()),
-    }
+    Some(match timers.pop(key(core.now(), Class::Arrival))?.sleeper {
+        Sleeper::Foreign(number) => Due::Wake(timers.take_foreign(number)),
+        Sleeper::Task(word) => Due::Wake(super::waker::Word(word).waker()),
+        Sleeper::Call { handler, token } => Due::Call { handler, token },
+    })
 }

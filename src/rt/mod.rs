@@ -4,9 +4,10 @@
 //! * [`Live`] is tokio's `LocalRuntime` with a timer that is right to tens of microseconds.
 //!
 //! Which of them answers is entered once per thread, by `block_on`; everything else calls the free functions [`now`],
-//! [`sleep`], [`timeout`], [`spawn`], [`interval`] and the primitives in [`sync`]. Both arms keep one thread, so nothing
+//! [`sleep`], [`timeout`], [`spawn`], [`interval`], [`arrivals`], [`Calls`] and the primitives in [`sync`]. Both arms keep one thread, so nothing
 //! here is `Send`, and no lock is ever taken. `unsafe` is confined to this folder (and to the leaf crate `real`).
 
+mod calls;
 pub mod chance;
 mod context;
 mod live;
@@ -22,6 +23,7 @@ mod trail;
 mod waker;
 pub mod wall;
 
+pub use calls::{Arrivals, Calls, OnTime, arrivals};
 pub use live::Live;
 pub use options::{Counters, Options, Step, Stop};
 pub use sim::{Observer, Sim};

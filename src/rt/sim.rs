@@ -4,10 +4,11 @@
 //! is one thread; its order depends on its seed and on nothing else, which a rolling hash over every poll and fire
 //! proves. Design and anchors: madsim's loop, nexosim's questions, a radix queue of our own.
 
+use super::calls::Stream;
 use super::context::{self, Arm, Context};
 use super::options::{Counters, Options, Step, Stop};
-use super::tasks::{JoinError, Taken, Tasks, Waits};
-use super::timers::{Class, Sleeper, Timers};
+use super::tasks::{Blocked, JoinError, Taken, Tasks, Waits};
+use super::timers::{Class, Sleeper, Timers, key};
 use super::waker::Word;
 use super::{chance, trail};
 use crate::base::{Duration, Time};
@@ -39,6 +40,23 @@ pub(super) struct SimCore {
     options: Options,
     /// Where the virtual clock and the wall met, for a paced run.
     paced_from: Cell<Option<(u64, std::time::Instant)>>,
+    /// The stream of arrivals, away while it is called, and the key of its next one: none is `NO_ARRIVAL`.
+    stream: Cell<Option<Stream>>,
+    arrival: Cell<u64>,
+    /// It is being called, and was not ended meanwhile.
+    streaming: Cell<bool>,
+}
+
+const NO_ARRIVAL: u64 = u64::MAX;
+
+/// What a run does next, when calls have been made.
+enum Next {
+    /// Polls the task that slept on a timer of this class.
+    Task(Word, Class),
+    /// Polls whatever is ready.
+    Ready,
+    /// Nothing is due.
+    Nothing,
 }
 
 /// Events between two calls of the observer.
@@ -48,6 +66,46 @@ impl SimCore {
     #[inline]
     pub(super) fn now(&self) -> Time {
         Time(self.now.get())
+    }
+
+    /// Begins a stream of arrivals.
+    pub(super) fn stream_from(&self, first: Time, stream: Stream) {
+        let free = self.arrival.get() == NO_ARRIVAL && !self.streaming.get();
+        assert!(free, "there is a stream of arrivals already; merge the two");
+        self.stream.set(Some(stream));
+        self.arrival.set(key(first.max(self.now()), Class::Arrival));
+    }
+
+    /// Ends the stream of arrivals; what is left of it is to be dropped when nothing is borrowed.
+    pub(super) fn end_stream(&self) -> Option<Stream> {
+        self.arrival.set(NO_ARRIVAL);
+        self.streaming.set(false);
+        self.stream.take()
+    }
+
+    #[inline]
+    fn move_to(&self, at: Time) {
+        if at.0 > self.now.get() {
+            if self.options.pace.is_some() {
+                self.pace(at);
+            }
+            self.now.set(at.0);
+            self.polls_here.set(0);
+        }
+        self.fires.set(self.fires.get() + 1);
+    }
+
+    #[cold]
+    #[expect(clippy::disallowed_methods, reason = "a paced run follows the wall clock by definition")]
+    fn pace(&self, to: Time) {
+        let Some(pace) = self.options.pace.filter(|p| *p > 0.0) else { return };
+        let (from, wall) = self.paced_from.get().unwrap_or_else(|| {
+            let here = (self.now.get(), std::time::Instant::now());
+            self.paced_from.set(Some(here));
+            here
+        });
+        let due = std::time::Duration::from_secs_f64(Duration(to.0 - from).as_secs_f64() / pace);
+        std::thread::sleep(due.saturating_sub(wall.elapsed()));
     }
 }
 
@@ -62,6 +120,7 @@ impl Sim {
         let context = context::register(|id| Context {
             id,
             timers: RefCell::new(Timers::new()),
+            handlers: RefCell::default(),
             arm: Arm::Sim(SimCore {
                 now: Cell::new(0),
                 tasks: RefCell::new(Tasks::new(id)),
@@ -79,6 +138,9 @@ impl Sim {
                 ),
                 options,
                 paced_from: Cell::new(None),
+                stream: Cell::default(),
+                streaming: Cell::new(false),
+                arrival: Cell::new(NO_ARRIVAL),
             }),
         });
         Sim { context }
@@ -101,7 +163,8 @@ impl Sim {
     /// When the next timer fires.
     pub fn next_deadline(&self) -> Option<Time> {
         let mut timers = self.context.timers.borrow_mut();
-        timers.next_deadline().map(|at| at.max(self.now()))
+        let arrival = Some(self.core().arrival.get()).filter(|a| *a != NO_ARRIVAL).map(|a| Time(a >> 2));
+        timers.next_deadline().into_iter().chain(arrival).min().map(|at| at.max(self.now()))
     }
 
     /// What the run did so far.
@@ -178,7 +241,7 @@ impl Sim {
         }
         if self.now() < until {
             self.core().now.set(until.0);
-            self.context.timers.borrow_mut().move_to(until);
+            self.context.timers.borrow_mut().move_to(key(until, Class::Event));
         }
         Ok(())
     }
@@ -195,7 +258,11 @@ impl Sim {
             self.poll(taken)?;
             return Ok(Step::Polled);
         }
-        Ok(if self.fire(core.options.time_limit.unwrap_or(Time::MAX))? { Step::Fired } else { Step::Idle })
+        Ok(if self.fire(core.options.time_limit.unwrap_or(Time::MAX), true)? {
+            Step::Fired
+        } else {
+            Step::Idle
+        })
     }
 
     /// Spawns a task from outside.
@@ -232,48 +299,142 @@ impl Sim {
                 let taken = core.tasks.borrow_mut().take(index);
                 self.poll(taken)?;
             }
-            if done(core) || !self.fire(limit)? {
+            if done(core) || !self.fire(limit, false)? {
                 return Ok(());
             }
         }
     }
 
-    /// Fires the next timer and polls the task that slept on it. False if none is due by `limit`.
-    #[inline]
-    fn fire(&self, limit: Time) -> Result<bool, Stop> {
-        let core = self.core();
-        let mut timers = self.context.timers.borrow_mut();
-        let Some(fired) = timers.pop(limit) else { return Ok(false) };
-        if let Some(word) = timers.glimpse(8) {
-            core.tasks.borrow().prefetch(word);
-        }
-        if let Some(word) = timers.glimpse(4) {
-            core.tasks.borrow().prefetch_future(word);
-        }
-        if fired.at.0 > core.now.get() {
-            if core.options.pace.is_some() {
-                self.pace(fired.at);
-            }
-            core.now.set(fired.at.0);
-            core.polls_here.set(0);
-        }
-        core.fires.set(core.fires.get() + 1);
-        match fired.sleeper {
-            Sleeper::Task(word) => {
-                drop(timers);
-                let word = Word(word);
-                self.note(Kind::fired(fired.class), word.index())?;
+    /// Fires the next timer and polls the task that slept on it. Arrivals and calls that come before it are made, until
+    /// one of them leaves a task ready, or only the first of them. False if nothing is due by `limit`.
+    fn fire(&self, limit: Time, once: bool) -> Result<bool, Stop> {
+        // Caught once for all of them: each is a few hundred instructions.
+        let called = Cell::new("the stream of arrivals");
+        match catch_unwind(AssertUnwindSafe(|| self.make_calls(limit, once, &called))) {
+            Ok(Ok(Next::Task(word, class))) => {
+                let core = self.core();
+                if let Err(stop) = self.note(Kind::fired(class), word.index()) {
+                    // It is not lost: whoever goes on with the run finds it ready.
+                    core.tasks.borrow_mut().wake(word);
+                    return Err(stop);
+                }
                 let taken = core.tasks.borrow_mut().take_idle(word);
-                self.poll(taken)?;
+                self.poll(taken).map(|()| true)
             }
-            Sleeper::Foreign(number) => {
-                let waker = timers.take_foreign(number);
+            Ok(Ok(Next::Ready)) => Ok(true),
+            Ok(Ok(Next::Nothing)) => Ok(false),
+            Ok(Err(stop)) => Err(stop),
+            Err(payload) => self.call_panicked(called.get(), payload.as_ref()).map(|()| true),
+        }
+    }
+
+    /// Makes calls and lets arrivals come until a task is to be polled.
+    #[inline]
+    fn make_calls(&self, limit: Time, once: bool, called: &Cell<&'static str>) -> Result<Next, Stop> {
+        let core = self.core();
+        let limit = key(limit, Class::Arrival);
+        loop {
+            let mut timers = self.context.timers.borrow_mut();
+            let arrival = core.arrival.get();
+            let Some(fired) = timers.pop(limit.min(arrival)) else {
                 drop(timers);
-                self.note(Kind::fired(fired.class), u32::MAX)?;
-                waker.wake();
+                if arrival > limit {
+                    return Ok(Next::Nothing);
+                }
+                called.set("the stream of arrivals");
+                self.arrive(arrival)?;
+                if once || core.tasks.borrow().any_ready() {
+                    return Ok(Next::Ready);
+                }
+                continue;
+            };
+            match fired.sleeper {
+                Sleeper::Call { handler, token } => {
+                    drop(timers);
+                    core.move_to(fired.at);
+                    let noted = self.note(Kind::Call, token).and_then(|()| self.dwell("calls at an instant"));
+                    called.set("a call at an instant");
+                    self.context.call(handler, token);
+                    noted?;
+                    if once || core.tasks.borrow().any_ready() {
+                        return Ok(Next::Ready);
+                    }
+                }
+                Sleeper::Task(word) => {
+                    if let Some(word) = timers.glimpse(8) {
+                        core.tasks.borrow().prefetch(word);
+                    }
+                    if let Some(word) = timers.glimpse(4) {
+                        core.tasks.borrow().prefetch_future(word);
+                    }
+                    core.move_to(fired.at);
+                    return Ok(Next::Task(Word(word), fired.class));
+                }
+                Sleeper::Foreign(number) => {
+                    let waker = timers.take_foreign(number);
+                    drop(timers);
+                    core.move_to(fired.at);
+                    let noted = self.note(Kind::fired(fired.class), u32::MAX);
+                    waker.wake();
+                    return noted.map(|()| Next::Ready);
+                }
             }
         }
-        Ok(true)
+    }
+
+    /// Lets the next arrival of the stream come.
+    #[inline]
+    fn arrive(&self, arrival: u64) -> Result<(), Stop> {
+        let core = self.core();
+        core.move_to(Time(arrival >> 2));
+        self.context.timers.borrow_mut().move_to(arrival);
+        let noted =
+            self.note(Kind::FireArrival, u32::MAX).and_then(|()| self.dwell("the stream of arrivals"));
+        // Away from its place while it is called, so that it may end itself; what panics stays away.
+        let Some(mut stream) = core.stream.take() else {
+            core.arrival.set(NO_ARRIVAL);
+            return noted;
+        };
+        core.arrival.set(NO_ARRIVAL);
+        core.streaming.set(true);
+        let next = stream();
+        // Unless it was ended meanwhile.
+        if let Some(next) = next
+            && core.streaming.replace(false)
+        {
+            core.arrival.set(key(next, Class::Arrival).max(arrival));
+            core.stream.set(Some(stream));
+        }
+        noted
+    }
+
+    /// Counts what happens at one instant without a poll, so that a livelock of such things is found too.
+    #[inline]
+    fn dwell(&self, who: &'static str) -> Result<(), Stop> {
+        let core = self.core();
+        core.polls_here.set(core.polls_here.get() + 1);
+        if core.polls_here.get() <= core.options.polls_per_instant {
+            return Ok(());
+        }
+        let what = Blocked { name: who.into(), site: "rt".into(), waits: Waits::Timer };
+        Err(Stop::Livelock(core.now(), what))
+    }
+
+    #[cold]
+    fn call_panicked(&self, who: &str, payload: &(dyn std::any::Any + Send)) -> Result<(), Stop> {
+        let core = self.core();
+        core.streaming.set(false);
+        let what = format!(
+            "{who} panicked at virtual time {} (seed {}): {}",
+            core.now(),
+            core.options.seed,
+            super::panic_message(payload)
+        );
+        if !core.options.contain_panics {
+            return Err(Stop::Panicked(what));
+        }
+        tracing::error!(target: "elapse", %what);
+        Ok(())
     }
 
     #[inline]
@@ -354,24 +515,10 @@ impl Sim {
         }
         Ok(())
     }
-
-    #[cold]
-    #[expect(clippy::disallowed_methods, reason = "a paced run follows the wall clock by definition")]
-    fn pace(&self, to: Time) {
-        let core = self.core();
-        let Some(pace) = core.options.pace.filter(|p| *p > 0.0) else { return };
-        let (from, wall) = core.paced_from.get().unwrap_or_else(|| {
-            let here = (core.now.get(), std::time::Instant::now());
-            core.paced_from.set(Some(here));
-            here
-        });
-        let due = std::time::Duration::from_secs_f64(Duration(to.0 - from).as_secs_f64() / pace);
-        std::thread::sleep(due.saturating_sub(wall.elapsed()));
-    }
 }
 
 impl Sim {
-    /// Drops the tasks in order of spawning, with the runtime still present.
+    /// Drops the tasks in order of spawning, then whom calls go to, with the runtime still present.
     pub fn shut_down(&self) {
         let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
         for _ in 0..1000 {
@@ -384,6 +531,8 @@ impl Sim {
                 drop(rest);
             }
         }
+        drop(self.core().end_stream());
+        self.context.drop_handlers();
         drop(entered);
     }
 }

@@ -291,6 +291,11 @@ impl Tasks {
         }
     }
 
+    #[inline]
+    pub(super) fn any_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// The next ready task, or the `pick`-th of them.
     #[inline]
     pub(super) fn next_ready(&mut self, pick: impl FnOnce(usize) -> usize) -> Option<u32> {

@@ -1,7 +1,8 @@
 //! Timers: the queue of deadlines, and for each one whom to wake. Both arms use it; only what drives it differs.
 //!
 //! A timer's key is its deadline and, below it, its [`Class`], so that one queue orders both. A cancelled timer leaves
-//! its entry behind, which is recognised by its generation and swept when the dead outnumber the living.
+//! its entry behind, which is recognised by its generation and swept when the dead outnumber the living. A timer that
+//! makes a call ([`super::calls`]) is its entry and nothing else: it is never taken back, so it needs no slot.
 
 use super::queue::{Entry, RadixQueue};
 use crate::base::Time;
@@ -32,11 +33,13 @@ impl Class {
     }
 }
 
-/// Whom a timer wakes: a task of this runtime by its word, or a foreign waker (`join!`, `FuturesUnordered`, tokio).
+/// Whom a timer wakes: a task of this runtime by its word, or a foreign waker (`join!`, `FuturesUnordered`, tokio); or
+/// the call it makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sleeper {
     Task(u64),
     Foreign(usize),
+    Call { handler: u32, token: u32 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ struct Slot {
 }
 
 const FOREIGN: u64 = 1 << 63;
+/// In the place of a slot's generation: the entry is a call, of the handler named by the bits below.
+const CALL: u32 = 1 << 31;
 const NO_SLOT: u32 = u32::MAX;
 
 /// Names a registered timer. It is stale once the timer fired or was cancelled.
@@ -79,7 +84,8 @@ pub(super) struct Timers {
 }
 
 /// The queue key of a deadline.
-fn key(at: Time, class: Class) -> u64 {
+#[inline]
+pub(super) fn key(at: Time, class: Class) -> u64 {
     (at.0.min(Time::MAX.0) << 2) | class as u64
 }
 
@@ -110,17 +116,27 @@ impl Timers {
     pub(super) fn insert(&mut self, at: Time, class: Class, word: u64) -> TimerId {
         let slot = self.allocate(word);
         let generation = self.slots[slot as usize].generation;
-        let mut entry = Entry { key: key(at, class), slot, generation };
+        self.push(Entry { key: key(at, class), slot, generation }, class);
+        TimerId { slot, generation }
+    }
+
+    /// Registers a call of a handler at `at`, or as the next thing if `at` is not in the future.
+    #[inline]
+    pub(super) fn insert_call(&mut self, at: Time, class: Class, handler: u32, token: u32) {
+        self.push(Entry { key: key(at, class), slot: token, generation: CALL | handler }, class);
+    }
+
+    #[inline]
+    fn push(&mut self, mut entry: Entry, class: Class) {
         if entry.key < self.last_key {
             entry.key = self.last_key & !3 | class as u64;
             if entry.key < self.last_key {
                 self.due.push_back(entry);
-                return TimerId { slot, generation };
+                return;
             }
         }
         self.queue.push(entry);
         self.counts.longest = self.counts.longest.max(self.queue.len());
-        TimerId { slot, generation }
     }
 
     /// Registers a timer for a waker that is not a task of this runtime.
@@ -147,7 +163,7 @@ impl Timers {
     #[inline]
     fn release(&mut self, slot: u32) {
         let s = &mut self.slots[slot as usize];
-        s.generation = s.generation.wrapping_add(1);
+        s.generation = s.generation.wrapping_add(1) & !CALL;
         s.word = u64::from(self.free);
         self.free = slot;
     }
@@ -197,27 +213,23 @@ impl Timers {
     #[cold]
     fn sweep(&mut self) {
         let slots = &self.slots;
-        self.queue.retain(|e| slots[e.slot as usize].generation == e.generation);
-        self.due.retain(|e| slots[e.slot as usize].generation == e.generation);
+        self.queue.retain(|e| is_live(slots, e));
+        self.due.retain(|e| is_live(slots, e));
         self.dead = 0;
         self.counts.sweeps += 1;
-    }
-
-    fn is_live(&self, entry: &Entry) -> bool {
-        self.slots[entry.slot as usize].generation == entry.generation
     }
 
     /// The deadline of the next living timer; a `due` one is told as the instant of the last that fired.
     pub(super) fn next_deadline(&mut self) -> Option<Time> {
         while let Some(entry) = self.due.front().copied() {
-            if self.is_live(&entry) {
+            if is_live(&self.slots, &entry) {
                 return Some(Time(self.last_key >> 2));
             }
             self.due.pop_front();
             self.dead = self.dead.saturating_sub(1);
         }
         while let Some(entry) = self.queue.peek() {
-            if self.is_live(&entry) {
+            if is_live(&self.slots, &entry) {
                 return Some(Time(entry.key >> 2));
             }
             self.queue.skip();
@@ -226,42 +238,46 @@ impl Timers {
         None
     }
 
-    /// Takes the next living timer whose deadline is not after `limit`.
+    /// Takes the next living timer whose [`key`] is not above `limit`.
     #[inline]
-    pub(super) fn pop(&mut self, limit: Time) -> Option<Fired> {
+    pub(super) fn pop(&mut self, limit: u64) -> Option<Fired> {
         loop {
             let entry = if let Some(entry) = self.due.pop_front() {
                 entry
             } else {
                 let entry = self.queue.peek()?;
-                if entry.key >> 2 > limit.0 {
+                if entry.key > limit {
                     // A dead entry must not hide that nothing is due, nor a living one behind it.
-                    if self.is_live(&entry) {
+                    if is_live(&self.slots, &entry) {
                         return None;
                     }
                 } else if let Some(next) = self.queue.glimpse(12) {
                     prefetch(&self.slots, next.slot as usize);
                 }
-                if self.is_live(&entry) {
+                if is_live(&self.slots, &entry) {
                     self.queue.advance();
                 } else {
                     self.queue.skip();
                 }
                 entry
             };
-            let slot = self.slots[entry.slot as usize];
-            if slot.generation != entry.generation {
-                self.dead = self.dead.saturating_sub(1);
-                continue;
-            }
-            self.last_key = self.last_key.max(entry.key);
-            self.release(entry.slot);
-            self.counts.fires += 1;
-            let sleeper = if slot.word & FOREIGN == 0 {
-                Sleeper::Task(slot.word)
+            let sleeper = if entry.generation & CALL != 0 {
+                Sleeper::Call { handler: entry.generation & !CALL, token: entry.slot }
             } else {
-                Sleeper::Foreign((slot.word & !FOREIGN) as usize)
+                let slot = self.slots[entry.slot as usize];
+                if slot.generation != entry.generation {
+                    self.dead = self.dead.saturating_sub(1);
+                    continue;
+                }
+                self.release(entry.slot);
+                if slot.word & FOREIGN == 0 {
+                    Sleeper::Task(slot.word)
+                } else {
+                    Sleeper::Foreign((slot.word & !FOREIGN) as usize)
+                }
             };
+            self.last_key = self.last_key.max(entry.key);
+            self.counts.fires += 1;
             return Some(Fired { at: Time(self.last_key >> 2), class: Class::from_key(entry.key), sleeper });
         }
     }
@@ -269,7 +285,7 @@ impl Timers {
     /// The task that a timer about to fire will wake: a hint for prefetching.
     #[inline]
     pub(super) fn glimpse(&self, ahead: usize) -> Option<u64> {
-        let entry = self.queue.glimpse(ahead)?;
+        let entry = self.queue.glimpse(ahead).filter(|e| e.generation & CALL == 0)?;
         self.slots.get(entry.slot as usize).map(|s| s.word).filter(|w| w & FOREIGN == 0)
     }
 
@@ -278,10 +294,17 @@ impl Timers {
         self.foreign.remove(number)
     }
 
-    /// Declares that the clock was moved to `now` without a timer: earlier deadlines are past from here on.
-    pub(super) fn move_to(&mut self, now: Time) {
-        self.last_key = self.last_key.max(key(now, Class::Event));
+    /// Declares that the clock was moved without a timer: deadlines with a lower [`key`] are past from here on.
+    #[inline]
+    pub(super) fn move_to(&mut self, key: u64) {
+        self.last_key = self.last_key.max(key);
     }
+}
+
+/// Whether the timer of an entry was not cancelled.
+#[inline]
+fn is_live(slots: &[Slot], entry: &Entry) -> bool {
+    entry.generation & CALL != 0 || slots[entry.slot as usize].generation == entry.generation
 }
 
 /// Asks the processor to fetch `items[i]`, which will be needed soon. A hint: it is never wrong to leave it out.

@@ -13,8 +13,10 @@ pub enum Kind {
     FireEvent = 1,
     /// A tick's timer fired.
     FireTick = 2,
-    /// An arrival's timer fired.
+    /// An arrival's timer fired, or the next of a stream came.
     FireArrival = 3,
+    /// A call was made; its token stands in place of a task.
+    Call = 4,
 }
 
 /// A poll or a fire.
@@ -55,7 +57,7 @@ const MARKS: usize = 1024;
 /// The rolling hash after one more event.
 #[inline]
 pub(super) fn rolled(hash: u64, at_ns: u64, task: u32, kind: Kind) -> u64 {
-    let word = at_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(task) << 2 | kind as u64);
+    let word = at_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (u64::from(task) << 3 | kind as u64);
     (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 

@@ -3,8 +3,10 @@
 use super::pool::Key;
 use super::state::{Dispose, Grant, Refusal};
 use super::{Disposer, Inner, Worker};
-use crate::backend::{CallFault, Create};
-use crate::base::{ColdCause, Cpus, Exchange, FunctionId, Invocation, Mem, Record, StartKind, Status, Time};
+use crate::backend::{CallFault, Create, Work};
+use crate::base::{
+    ColdCause, Cpus, Duration, Exchange, FunctionId, Invocation, Mem, Record, StartKind, Status, Time,
+};
 use crate::rt::{self, sync};
 use crate::worker::config::Dispatch;
 use crate::worker::ledger::Phase;
@@ -12,6 +14,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+
+/// What a backend says of a call.
+pub(super) type Answer = Result<(), CallFault>;
 
 impl Worker {
     /// Runs an invocation and tells what became of it.
@@ -34,22 +39,64 @@ impl Worker {
     }
 
     async fn carry_out(&self, call: &Invocation, record: &mut Record, exchange: Option<&Rc<Exchange>>) {
-        if let Err(status) = self.0.run(call, record, exchange).await {
-            record.status = status;
-        }
-        record.returned = rt::now();
-        self.0.state.borrow_mut().counts.ended[record.status as usize] += 1;
+        let admission = self.0.admit(call, rt::now());
+        self.0.carry_on(call, record, exchange, admission).await;
     }
 }
 
+/// An invocation that executes.
+pub(super) struct Running {
+    seat: Seat,
+    started: Time,
+    /// The container's number.
+    container: u64,
+    backend: u16,
+    start: StartKind,
+}
+
+impl Running {
+    /// Tells a record where and when it began.
+    #[inline]
+    pub(super) fn tell(&self, record: &mut Record) {
+        record.exec_start = Some(self.started);
+        record.start = Some(self.start);
+        (record.container, record.backend) = (Some(self.container), Some(self.backend));
+    }
+}
+
+/// What executes, what it waits for, and for how long at most.
+pub(super) type Begun = (Running, Work<Answer>, Option<Duration>);
+
 impl Inner {
+    /// From its admission to its end.
+    pub(super) async fn carry_on(
+        self: &Rc<Inner>,
+        call: &Invocation,
+        record: &mut Record,
+        exchange: Option<&Rc<Exchange>>,
+        admission: Admission,
+    ) {
+        if let Err(status) = self.run(call, record, exchange, admission).await {
+            record.status = status;
+        }
+        self.returned(record, rt::now());
+    }
+
+    /// Its caller has the answer.
+    #[inline]
+    pub(super) fn returned(&self, record: &mut Record, now: Time) {
+        record.returned = now;
+        self.state.borrow_mut().counts.ended[record.status as usize] += 1;
+    }
+
     async fn run(
         self: &Rc<Inner>,
         call: &Invocation,
         record: &mut Record,
         exchange: Option<&Rc<Exchange>>,
+        admission: Admission,
     ) -> Result<(), Status> {
-        let admitted = match self.admit(call) {
+        let admitted = match admission {
             Admission::Granted(grant) => Ok(grant),
             Admission::Refused(why) => Err(why),
             Admission::Queued(ticket) => Waiting { inner: Rc::clone(self), ticket, settled: false }.await,
@@ -61,53 +108,71 @@ impl Inner {
         let mut seat = Seat::take(self, call.function, &grant);
         record.dispatch = Some(rt::now());
         (record.start, record.cause) = (Some(grant.start), grant.cause);
+        let mut start = grant.start;
         if grant.create {
-            let start = seat.create(call.function, record).await.map_err(|why| {
+            start = seat.create(call.function, record).await.map_err(|why| {
                 record.error = Some(why);
                 Status::Failed
             })?;
-            record.start = Some(start);
         }
-        self.execute(call, record, seat, exchange).await
+        let (running, work, timeout) = self.begin(call, seat, start, exchange, rt::now()).map_err(|why| {
+            record.error = Some(Rc::from(why));
+            Status::Failed
+        })?;
+        running.tell(record);
+        let answer = answered(work, timeout).await;
+        record.status = self.conclude(call, record, running, answer, rt::now());
+        Ok(())
     }
 
-    async fn execute(
+    /// Its execution begins.
+    #[inline]
+    pub(super) fn begin(
+        self: &Rc<Inner>,
+        call: &Invocation,
+        seat: Seat,
+        start: StartKind,
+        exchange: Option<&Rc<Exchange>>,
+        started: Time,
+    ) -> Result<Begun, &'static str> {
+        let state = &mut *self.state.borrow_mut();
+        let c = state.pool.get(seat.key());
+        let (container, backend) = (c.number, c.backend);
+        let sandbox = c.sandbox.ok_or("the container is gone")?;
+        let does = &self.backends[usize::from(backend)];
+        let work = match exchange {
+            None => does.invoke(sandbox, call),
+            Some(exchange) => does.exchange(sandbox, call, exchange),
+        };
+        if c.in_flight == 1 || c.next_read == Time::MAX {
+            // What is known to end before its first reading needs no watch, if nobody else may enter meanwhile.
+            let short = work.due().is_some_and(|due| due < started + self.memory_check);
+            if short && c.concurrency == 1 {
+                c.working_set = Mem(0);
+            } else {
+                self.begin_watch(state, seat.key(), started);
+            }
+        }
+        if start == StartKind::Cold {
+            state.counts.cold_starts += 1;
+        } else {
+            state.counts.warm_starts += 1;
+        }
+        let timeout = state.functions[call.function.index()].timeout;
+        Ok((Running { seat, started, container, backend, start }, work, timeout))
+    }
+
+    /// Its execution has ended, or its time has: how, and what becomes of its container.
+    #[inline]
+    pub(super) fn conclude(
         self: &Rc<Inner>,
         call: &Invocation,
         record: &mut Record,
-        seat: Seat,
-        exchange: Option<&Rc<Exchange>>,
-    ) -> Result<(), Status> {
-        let started = rt::now();
-        record.exec_start = Some(started);
-        let (work, timeout) = {
-            let mut state = self.state.borrow_mut();
-            if record.start == Some(StartKind::Cold) {
-                state.counts.cold_starts += 1;
-            } else {
-                state.counts.warm_starts += 1;
-            }
-            let c = state.pool.get(seat.key());
-            (record.container, record.backend) = (Some(c.number), Some(c.backend));
-            let Some(sandbox) = c.sandbox else {
-                record.error = Some(Rc::from("the container is gone"));
-                return Err(Status::Failed);
-            };
-            let backend = &self.backends[usize::from(c.backend)];
-            let work = match exchange {
-                None => backend.invoke(sandbox, call),
-                Some(exchange) => backend.exchange(sandbox, call, exchange),
-            };
-            if c.in_flight == 1 || c.next_read == Time::MAX {
-                self.begin_watch(&mut state, seat.key(), started);
-            }
-            (work, state.functions[call.function.index()].timeout)
-        };
-        let answer = match timeout {
-            None => Ok(work.await),
-            Some(limit) => rt::timeout(limit, work).await,
-        };
-        let ended = rt::now();
+        running: Running,
+        answer: Result<Answer, rt::Elapsed>,
+        ended: Time,
+    ) -> Status {
+        let Running { seat, started, .. } = running;
         record.exec_end = Some(ended);
         record.memory = self.read_after(seat.key(), ended);
         let (status, why, keep): (_, Option<Rc<str>>, _) = match answer {
@@ -123,17 +188,13 @@ impl Inner {
         }
         record.error = why;
         if keep {
-            seat.give_back();
+            seat.give_back(ended);
         }
-        if status == Status::Completed {
-            record.status = status;
-            return Ok(());
-        }
-        Err(status)
+        status
     }
 
-    fn admit(self: &Rc<Inner>, call: &Invocation) -> Admission {
-        let now = rt::now();
+    #[inline]
+    pub(super) fn admit(self: &Rc<Inner>, call: &Invocation, now: Time) -> Admission {
         let mut state = self.state.borrow_mut();
         state.counts.invocations += 1;
         if state.draining {
@@ -175,17 +236,17 @@ impl Inner {
     fn read_after(&self, key: Key, now: Time) -> Mem {
         let mut state = self.state.borrow_mut();
         while state.pool.get(key).next_read <= now {
-            self.read_memory(&mut state, key);
+            self.read_memory(&mut state, key, now);
         }
-        self.read_memory(&mut state, key)
+        self.read_memory(&mut state, key, now)
     }
 
     /// Reads a container's memory once; the highest working set since it became busy.
     #[inline]
-    pub(super) fn read_memory(&self, state: &mut super::state::State, key: Key) -> Mem {
+    pub(super) fn read_memory(&self, state: &mut super::state::State, key: Key, now: Time) -> Mem {
         state.counts.memory_reads += 1;
         let c = state.pool.get(key);
-        if c.next_read <= rt::now() {
+        if c.next_read <= now {
             c.next_read = c.next_read + self.memory_check;
         }
         let measured = c.sandbox.and_then(|s| self.backends[usize::from(c.backend)].memory(s));
@@ -223,7 +284,16 @@ impl Inner {
     }
 }
 
-enum Admission {
+/// What the backend says, if it does in time.
+pub(super) async fn answered(work: Work<Answer>, limit: Option<Duration>) -> Result<Answer, rt::Elapsed> {
+    match limit {
+        None => Ok(work.await),
+        Some(limit) => rt::timeout(limit, work).await,
+    }
+}
+
+/// What came of asking for a place in the worker.
+pub(super) enum Admission {
     Granted(Grant),
     Queued(usize),
     Refused(Refusal),
@@ -274,7 +344,7 @@ impl Drop for Waiting {
 
 /// What a dispatched invocation holds: its processors and its place in a container. Dropping it without
 /// [`give_back`](Seat::give_back) destroys the container: nobody knows what state it is in.
-struct Seat {
+pub(super) struct Seat {
     inner: Rc<Inner>,
     container: Option<Key>,
     cpus: Cpus,
@@ -283,13 +353,11 @@ struct Seat {
 }
 
 impl Seat {
-    fn take(inner: &Rc<Inner>, function: FunctionId, grant: &Grant) -> Seat {
-        let state = inner.state.borrow();
-        let cpus = state.functions[function.index()].spec.cpus;
-        let late = grant.create && state.config.dispatch == Dispatch::Late;
-        drop(state);
-        let mut seat = Seat { inner: Rc::clone(inner), container: Some(grant.container), cpus, open: true };
-        if late {
+    #[inline]
+    pub(super) fn take(inner: &Rc<Inner>, function: FunctionId, grant: &Grant) -> Seat {
+        let container = Some(grant.container);
+        let mut seat = Seat { inner: Rc::clone(inner), container, cpus: grant.cpus, open: true };
+        if grant.create && inner.state.borrow().config.dispatch == Dispatch::Late {
             seat.await_late(grant.container, function);
         }
         seat
@@ -363,9 +431,8 @@ impl Seat {
     }
 
     /// The container is as good as before.
-    fn give_back(mut self) {
+    fn give_back(mut self, now: Time) {
         let Some(key) = self.container.take() else { return };
-        let now = rt::now();
         {
             let mut state = self.inner.state.borrow_mut();
             state.cpus_used -= u64::from(self.cpus.0);

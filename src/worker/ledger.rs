@@ -134,7 +134,20 @@ impl Ledger {
         self.count[from as usize] -= 1;
         self.held[to as usize] += memory.0;
         self.count[to as usize] += 1;
-        self.note_peaks(now);
+        if now < self.from || now >= self.until {
+            return;
+        }
+        // What is used stays the same, and what it left can only have fallen.
+        let peak = &mut self.peaks;
+        match to {
+            Phase::Cached => peak.cached = peak.cached.max(Mem(self.held[to as usize])),
+            Phase::Removing => {}
+            Phase::Creating | Phase::Running => {
+                let creating = self.held[Phase::Creating as usize];
+                peak.creating = peak.creating.max(Mem(creating));
+                peak.running = peak.running.max(Mem(creating + self.held[Phase::Running as usize]));
+            }
+        }
     }
 
     /// A container is gone, and its memory free.

@@ -64,7 +64,7 @@ async fn memory_check(inner: Rc<Inner>, pulse: Pulse) {
 
 fn read(inner: &Inner, state: &mut State, key: Key, epoch: u64, next_read: Time) {
     if next_read <= rt::now() {
-        inner.read_memory(state, key);
+        inner.read_memory(state, key, rt::now());
     }
     let due = state.pool.get(key).next_read;
     state.watch.push_back((due, key, epoch));

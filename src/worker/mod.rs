@@ -6,6 +6,7 @@
 
 mod config;
 pub mod eviction;
+mod intake;
 mod invoke;
 mod ledger;
 mod loops;
@@ -16,6 +17,7 @@ mod state;
 mod status;
 
 pub use config::{Config, Dispatch, QueueConfig};
+pub use intake::Intake;
 pub use ledger::Peaks;
 pub use loops::LOOPS;
 pub use prewarm::Retry;

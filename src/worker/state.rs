@@ -47,6 +47,8 @@ pub(super) struct Grant {
     pub(super) cause: Option<ColdCause>,
     /// The container has to be created first.
     pub(super) create: bool,
+    /// Its processors.
+    pub(super) cpus: Cpus,
 }
 
 /// An invocation that waits in the queue.
@@ -239,7 +241,7 @@ impl State {
             return None;
         }
         let grant = match self.pool.choose(group, now) {
-            Some(container) => self.take_warm(container, now),
+            Some(container) => self.take_warm(container, cpus, now),
             None => {
                 // So that the cause is the same whether or not the reaper has run at this instant.
                 self.expire(now, dispose);
@@ -249,7 +251,7 @@ impl State {
                     self.pool.get(container).in_flight = 1;
                     self.pool.group(group).frequency += 1;
                 }
-                Grant { container, start: StartKind::Cold, cause: Some(cause), create: true }
+                Grant { container, start: StartKind::Cold, cause: Some(cause), create: true, cpus }
             }
         };
         self.cpus_used += u64::from(cpus.0);
@@ -259,7 +261,7 @@ impl State {
 
     /// Puts an invocation into a container that exists.
     #[inline]
-    pub(super) fn take_warm(&mut self, container: Key, now: Time) -> Grant {
+    pub(super) fn take_warm(&mut self, container: Key, cpus: Cpus, now: Time) -> Grant {
         let c = self.pool.get(container);
         let (memory, was_cached) = (c.memory, c.phase == Phase::Cached);
         let prewarmed = std::mem::take(&mut c.prewarmed);
@@ -268,7 +270,7 @@ impl State {
             self.ledger.shift(Phase::Cached, Phase::Running, memory, now);
         }
         let start = if prewarmed { StartKind::Prewarmed } else { StartKind::Warm };
-        Grant { container, start, cause: None, create: false }
+        Grant { container, start, cause: None, create: false, cpus }
     }
 
     /// Reserves memory for a container of this function, evicting if `dispose` is given, and enters it as creating.

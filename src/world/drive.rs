@@ -1,11 +1,13 @@
-//! Drives a worker: sends every invocation at its instant and hands what became of it to the recorder.
+//! Drives a worker, or a controller in front of several: sends every invocation at its instant and hands what became of it
+//! to the recorder.
 
-use crate::base::{Duration, Fault, Invocation, Record, Result, Status, Time};
+use crate::base::{Duration, Fault, Front, Invocation, Outcome, Record, Result, Time};
 use crate::load::{ClosedLoop, Source};
 use crate::report::Recorder;
 use crate::rt::chance::Purpose;
-use crate::rt::{self, Class, sync::Notify};
-use crate::worker::Worker;
+use crate::rt::sync::{Notify, OneSender, oneshot};
+use crate::rt::{self, Class};
+use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -18,6 +20,8 @@ pub(super) struct Shared {
     settled: Notify,
     /// Told when the last invocation that the limit allows was sent.
     enough: Notify,
+    /// Clients of closed loops, by the invocation whose return they wait for.
+    clients: RefCell<FxHashMap<u64, OneSender<()>>>,
 }
 
 impl Shared {
@@ -29,6 +33,7 @@ impl Shared {
             limit: limit.unwrap_or(u64::MAX),
             settled: Notify::new(),
             enough: Notify::new(),
+            clients: RefCell::default(),
         })
     }
 
@@ -46,15 +51,6 @@ impl Shared {
         }
         self.outstanding.set(self.outstanding.get() + 1);
         Some(())
-    }
-
-    #[inline]
-    fn settle(&self, record: &Record) {
-        self.recorder.borrow_mut().take(record);
-        self.outstanding.set(self.outstanding.get() - 1);
-        if self.outstanding.get() == 0 {
-            self.settled.notify_waiters();
-        }
     }
 
     fn is_enough(&self) -> bool {
@@ -78,66 +74,105 @@ impl Shared {
     }
 }
 
-/// An invocation under way. Dropped before it returned, it is recorded as unfinished: nothing is lost.
-struct Flight {
-    shared: Rc<Shared>,
-    worker: Worker,
-    call: Invocation,
-    record: Record,
-}
-
-impl Flight {
-    /// Boxed, because a task's future is moved several times on its way to its place.
-    fn new(shared: &Rc<Shared>, worker: &Worker, call: Invocation) -> Box<Flight> {
-        let record = Record::new(&call, worker.number(), rt::now());
-        Box::new(Flight { shared: Rc::clone(shared), worker: worker.clone(), call, record })
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        if self.record.status == Status::Unfinished {
-            self.record.returned = rt::now();
+impl Outcome for Shared {
+    #[inline]
+    fn settle(&self, record: &Record) {
+        self.recorder.borrow_mut().take(record);
+        self.outstanding.set(self.outstanding.get() - 1);
+        let client = self.clients.borrow_mut().remove(&record.invocation);
+        if let Some(client) = client {
+            // It may have ended with the run.
+            let _ = client.send(());
         }
-        self.shared.settle(&self.record);
+        if self.outstanding.get() == 0 {
+            self.settled.notify_waiters();
+        }
     }
 }
 
-async fn fly(mut flight: Box<Flight>) {
-    let Flight { worker, call, record, .. } = &mut *flight;
-    worker.invoke_into(call, record).await;
+/// Arrivals of an open load, each sent at its instant.
+struct Open {
+    shared: Rc<Shared>,
+    front: Rc<dyn Front>,
+    source: Box<dyn Source>,
+    next: Invocation,
+    end: Rc<End>,
+}
+
+/// How a stream of arrivals ended.
+#[derive(Default)]
+struct End {
+    outcome: Cell<Option<Result<()>>>,
+    told: Notify,
+}
+
+impl Open {
+    /// Sends the next one; when the one after it arrives.
+    fn send(&mut self) -> Option<Time> {
+        let mut call = self.next;
+        let outcome = match self.shared.send(&mut call) {
+            None => Ok(None),
+            Some(()) => {
+                self.front.submit(call);
+                // The run ends with the last return: nothing waits for an arrival that will not be sent.
+                if self.shared.is_enough() { Ok(None) } else { self.source.next() }
+            }
+        };
+        match outcome {
+            Ok(Some(next)) => {
+                self.next = next;
+                return Some(next.arrival);
+            }
+            Ok(None) => self.end.outcome.set(Some(Ok(()))),
+            Err(fault) => self.end.outcome.set(Some(Err(fault))),
+        }
+        self.end.told.notify_waiters();
+        None
+    }
+}
+
+/// Sends open-loop arrivals until there are no more, or enough were sent.
+async fn open(shared: &Rc<Shared>, front: &Rc<dyn Front>, mut source: Box<dyn Source>) -> Result<()> {
+    if shared.is_enough() {
+        return Ok(());
+    }
+    let Some(next) = source.next()? else { return Ok(()) };
+    let end = Rc::new(End::default());
+    let mut open =
+        Open { shared: Rc::clone(shared), front: Rc::clone(front), source, next, end: Rc::clone(&end) };
+    let _arrivals = rt::arrivals(next.arrival, move || open.send());
+    loop {
+        let (told, enough) = (end.told.notified(), shared.enough.notified());
+        if let Some(outcome) = end.outcome.take() {
+            return outcome;
+        }
+        // Closed loops may reach the limit while the next open arrival is still far.
+        if shared.is_enough() {
+            return Ok(());
+        }
+        rt::select(told, enough).await;
+    }
 }
 
 /// Sends open-loop arrivals and runs closed loops until all have returned.
 pub(super) async fn drive(
     shared: Rc<Shared>,
-    worker: Worker,
-    mut source: Box<dyn Source>,
+    front: Rc<dyn Front>,
+    source: Box<dyn Source>,
     closed: Vec<ClosedLoop>,
     until: Time,
 ) -> Result<()> {
-    // Closed loops may reach the limit while the next open arrival is still far.
-    let limited_too = shared.limit != u64::MAX && !closed.is_empty();
     let mut clients = Vec::new();
     for group in closed {
         let group = Rc::new(group);
         let calls = Rc::new(Cell::new(0u64));
         for client in 0..group.clients {
-            let (shared, worker) = (Rc::clone(&shared), worker.clone());
+            let (shared, front) = (Rc::clone(&shared), Rc::clone(&front));
             let calls = Rc::clone(&calls);
-            clients.push(rt::spawn(closed_loop(shared, worker, Rc::clone(&group), client, calls, until)));
+            clients.push(rt::spawn(closed_loop(shared, front, Rc::clone(&group), client, calls, until)));
         }
     }
-    // The run ends with the last return: nothing sleeps towards an arrival that will not be sent.
-    while !shared.is_enough()
-        && let Some(mut call) = source.next()?
-    {
-        shared.wait_for(call.arrival, limited_too).await;
-        if shared.send(&mut call).is_none() {
-            break;
-        }
-        rt::spawn_detached(fly(Flight::new(&shared, &worker, call)));
-    }
+    open(&shared, &front, source).await?;
     for client in clients {
         client.await.map_err(|e| Fault::bug(e.to_string()))?;
     }
@@ -147,7 +182,7 @@ pub(super) async fn drive(
 
 async fn closed_loop(
     shared: Rc<Shared>,
-    worker: Worker,
+    front: Rc<dyn Front>,
     group: Rc<ClosedLoop>,
     client: u32,
     calls: Rc<Cell<u64>>,
@@ -167,6 +202,11 @@ async fn closed_loop(
         if shared.send(&mut call).is_none() {
             return;
         }
-        fly(Flight::new(&shared, &worker, call)).await;
+        let (tell, returned) = oneshot();
+        shared.clients.borrow_mut().insert(call.number, tell);
+        front.submit(call);
+        if returned.await.is_err() {
+            return;
+        }
     }
 }

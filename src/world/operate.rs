@@ -4,7 +4,7 @@ use super::assemble::Assembled;
 use super::drive::{Shared, drive};
 use super::scenario::{AtEnd, Scenario};
 use crate::backend::{Backend, Calibration, Contention, Simulated};
-use crate::base::{Cpus, Fault, Result, Time};
+use crate::base::{Cpus, Fault, Front, Outcome, Result, Time};
 use crate::metrics::{HostProbe, Meter, Sink};
 use crate::rt::{self, Either};
 use crate::worker::{Parts, Worker, eviction::Eviction, queue::QueuePolicy};
@@ -92,8 +92,9 @@ pub(super) async fn operate(
             });
         }
     }
+    let front: Rc<dyn Front> = Rc::new(worker.intake(Rc::clone(&shared) as Rc<dyn Outcome>));
     // A task of its own, so that an arrival wakes nothing but it.
-    let driver = rt::spawn_named("load", drive(shared, worker.clone(), source, closed, until));
+    let driver = rt::spawn_named("load", drive(shared, front, source, closed, until));
     let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
     let whole = async move {
         let Some(at) = cut.map(|at| Time(at.0)) else { return driven.await };
