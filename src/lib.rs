@@ -8,7 +8,7 @@
 //! ```text
 //! main . cli                      words: flags, help, exit codes, printing
 //! world                           assembles a run; the only place that knows which world it is
-//! worker . load . report          no arrows among these
+//! worker . controller . load . report     no arrows among these
 //! backend . journal . metrics     no arrows among these
 //! rt -> base                      time, tasks, chance; units, what an invocation is, faults
 //! real/ (own crate)               Linux; knows no FaaS
@@ -19,6 +19,7 @@
 
 pub mod backend;
 pub mod base;
+pub mod controller;
 pub mod journal;
 pub mod load;
 pub mod metrics;

@@ -37,6 +37,8 @@ pub enum Purpose {
     Generate = 13,
     /// What an invocation takes beyond its duration.
     Overhead = 14,
+    /// Which workers a balancer looks at.
+    Balance = 15,
 }
 
 /// The seed of a run.

@@ -1,0 +1,55 @@
+//! Locality: consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018; Ilúvatar's CH-BL).
+//!
+//! A function has a home, so that its containers are found warm. An invocation goes to the first worker clockwise from
+//! the function's point on a ring whose load is at most 1.25 times the mean. Each worker has many points, so that the
+//! functions of one that is gone spread over all others, and no others move.
+
+use super::{Asked, Balancer, Candidate};
+
+/// How far above the mean a worker's load may be.
+const BOUND: f64 = 1.25;
+/// Points of each worker on the ring.
+const POINTS: u64 = 64;
+
+#[derive(Default)]
+pub(super) struct Locality {
+    /// Points and whose they are, in order; and the keys of the candidates that they were made of.
+    ring: Vec<(u64, usize)>,
+    of: Vec<u64>,
+}
+
+fn mixed(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+impl Locality {
+    fn turn_to(&mut self, candidates: &[Candidate]) {
+        if self.of.iter().copied().eq(candidates.iter().map(|c| c.key)) {
+            return;
+        }
+        self.of = candidates.iter().map(|c| c.key).collect();
+        let points = |(i, c): (usize, &Candidate)| {
+            let key = c.key;
+            (1..=POINTS).map(move |p| (mixed(key ^ p.wrapping_mul(0x9e37_79b9_7f4a_7c15)), i))
+        };
+        self.ring = candidates.iter().enumerate().flat_map(points).collect();
+        self.ring.sort_unstable();
+    }
+}
+
+impl Balancer for Locality {
+    fn name(&self) -> &str {
+        "locality"
+    }
+
+    fn choose(&mut self, asked: Asked, candidates: &[Candidate]) -> usize {
+        self.turn_to(candidates);
+        let mean = candidates.iter().map(|c| c.load).sum::<f64>() / candidates.len() as f64;
+        let home = self.ring.partition_point(|(point, _)| *point < mixed(asked.function));
+        let clockwise = self.ring[home..].iter().chain(&self.ring[..home]).map(|(_, i)| *i);
+        // Some load is at most the mean, so one is found.
+        clockwise.into_iter().find(|i| candidates[*i].load <= BOUND * mean).unwrap_or(0)
+    }
+}

@@ -1,0 +1,218 @@
+//! The fleet: the workers that a controller knows, how they are, and what each has to do.
+//!
+//! A worker's load is what it last reported and, since then, what was sent to it less what returned: an old report is
+//! corrected by what the controller knows itself. Where nobody reports, that is an exact count.
+
+use super::balancer::{Asked, Balancer, Candidate};
+use crate::base::Cpus;
+
+/// A worker's place in the fleet. It stays the same as long as the worker has its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place(pub usize);
+
+/// Whether a worker takes invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Healthy,
+    /// It said that it leaves.
+    Draining,
+    /// It has not been heard of for too long.
+    Lost,
+}
+
+impl Health {
+    /// The word in answers and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Health::Healthy => "healthy",
+            Health::Draining => "draining",
+            Health::Lost => "lost",
+        }
+    }
+}
+
+/// See the module.
+pub struct Fleet {
+    members: Vec<Member>,
+    balancer: Box<dyn Balancer>,
+    /// Those that take invocations, in order of their places.
+    candidates: Vec<Candidate>,
+    sent: u64,
+}
+
+struct Member {
+    name: String,
+    cores: f64,
+    health: Health,
+    reported: f64,
+    /// Sent less returned, since the report.
+    since: f64,
+}
+
+impl Member {
+    fn load(&self) -> f64 {
+        (self.reported + self.since).max(0.0) / self.cores
+    }
+}
+
+/// A number of a name that is the same everywhere (FNV-1a).
+pub fn key_of(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3))
+}
+
+impl Fleet {
+    /// One without workers.
+    pub fn new(balancer: Box<dyn Balancer>) -> Fleet {
+        Fleet { members: Vec::new(), balancer, candidates: Vec::new(), sent: 0 }
+    }
+
+    /// The balancer's name.
+    pub fn balancer(&self) -> &str {
+        self.balancer.name()
+    }
+
+    /// A worker joins, or begins a new life under its name: healthy, with nothing to do.
+    pub fn join(&mut self, name: &str, cores: Cpus) -> Place {
+        // Where cores do not limit, invocations are compared as they are.
+        let cores = if cores == Cpus::MAX { 1.0 } else { cores.as_f64().max(0.001) };
+        let fresh =
+            Member { name: name.to_string(), cores, health: Health::Healthy, reported: 0.0, since: 0.0 };
+        let place = match self.find(name) {
+            Some(place) => {
+                self.members[place.0] = fresh;
+                place
+            }
+            None => {
+                self.members.push(fresh);
+                Place(self.members.len() - 1)
+            }
+        };
+        self.line_up();
+        place
+    }
+
+    /// The worker with this name.
+    pub fn find(&self, name: &str) -> Option<Place> {
+        self.members.iter().position(|m| m.name == name).map(Place)
+    }
+
+    /// How a worker is.
+    pub fn health(&self, place: Place) -> Health {
+        self.members[place.0].health
+    }
+
+    /// How a worker is from now on.
+    pub fn set_health(&mut self, place: Place, health: Health) {
+        self.members[place.0].health = health;
+        self.line_up();
+    }
+
+    /// What a worker has to do, for each of its cores.
+    pub fn load(&self, place: Place) -> f64 {
+        self.members[place.0].load()
+    }
+
+    /// A worker said how many invocations it has.
+    pub fn report(&mut self, place: Place, invocations: u64) {
+        let member = &mut self.members[place.0];
+        (member.reported, member.since) = (invocations as f64, 0.0);
+        self.weigh(place);
+    }
+
+    /// Workers that take invocations.
+    pub fn able(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// The worker that takes an invocation of the function with this key, counted as sent; none if none can. `but` is
+    /// left out while there is another.
+    pub fn choose(&mut self, function: u64, but: Option<Place>) -> Option<Place> {
+        let asked = Asked { function, nth: self.sent };
+        let others: Vec<Candidate>;
+        let candidates = match but {
+            Some(Place(but)) if self.candidates.len() > 1 => {
+                others = self.candidates.iter().copied().filter(|c| c.place != but).collect();
+                &others
+            }
+            _ => &self.candidates,
+        };
+        if candidates.is_empty() {
+            return None;
+        }
+        let place = Place(candidates[self.balancer.choose(asked, candidates)].place);
+        self.sent += 1;
+        self.members[place.0].since += 1.0;
+        self.weigh(place);
+        Some(place)
+    }
+
+    /// An invocation that was sent to a worker is there no more.
+    pub fn returned(&mut self, place: Place) {
+        self.members[place.0].since -= 1.0;
+        self.weigh(place);
+    }
+
+    fn weigh(&mut self, place: Place) {
+        let load = self.members[place.0].load();
+        if let Ok(i) = self.candidates.binary_search_by_key(&place.0, |c| c.place) {
+            self.candidates[i].load = load;
+        }
+    }
+
+    fn line_up(&mut self) {
+        let able = self.members.iter().enumerate().filter(|(_, m)| m.health == Health::Healthy);
+        self.candidates =
+            able.map(|(place, m)| Candidate { key: key_of(&m.name), place, load: m.load() }).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::balancer;
+    use super::*;
+    use crate::rt::chance::Chance;
+
+    fn fleet(name: &str, workers: usize) -> Fleet {
+        let mut fleet = Fleet::new(balancer::build(name, Chance::new(1).named("balancer")).expect("known"));
+        (0..workers).for_each(|i| drop(fleet.join(&format!("w{i}"), Cpus::from_cores(2))));
+        fleet
+    }
+
+    #[test]
+    fn loads_are_reports_corrected_by_what_was_sent_since() {
+        let mut fleet = fleet("least-loaded", 3);
+        assert_eq!((0..3).map(|_| fleet.choose(1, None).unwrap().0).collect::<Vec<_>>(), [0, 1, 2]);
+        fleet.returned(Place(1));
+        assert_eq!(fleet.load(Place(0)), 0.5);
+        assert_eq!(fleet.choose(1, None), Some(Place(1)));
+        fleet.report(Place(0), 0);
+        fleet.report(Place(1), 7);
+        fleet.report(Place(2), 1);
+        // No herd: the one that reported nothing fills up by what is sent to it.
+        assert_eq!((0..3).map(|_| fleet.choose(1, None).unwrap().0).collect::<Vec<_>>(), [0, 0, 2]);
+    }
+
+    #[test]
+    fn who_is_lost_or_drains_gets_nothing_until_it_is_back() {
+        for name in balancer::NAMES {
+            let mut fleet = fleet(name, 3);
+            fleet.set_health(Place(0), Health::Lost);
+            fleet.set_health(Place(2), Health::Draining);
+            assert!((0..20).all(|f| fleet.choose(f, None) == Some(Place(1))), "{name}");
+            fleet.set_health(Place(1), Health::Lost);
+            assert_eq!((fleet.choose(1, None), fleet.able()), (None, 0));
+            assert_eq!(fleet.join("w2", Cpus::from_cores(1)), Place(2));
+            assert_eq!(fleet.choose(1, None), Some(Place(2)));
+        }
+    }
+
+    #[test]
+    fn a_retry_goes_elsewhere_while_there_is_another() {
+        let mut fleet = fleet("locality", 2);
+        let first = fleet.choose(9, None).unwrap();
+        assert_ne!(fleet.choose(9, Some(first)), Some(first));
+        fleet.set_health(Place(1 - first.0), Health::Lost);
+        assert_eq!(fleet.choose(9, Some(first)), Some(first));
+    }
+}

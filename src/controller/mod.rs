@@ -1,0 +1,11 @@
+//! The controller: it has several workers and gives each invocation to one of them.
+//!
+//! [`Fleet`] and its [`balancer`]s are the controller in both worlds. Simulated, [`Controller`] is a front for the workers
+//! of a run; live, the daemon asks the same fleet and sends over HTTP.
+
+pub mod balancer;
+mod fleet;
+mod front;
+
+pub use fleet::{Fleet, Health, Place, key_of};
+pub use front::Controller;
