@@ -36,7 +36,17 @@ fn start(config: Config, model: Model, functions: Vec<FunctionSpec>) -> Worker {
     let meter = Meter::new(config.status, 10_000);
     let window = (Time::ZERO, Time::MAX);
     let backends = vec![backend];
-    let parts = Parts { number: 0, config, backends, eviction: None, queue: None, meter, window, seed: 1 };
+    let parts = Parts {
+        number: 0,
+        config,
+        backends,
+        eviction: None,
+        queue: None,
+        meter,
+        window,
+        seed: 1,
+        creations: Default::default(),
+    };
     let worker = Worker::start(parts).expect("a worker");
     for spec in functions {
         worker.register(spec).expect("registered");
@@ -378,6 +388,7 @@ fn every_policy_keeps_the_books_whatever_the_load() {
 
 #[test]
 fn a_policy_from_outside_plugs_in() {
+    #[derive(Clone)]
     struct Youngest;
     impl elapse::worker::eviction::Eviction for Youngest {
         fn name(&self) -> &str {

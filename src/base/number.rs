@@ -141,7 +141,10 @@ mod tests {
                 Some((value, used)) => {
                     // A second point ends the number here, and makes none of it for the other.
                     prop_assert!(used == number.len() || (rest.starts_with('.') && used == number.len() + 1));
-                    prop_assert_eq!(Ok(value), decimal(number.as_bytes(), 1_000_000));
+                    // The other is exact for 18 characters.
+                    let long = u64::from(number.len() > 18) * (value >> 50);
+                    let theirs = decimal(number.as_bytes(), 1_000_000);
+                    prop_assert!(theirs.is_ok_and(|t| t.abs_diff(value) <= long), "{value} {theirs:?}");
                 }
                 None => {
                     let mut parts = number.split('.').map(str::len);

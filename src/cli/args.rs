@@ -205,10 +205,16 @@ pub struct Common {
     /// Leave out the plots and report.html
     #[arg(long)]
     pub no_plots: bool,
-    /// Cores of the worker, or unlimited
+    /// Simulate this many equal workers behind a controller
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u16>,
+    /// Which worker an invocation goes to: round-robin, least-loaded, power-of-two, locality
+    #[arg(long, value_name = "NAME")]
+    pub balancer: Option<String>,
+    /// Cores of a worker, or unlimited
     #[arg(long, value_name = "N")]
     pub cores: Option<String>,
-    /// Memory of the worker, for instance 128GiB, or unlimited
+    /// Memory of a worker, for instance 128GiB, or unlimited
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// How long an idle container is kept, for instance 600s, or forever
@@ -237,7 +243,8 @@ pub struct Common {
 impl Common {
     /// The flags that set a key of the plan: flag, key, value.
     pub fn keys(&self) -> Vec<(&'static str, &'static str, &str)> {
-        let given: [(&str, &str, &Option<String>); 7] = [
+        let given: [(&str, &str, &Option<String>); 8] = [
+            ("--balancer", "controller.balancer", &self.balancer),
             ("--cores", "worker.cores", &self.cores),
             ("--memory", "worker.memory", &self.memory),
             ("--keep-alive", "worker.keep_alive", &self.keep_alive),

@@ -139,6 +139,9 @@ fn overrides(common: &Common, more: &[(&'static str, &'static str, &str)]) -> Re
     if let Some(seed) = common.seed {
         overrides.set(&format!("seed={seed}"))?;
     }
+    if let Some(workers) = common.workers {
+        overrides.set(&format!("worker.count={workers}"))?;
+    }
     for pair in &common.sets {
         overrides.set(pair)?;
     }

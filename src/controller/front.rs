@@ -1,18 +1,21 @@
 //! The simulated controller: a front for several workers of one run, with the network's delay and reports of any age.
 
 use super::fleet::{Fleet, Place};
-use crate::base::{Duration, Front, Invocation, Outcome, Record, Time};
-use crate::rt::{self, Calls, OnTime};
+use crate::base::{Duration, Front, Invocation, Outcome, Record, Status};
+use crate::rt::{self, Calls, Class, OnTime};
 use slab::Slab;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 
-/// See the module.
-pub struct Controller {
+/// See the module. Dropped, it tells what is on its way as unfinished: the run ends before it arrives.
+pub struct Controller(Rc<Hub>);
+
+/// What the workers' outcomes, the network and the front share.
+struct Hub {
     fleet: RefCell<Fleet>,
     /// Functions' keys, by their ids.
     functions: Vec<u64>,
-    workers: OnceCell<Vec<Rc<dyn Front>>>,
+    workers: RefCell<Vec<Rc<dyn Front>>>,
     /// From the controller to a worker, and back.
     delay: Duration,
     outcome: Rc<dyn Outcome>,
@@ -28,43 +31,97 @@ enum Errand {
 
 impl Controller {
     /// A controller of these functions, by their keys, whose invocations end in `outcome`. Inside a runtime only.
-    pub fn new(
-        fleet: Fleet,
-        functions: Vec<u64>,
-        delay: Duration,
-        outcome: Rc<dyn Outcome>,
-    ) -> Rc<Controller> {
-        let controller = Rc::new(Controller {
+    pub fn new(fleet: Fleet, functions: Vec<u64>, delay: Duration, outcome: Rc<dyn Outcome>) -> Controller {
+        let hub = Rc::new(Hub {
             fleet: RefCell::new(fleet),
             functions,
-            workers: OnceCell::new(),
+            workers: RefCell::default(),
             delay,
             outcome,
             on_their_way: RefCell::default(),
             calls: OnceCell::new(),
         });
-        let _ = controller.calls.set(Calls::of(Rc::clone(&controller) as Rc<dyn OnTime>));
-        controller
+        let _ = hub.calls.set(Calls::of(Rc::clone(&hub) as Rc<dyn OnTime>));
+        Controller(hub)
     }
 
-    /// The workers, in the order of their places in the fleet. Once.
+    /// Where what its workers did ends.
+    pub fn outcome(&self) -> Rc<dyn Outcome> {
+        Rc::clone(&self.0) as Rc<dyn Outcome>
+    }
+
+    /// Its workers, in the order of their places in the fleet.
     pub fn lead(&self, workers: Vec<Rc<dyn Front>>) {
-        let led = self.workers.set(workers);
-        debug_assert!(led.is_ok(), "a controller is given its workers once");
+        *self.0.workers.borrow_mut() = workers;
     }
 
-    /// A worker reports how many invocations it has.
-    pub fn report(&self, place: Place, invocations: u64) {
-        self.fleet.borrow_mut().report(place, invocations);
+    /// Hears every `interval`, for ever, how many invocations each worker has.
+    pub fn hear<F: Fn(usize) -> u64>(
+        &self,
+        interval: Duration,
+        invocations: F,
+    ) -> impl Future<Output = ()> + use<F> {
+        let hub = Rc::downgrade(&self.0);
+        async move {
+            let mut next = rt::now() + interval;
+            loop {
+                rt::sleep_until_as(Class::Tick, next).await;
+                let Some(hub) = hub.upgrade() else { return };
+                let workers = hub.workers.borrow().len();
+                let mut fleet = hub.fleet.borrow_mut();
+                (0..workers).for_each(|i| fleet.report(Place(i), invocations(i)));
+                next = next + interval;
+            }
+        }
     }
+}
 
+impl Front for Controller {
+    fn submit(&self, call: Invocation) {
+        let hub = &self.0;
+        let function = hub.functions.get(call.function.index()).copied().unwrap_or_default();
+        let place = hub.fleet.borrow_mut().choose(function, None);
+        match place {
+            None => hub.outcome.settle(&nobody(&call)),
+            Some(place) if hub.delay == Duration::ZERO => hub.hand_over(place, call),
+            Some(place) => hub.send(Errand::There(place, call)),
+        }
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // The workers know the hub, and the hub no longer them.
+        let workers = self.0.workers.take();
+        drop(workers);
+        let on_their_way = self.0.on_their_way.take();
+        for (_, errand) in on_their_way {
+            let record = match errand {
+                Errand::There(_, call) => Record::new(&call, 0, rt::now()),
+                Errand::Back(record) => Record { status: Status::Unfinished, returned: rt::now(), ..*record },
+            };
+            self.0.outcome.settle(&record);
+        }
+    }
+}
+
+/// What is told of an invocation that no worker could take.
+fn nobody(call: &Invocation) -> Record {
+    let mut record = Record::new(call, 0, rt::now());
+    (record.status, record.enqueue) = (Status::Dropped, None);
+    record.error = Some(Rc::from("no healthy worker"));
+    record
+}
+
+impl Hub {
     fn hand_over(&self, place: Place, call: Invocation) {
-        if let Some(worker) = self.workers.get().and_then(|w| w.get(place.0)) {
+        let worker = self.workers.borrow().get(place.0).cloned();
+        if let Some(worker) = worker {
             worker.submit(call);
         }
     }
 
-    fn after_delay(&self, errand: Errand) {
+    fn send(&self, errand: Errand) {
         let token = self.on_their_way.borrow_mut().insert(errand) as u32;
         if let Some(calls) = self.calls.get() {
             calls.at(rt::now() + self.delay, token);
@@ -72,77 +129,27 @@ impl Controller {
     }
 }
 
-impl Front for Controller {
-    fn submit(&self, call: Invocation) {
-        let function = self.functions.get(call.function.index()).copied().unwrap_or_default();
-        let place = self.fleet.borrow_mut().choose(function, None);
-        let Some(place) = place else {
-            return self.outcome.settle(&nobody(&call));
-        };
-        if self.delay == Duration::ZERO {
-            return self.hand_over(place, call);
-        }
-        self.after_delay(Errand::There(place, call));
-    }
-}
-
-/// What is told of an invocation that no worker could take.
-fn nobody(call: &Invocation) -> Record {
-    let mut record = Record::new(call, 0, rt::now());
-    record.status = crate::base::Status::Dropped;
-    record.error = Some(Rc::from("no healthy worker"));
-    record
-}
-
-impl Outcome for Controller {
+impl Outcome for Hub {
     fn settle(&self, record: &Record) {
         self.fleet.borrow_mut().returned(Place(usize::from(record.worker)));
-        if self.delay == Duration::ZERO || record.status == crate::base::Status::Unfinished {
+        // A run that ends does not wait for the network.
+        if self.delay == Duration::ZERO || record.status == Status::Unfinished {
             return self.outcome.settle(record);
         }
-        self.after_delay(Errand::Back(Box::new(record.clone())));
+        self.send(Errand::Back(Box::new(record.clone())));
     }
 }
 
-impl OnTime for Controller {
+impl OnTime for Hub {
     fn on_time(&self, token: u32) {
-        let errand = self.on_their_way.borrow_mut().remove(token as usize);
+        let errand = self.on_their_way.borrow_mut().try_remove(token as usize);
         match errand {
-            Errand::There(place, call) => self.hand_over(place, call),
-            Errand::Back(mut record) => {
+            Some(Errand::There(place, call)) => self.hand_over(place, call),
+            Some(Errand::Back(mut record)) => {
                 record.returned = rt::now();
                 self.outcome.settle(&record);
             }
-        }
-    }
-}
-
-impl Controller {
-    /// Tells what is still on its way as unfinished: the run ends before it arrives.
-    pub fn give_up(&self) {
-        let mut left: Vec<Record> = self
-            .on_their_way
-            .take()
-            .into_iter()
-            .map(|(_, errand)| match errand {
-                Errand::There(_, call) => Record::new(&call, 0, rt::now()),
-                Errand::Back(record) => {
-                    Record { status: crate::base::Status::Unfinished, returned: rt::now(), ..*record }
-                }
-            })
-            .collect();
-        left.sort_by_key(|r| r.invocation);
-        left.iter().for_each(|record| self.outcome.settle(record));
-    }
-
-    /// Workers' loads are reported each `interval` from now on, by whoever knows them.
-    pub async fn hear(&self, interval: Duration, invocations: impl Fn(usize) -> u64) {
-        let workers = self.workers.get().map_or(0, Vec::len);
-        let mut next = rt::now() + interval;
-        loop {
-            rt::sleep_until_as(rt::Class::Tick, next).await;
-            (0..workers).for_each(|i| self.report(Place(i), invocations(i)));
-            next = next.max(Time(rt::now().0)) + interval;
+            None => {}
         }
     }
 }

@@ -4,8 +4,10 @@
 //! of a run; live, the daemon asks the same fleet and sends over HTTP.
 
 pub mod balancer;
+mod config;
 mod fleet;
 mod front;
 
+pub use config::{Config, check_balancer};
 pub use fleet::{Fleet, Health, Place, key_of};
 pub use front::Controller;

@@ -10,6 +10,7 @@
 mod calls;
 pub mod chance;
 mod context;
+mod fire;
 mod live;
 mod options;
 mod queue;

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// Workers like this one, in simulation, behind a controller.
+    pub count: u16,
     /// Cores whose permits invocations hold; `"unlimited"` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cores: Option<Cpus>,
@@ -69,6 +71,7 @@ pub enum Dispatch {
 impl Default for Config {
     fn default() -> Config {
         Config {
+            count: 1,
             cores: None,
             memory: None,
             backends: vec!["process".into()],
@@ -114,6 +117,9 @@ impl Config {
                 hint.unwrap_or_default()
             ))
         };
+        if self.count == 0 {
+            return Err("count is 0; it is at least 1".into());
+        }
         known("eviction", &self.eviction, eviction::NAMES)?;
         known("queue", &self.queue.policy, queue::NAMES)?;
         let positive = |what: &str, zero: bool| {

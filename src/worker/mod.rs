@@ -55,7 +55,13 @@ pub struct Parts {
     pub window: (Time, Time),
     /// The seed of its jitter.
     pub seed: u64,
+    /// Containers created so far for each function, which the workers of a run count together: the k-th creation has
+    /// the same luck whichever worker makes it.
+    pub creations: Creations,
 }
+
+/// See [`Parts::creations`].
+pub type Creations = Rc<RefCell<Vec<u64>>>;
 
 /// A worker. Clones are the same worker.
 #[derive(Clone)]
@@ -143,7 +149,7 @@ impl Worker {
             number: parts.number,
             memory_check: config.memory_check,
             backends: parts.backends,
-            state: RefCell::new(State::new(config, pool, queue, ledger)),
+            state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations)),
             meter: RefCell::new(meter),
             luck: Chance::new(parts.seed).named("worker"),
             alarms: Alarms::default(),
@@ -245,6 +251,12 @@ impl Worker {
     pub fn policy_names(&self) -> (String, String) {
         let state = self.0.state.borrow();
         (state.pool.eviction_name().to_string(), state.queue_name().to_string())
+    }
+
+    /// Invocations that it has, waiting or dispatched.
+    pub fn invocations(&self) -> u64 {
+        let state = self.0.state.borrow();
+        u64::from(state.in_flight) + state.queue_len() as u64
     }
 
     /// Counts since its start.

@@ -23,8 +23,6 @@ pub(super) struct Function {
     pub(super) timeout: Option<Duration>,
     /// The backend its containers are created on.
     pub(super) backend: u16,
-    /// Containers created for it so far.
-    pub(super) creations: u64,
     /// Moving average of its executions in ns; negative before the first.
     expected: f64,
 }
@@ -156,12 +154,20 @@ pub(super) struct State {
     pub(super) draining: bool,
     pub(super) in_flight: u32,
     containers: u64,
+    /// Containers created for each function so far, on all workers of the run.
+    creations: super::Creations,
     pub(super) config: Config,
     dispatch: Dispatch,
 }
 
 impl State {
-    pub(super) fn new(config: Config, pool: Pool, policy: Box<dyn QueuePolicy>, ledger: Ledger) -> State {
+    pub(super) fn new(
+        config: Config,
+        pool: Pool,
+        policy: Box<dyn QueuePolicy>,
+        ledger: Ledger,
+        creations: super::Creations,
+    ) -> State {
         State {
             functions: Vec::new(),
             apps: FxHashMap::default(),
@@ -180,6 +186,7 @@ impl State {
             draining: false,
             in_flight: 0,
             containers: 0,
+            creations,
             dispatch: config.dispatch,
             config,
         }
@@ -202,7 +209,6 @@ impl State {
             keep_alive: spec.keep_alive.unwrap_or(self.config.keep_alive),
             timeout: spec.timeout,
             backend,
-            creations: 0,
             expected: -1.0,
             spec,
         });
@@ -288,8 +294,16 @@ impl State {
         if self.ledger.free() < memory && !dispose.is_some_and(|d| self.make_room(memory, now, d)) {
             return None;
         }
-        let f = &mut self.functions[function.index()];
-        f.creations += 1;
+        let f = &self.functions[function.index()];
+        let nth = {
+            let mut creations = self.creations.borrow_mut();
+            if creations.len() < self.functions.len() {
+                creations.resize(self.functions.len(), 0);
+            }
+            let created = &mut creations[function.index()];
+            *created += 1;
+            *created - 1
+        };
         self.containers += 1;
         let key = self.pool.insert(
             self.containers,
@@ -299,7 +313,7 @@ impl State {
             memory,
             f.spec.concurrency.max(1),
             f.keep_alive,
-            f.creations - 1,
+            nth,
         );
         self.ledger.enter(Phase::Creating, memory, now);
         self.counts.containers_created += 1;

@@ -1,7 +1,7 @@
 //! The live world: the same worker, on tokio, with real containers of this host.
 
 use super::graphite::Station;
-use super::operate::operate;
+use super::operate::{Started, operate};
 use super::run::{Begun, Progress, Run, facts_of};
 use super::scenario::Scenario;
 use crate::backend::{Backend, Live, LiveConfig, Model, Simulated};
@@ -10,12 +10,10 @@ use crate::metrics::HostProbe;
 use crate::report::WorkerFacts;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
-use crate::worker::Worker;
 use elapse_real::docker::Dockers;
 use elapse_real::engine::{Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
 use elapse_real::process::Processes;
-use std::cell::RefCell;
 use std::rc::Rc;
 
 /// The backends that a worker can have, by name.
@@ -102,7 +100,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let scenario = run.scenario.clone();
     let names = scenario.worker.backend_names();
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
-    let started: Rc<RefCell<Option<Worker>>> = Rc::default();
+    let started = Started::default();
     let runtime = rt::Live::new()?;
     let engines = runtime.block_on(engines(&names, &scenario.live, &begun.assembled.functions))?;
     runtime.block_on(sweep(&engines))?;
@@ -125,13 +123,13 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let (shared, started_too, backends) = (Rc::clone(&begun.shared), Rc::clone(&started), engines.clone());
     let make = move |scenario: &Scenario| {
         let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
-        Ok(make_backends(backends, cores, &scenario.live, &scenario.model, scenario.seed))
+        Ok(make_backends(backends.clone(), cores, &scenario.live, &scenario.model, scenario.seed))
     };
     let outcome = runtime.block_on(async {
         let told = tell(run.progress.take(), begun.assembled.horizon, run.interrupt.clone());
         rt::select(operate(job, make, shared, started_too), told).await
     });
-    let worker = started.borrow().clone();
+    let worker = started.borrow().first().cloned();
     let ended = worker.map(|worker| {
         runtime.block_on(async {
             let end = rt::now();

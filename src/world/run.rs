@@ -4,7 +4,7 @@ use super::assemble::{Assembled, assemble};
 use super::drive::Shared;
 use super::graphite::{FromGraphite, Marker, Station, Visit};
 use super::live;
-use super::operate::{Job, operate, simulated};
+use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
 use super::scenario::Scenario;
 use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
 use crate::load::Notes;
@@ -29,8 +29,8 @@ use std::rc::Rc;
 /// ```
 pub struct Run {
     pub(super) scenario: Scenario,
-    eviction: Option<Box<dyn Eviction>>,
-    queue: Option<Box<dyn QueuePolicy>>,
+    eviction: Option<MakeEviction>,
+    queue: Option<MakeQueue>,
     target: Option<(PathBuf, bool)>,
     plots: bool,
     command: Vec<String>,
@@ -82,17 +82,17 @@ impl Run {
         }
     }
 
-    /// With an eviction policy of the caller's.
+    /// With an eviction policy of the caller's; each worker has one of its own.
     #[must_use]
-    pub fn eviction(mut self, policy: impl Eviction + 'static) -> Run {
-        self.eviction = Some(Box::new(policy));
+    pub fn eviction(mut self, policy: impl Eviction + Clone + 'static) -> Run {
+        self.eviction = Some(Box::new(move || Box::new(policy.clone())));
         self
     }
 
-    /// With a queue policy of the caller's.
+    /// With a queue policy of the caller's; each worker has one of its own.
     #[must_use]
-    pub fn queue(mut self, policy: impl QueuePolicy + 'static) -> Run {
-        self.queue = Some(Box::new(policy));
+    pub fn queue(mut self, policy: impl QueuePolicy + Clone + 'static) -> Run {
+        self.queue = Some(Box::new(move || Box::new(policy.clone())));
         self
     }
 
@@ -149,7 +149,7 @@ impl Run {
         }
         let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
         self.observe(&sim, begun.assembled.horizon);
-        let (shared, started) = (Rc::clone(&begun.shared), Rc::<RefCell<Option<Worker>>>::default());
+        let (shared, started) = (Rc::clone(&begun.shared), Started::default());
         begun.facts.backend = "simulated".into();
         begun.shared.recorder.borrow_mut().backends(names);
         let job = self.job(&mut begun);
@@ -165,14 +165,14 @@ impl Run {
         begun.facts.end = sim.now();
         begun.counters = sim.counters();
         begun.event_hash = Some(sim.event_hash());
-        let worker = started.borrow().clone().ok_or_else(|| Fault::bug("the worker was never started"))?;
-        let facts = facts_of(&worker, sim.now(), &self.scenario);
+        begun.workers = started.borrow().iter().map(|w| facts_of(w, sim.now(), &self.scenario)).collect();
         if let Some(station) = &mut begun.station {
             let start = self.scenario.start.0;
-            begun.shift =
-                station.send(&self.scenario.name, &facts.name, &facts.series, start, begun.facts.end);
+            for facts in &begun.workers {
+                begun.shift =
+                    station.send(&self.scenario.name, &facts.name, &facts.series, start, begun.facts.end);
+            }
         }
-        begun.worker = Some(facts);
         // Drops what is still under way, which records it as unfinished.
         sim.shut_down();
         self.finish(begun)
@@ -185,12 +185,18 @@ impl Run {
     pub fn live(mut self) -> Result<Finished> {
         let host = Cpus::from_cores(elapse_real::host().cores as u32);
         self.scenario.worker.cores.get_or_insert(host);
+        if self.scenario.worker.count > 1 {
+            return Err(Fault::usage(
+                "[worker]: count is for simulations; live, each worker is a daemon: elapse worker CONFIG on each host, and \
+                 elapse controller CONFIG in front of them",
+            ));
+        }
         let mut begun = self.begin()?;
         let lived = live::run(&mut self, &mut begun)?;
         begun.facts.interrupted = lived.interrupted;
         begun.facts.end = lived.end;
         begun.facts.backend = lived.backends.join(" and ");
-        begun.worker = Some(lived.facts);
+        begun.workers = vec![lived.facts];
         self.finish(begun)
     }
 
@@ -242,7 +248,7 @@ impl Run {
             assembled,
             shared,
             facts,
-            worker: None,
+            workers: Vec::new(),
             counters: Counters::default(),
             event_hash: None,
             station,
@@ -265,7 +271,7 @@ impl Run {
 
     /// Everything after the last instant.
     fn finish(&self, begun: Begun) -> Result<Finished> {
-        let Begun { clock, cpu_before, mut facts, functions, worker, counters, .. } = begun;
+        let Begun { clock, cpu_before, mut facts, functions, workers, counters, .. } = begun;
         let mut recorder = begun.shared.recorder.borrow_mut();
         recorder.finish()?;
         let notes = begun.notes.borrow();
@@ -278,7 +284,7 @@ impl Run {
             functions,
             tally: recorder.tally().clone(),
             by_function: recorder.functions().to_vec(),
-            workers: worker.into_iter().collect(),
+            workers,
             result_hash: recorder.hash(),
             last_arrival: recorder.last_arrival(),
             heat: recorder.heat().cloned(),
@@ -349,7 +355,7 @@ pub(super) struct Begun {
     pub(super) assembled: Assembled,
     pub(super) shared: Rc<Shared>,
     pub(super) facts: RunFacts,
-    worker: Option<WorkerFacts>,
+    workers: Vec<WorkerFacts>,
     counters: Counters,
     event_hash: Option<u64>,
     pub(super) station: Option<Station>,

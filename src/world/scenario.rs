@@ -3,6 +3,7 @@
 use super::graphite::GraphiteConfig;
 use crate::backend::{LiveConfig, Model};
 use crate::base::{Dist, Duration, Fault, Mem, Result};
+use crate::controller;
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
 use crate::worker::{Config, Retry};
@@ -32,6 +33,9 @@ pub struct Scenario {
     /// The worker.
     #[serde(default)]
     pub worker: Config,
+    /// What gives invocations to workers, where there are several.
+    #[serde(default)]
+    pub controller: controller::Config,
     /// Functions and their loads.
     #[serde(default, rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
@@ -174,6 +178,7 @@ impl Scenario {
             invocations: None,
             records: Records::Full,
             worker,
+            controller: controller::Config::default(),
             functions: Vec::new(),
             trace: Some(trace),
             model: Model::default(),
@@ -192,6 +197,7 @@ impl Scenario {
     pub fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
+        self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
         if self.worker.memory.is_none() {

@@ -7,6 +7,7 @@ use elapse::worker::eviction::{Eviction, Idle};
 use elapse::world::{Overrides, Run, Scenario, load_plan};
 use std::path::Path;
 
+#[derive(Clone)]
 struct MemoryPerColdStart;
 
 impl Eviction for MemoryPerColdStart {

@@ -53,11 +53,6 @@ pub fn build(name: &str, luck: Luck) -> Option<Box<dyn Balancer>> {
     })
 }
 
-/// Which of two candidates has less to do; the earlier place at a tie.
-fn lighter(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
-    a.load.total_cmp(&b.load).then(a.place.cmp(&b.place))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

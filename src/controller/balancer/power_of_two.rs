@@ -1,7 +1,7 @@
 //! The power of two choices: the lighter of two workers drawn at random (Mitzenmacher, 2001; Vvedenskaya, Dobrushin and
 //! Karpelevich, 1996). Nearly as even as the least loaded, and no herd follows an old report.
 
-use super::{Asked, Balancer, Candidate, lighter};
+use super::{Asked, Balancer, Candidate};
 use crate::rt::chance::{Luck, Purpose};
 use rand::RngExt;
 
@@ -22,6 +22,7 @@ impl Balancer for PowerOfTwo {
         let mut draw = self.luck.draw(Purpose::Balance, asked.nth);
         let first = draw.random_range(0..n);
         let second = (first + draw.random_range(1..n)) % n;
-        if lighter(&candidates[first], &candidates[second]).is_le() { first } else { second }
+        // At a tie the first drawn: by place, the first workers would have most of the work while there is little.
+        if candidates[second].load < candidates[first].load { second } else { first }
     }
 }

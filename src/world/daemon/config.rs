@@ -63,6 +63,9 @@ impl DaemonConfig {
         if self.worker.memory.is_none() {
             return wrong("[worker]: memory is not given; write for instance memory = \"16GiB\"".into());
         }
+        if self.worker.count != 1 {
+            return wrong("[worker]: count is for simulations; a daemon is one worker".into());
+        }
         if self.concurrent == 0 || self.body_limit == Mem(0) {
             return wrong("concurrent and body_limit are above 0".into());
         }

@@ -18,7 +18,7 @@ use crate::base::{Cpus, Duration, Fault, Result, Time};
 use crate::metrics::Meter;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
-use crate::worker::{Parts, Worker};
+use crate::worker::{Creations, Parts, Worker};
 use api::{Order, Terms, routes};
 use desk::Desk;
 use elapse_real::Interrupt;
@@ -72,6 +72,7 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
             meter: Meter::new(config.worker.status, POINTS).host(host_probe(None::<fn() -> f64>)),
             window: (Time(0), Time::MAX),
             seed: config.seed,
+            creations: Creations::default(),
         })?;
         let desk = Desk::new(worker.clone(), engines.clone(), &config);
         for (spec, function) in functions.drain(..).zip(&config.functions) {

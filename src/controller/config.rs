@@ -1,0 +1,49 @@
+//! What a scenario says of the controller in front of several workers.
+
+use super::balancer;
+use crate::base::{Duration, nearest};
+use serde::{Deserialize, Serialize};
+
+/// `[controller]` of a scenario; it matters where there is more than one worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Which worker an invocation goes to: round-robin, least-loaded, power-of-two, locality.
+    pub balancer: String,
+    /// From the controller to a worker, and as long back.
+    pub delay: Duration,
+    /// Between two reports of a worker's load; 0 where the controller's own count is all it needs.
+    pub reports: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config { balancer: "locality".into(), delay: Duration::ZERO, reports: Duration::ZERO }
+    }
+}
+
+impl Config {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<(), String> {
+        check_balancer(&self.balancer)
+    }
+}
+
+/// Whether there is a balancer of this name.
+///
+/// # Errors
+/// One sentence, with the nearest known one.
+pub fn check_balancer(name: &str) -> Result<(), String> {
+    if balancer::NAMES.contains(&name) {
+        return Ok(());
+    }
+    let hint = nearest(name, balancer::NAMES.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
+    Err(format!(
+        "there is no balancer '{name}'{} (known: {})",
+        hint.unwrap_or_default(),
+        balancer::NAMES.join(", ")
+    ))
+}
