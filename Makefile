@@ -61,18 +61,20 @@ bench-agreement: needs-tests build
 	eval "$$(tests/daemons.sh up "$$daemons")" && \
 	tests/bench/agreement.sh target/agreement $(or $(LENGTH),600) $(or $(REPEATS),5)
 
-# The program, its agent beside it, and the unit; a configuration is an example until it is copied to NAME.toml.
+# The program, its agent beside it, and the units; a configuration is an example until it is copied to NAME.toml.
 install: build
 	install -D -m 755 target/release/elapse $(DESTDIR)$(PREFIX)/bin/elapse
 	install -D -m 755 target/release/elapse-agent $(DESTDIR)$(PREFIX)/bin/elapse-agent
 	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/elapse
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' real/systemd/elapse-worker@.service >$(DESTDIR)/etc/systemd/system/elapse-worker@.service
-	install -m 644 real/systemd/worker.toml $(DESTDIR)/etc/elapse/worker.toml.example
+	for unit in worker controller; do \
+		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' real/systemd/elapse-$$unit@.service >$(DESTDIR)/etc/systemd/system/elapse-$$unit@.service; \
+		install -m 644 real/systemd/$$unit.toml $(DESTDIR)/etc/elapse/$$unit.toml.example; \
+	done
 
 # What install put there; configurations stay.
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/elapse $(DESTDIR)$(PREFIX)/bin/elapse-agent
-	rm -f $(DESTDIR)/etc/systemd/system/elapse-worker@.service $(DESTDIR)/etc/elapse/worker.toml.example
+	rm -f $(DESTDIR)/etc/systemd/system/elapse-{worker,controller}@.service $(DESTDIR)/etc/elapse/{worker,controller}.toml.example
 
 clean:
 	$(CARGO) clean

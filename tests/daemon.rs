@@ -4,119 +4,12 @@
 mod common;
 
 use common::containers::{agent, worker_name};
+use common::daemon::{Daemon, elapse, said};
 use common::{has, program, scratch};
-use elapse_real::doctor::leftovers_of;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
-
-fn elapse(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_elapse")).args(args).output().expect("elapse was started")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// A worker with functions `echo` and `slow`, on a unix socket of its folder.
-struct Daemon {
-    child: Child,
-    folder: PathBuf,
-    worker: String,
-    at: String,
-    told: UnixDatagram,
-}
-
-impl Daemon {
-    fn start(test: &str, more: &str) -> Daemon {
-        let (folder, worker) = (scratch(test), worker_name());
-        // A socket's path is short.
-        let at = format!("unix:/tmp/{worker}.sock");
-        let config = folder.join("worker.toml");
-        let function = |name: &str, rest: &str| {
-            format!("[[function]]\nname = \"{name}\"\nmemory = \"64MiB\"\nduration = \"1s\"\n{rest}\n")
-        };
-        let text = format!(
-            "listen = \"{at}\"\nbody_limit = \"1MiB\"\n{more}\n[worker]\nmemory = \"1GiB\"\ncores = 4\n[live]\n\
-             worker = \"{worker}\"\nagent = {:?}\n{}{}",
-            agent(),
-            function("echo", "behaviour = \"echo\""),
-            function("slow", "behaviour = \"sleep\"")
-        );
-        std::fs::write(&config, text).expect("a configuration");
-        let notified = format!("/tmp/{worker}.notify");
-        let told = UnixDatagram::bind(&notified).expect("a socket");
-        told.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
-        let child = Command::new(env!("CARGO_BIN_EXE_elapse"))
-            .args(["worker", config.to_str().expect("a path")])
-            .env("NOTIFY_SOCKET", &notified)
-            .stderr(std::fs::File::create(folder.join("log")).expect("a log"))
-            .spawn()
-            .expect("it starts");
-        let daemon = Daemon { child, folder, worker, at, told };
-        let first = daemon.notified();
-        assert!(first.contains("READY=1"), "{first}; {}", daemon.log());
-        daemon
-    }
-
-    fn notified(&self) -> String {
-        let mut bytes = [0; 512];
-        let n =
-            self.told.recv(&mut bytes).unwrap_or_else(|e| panic!("nothing was told: {e}; {}", self.log()));
-        String::from_utf8_lossy(&bytes[..n]).to_string()
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    fn ask(&self, args: &[&str]) -> Output {
-        elapse(&[args, &["--at", &self.at]].concat())
-    }
-
-    /// One request as it is written; the whole answer.
-    fn raw(&self, request: &str) -> String {
-        let mut stream = UnixStream::connect(&self.at["unix:".len()..]).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
-        stream.write_all(request.as_bytes()).expect("it is read");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
-    }
-
-    fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
-        assert!(sent.expect("kill").success());
-    }
-
-    /// Waits for its end; nothing of it may be left.
-    fn ended(mut self) -> (Option<i32>, String) {
-        let due = Instant::now() + Duration::from_secs(30);
-        let code = loop {
-            if let Some(status) = self.child.try_wait().expect("a child") {
-                break status.code();
-            }
-            assert!(Instant::now() < due, "it does not end: {}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let left = leftovers_of(&self.worker);
-        assert!(left.is_empty(), "left: {left:?}");
-        assert!(!Path::new(&self.at["unix:".len()..]).exists(), "its socket is left");
-        (code, self.log())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_file(format!("/tmp/{}.notify", self.worker));
-    }
-}
 
 fn can(test: &str) -> bool {
     has("process", test, agent().exists() && program("kill"))
@@ -128,7 +21,7 @@ fn functions_are_registered_invoked_and_told() {
     if !can(test) {
         return;
     }
-    let daemon = Daemon::start(test, "");
+    let daemon = Daemon::worker(test, "", "");
     let echoed = daemon.ask(&["invoke", "echo", "--body", "what was sent"]);
     assert_eq!((echoed.status.code(), echoed.stdout.as_slice()), (Some(0), b"what was sent".as_slice()));
     let file = daemon.folder.join("f.toml");
@@ -187,7 +80,7 @@ fn the_first_sigterm_finishes_what_was_admitted() {
     if !can(test) {
         return;
     }
-    let daemon = Daemon::start(test, "");
+    let daemon = Daemon::worker(test, "", "");
     let calls: Vec<Child> = (0..8)
         .map(|_| {
             let args = ["invoke", "slow", "--at", &daemon.at];
@@ -223,7 +116,7 @@ fn who_brings_no_token_is_told_nothing() {
     }
     let token = scratch("token").join("token");
     std::fs::write(&token, format!("{TOKEN}\n")).expect("a token");
-    let daemon = Daemon::start(test, &format!("token_file = {token:?}"));
+    let daemon = Daemon::worker(test, &format!("token_file = {token:?}"), "");
     for header in ["", "authorization: Bearer wrong\r\n", "authorization: Bearer 0123456789abcdef\r\n"] {
         let refused = daemon.raw(&format!("GET /v1/status HTTP/1.0\r\n{header}\r\n"));
         assert!(refused.starts_with("HTTP/1.0 401") && !refused.contains("metrics"), "{refused}");
@@ -242,9 +135,9 @@ fn what_a_killed_life_left_is_removed_by_the_next_and_a_second_of_the_name_refus
     if !can(test) {
         return;
     }
-    let mut daemon = Daemon::start("killed", "");
+    let mut daemon = Daemon::worker("killed", "", "");
     assert!(daemon.ask(&["invoke", "echo"]).status.success());
-    let config = daemon.folder.join("worker.toml");
+    let config = daemon.folder.join("config.toml");
     let again = || elapse(&["worker", config.to_str().expect("a path")]);
     let second = again();
     assert!(
@@ -252,15 +145,8 @@ fn what_a_killed_life_left_is_removed_by_the_next_and_a_second_of_the_name_refus
         "{}",
         said(&second)
     );
-    daemon.child.kill().expect("it is killed");
-    daemon.child.wait().expect("it ends");
-    daemon.child = Command::new(env!("CARGO_BIN_EXE_elapse"))
-        .args(["worker", config.to_str().expect("a path")])
-        .env("NOTIFY_SOCKET", format!("/tmp/{}.notify", daemon.worker))
-        .stderr(std::fs::File::create(daemon.folder.join("log")).expect("a log"))
-        .spawn()
-        .expect("it starts again");
-    assert!(daemon.notified().contains("READY=1"), "{}", daemon.log());
+    daemon.kill();
+    daemon.start_again();
     assert!(daemon.ask(&["invoke", "echo"]).status.success());
     daemon.signal("TERM");
     assert_eq!(daemon.ended().0, Some(0));

@@ -22,6 +22,12 @@ pub fn usage() -> Usage {
     Usage { cpu_seconds: usage_cpu(), peak_rss: peak_kib * 1024 }
 }
 
+/// A name of this host that stays the same: systemd's machine id, or the host's name where there is none.
+pub fn machine_id() -> String {
+    let id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_string();
+    if id.is_empty() { rustix::system::uname().nodename().to_string_lossy().into_owned() } else { id }
+}
+
 /// What the host does at this instant, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Load {

@@ -34,4 +34,4 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-pub use host::{Host, Interrupt, Load, Usage, aside, host, load, mark, rest, sync_times, usage};
+pub use host::{Host, Interrupt, Load, Usage, aside, host, load, machine_id, mark, rest, sync_times, usage};

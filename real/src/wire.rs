@@ -55,6 +55,8 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Bytes,
+    /// Headers whose names begin with `elapse-`.
+    pub facts: Vec<(String, String)>,
 }
 
 impl Answer {
@@ -155,6 +157,7 @@ impl Peer {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let status = response.status().as_u16();
+                    let facts = facts_of(response.headers());
                     let close = response.headers().get("connection").is_some_and(|v| v == "close");
                     let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
                     let body = body.map_err(|e| {
@@ -167,7 +170,7 @@ impl Peer {
                     if !close && self.idle.borrow().len() < IDLE {
                         self.idle.borrow_mut().push(sender);
                     }
-                    return Ok(Answer { status, body: body.to_bytes() });
+                    return Ok(Answer { status, body: body.to_bytes(), facts });
                 }
                 Err(mut failed) => match failed.take_message() {
                     // It was never sent: the peer had closed a connection that was kept.
@@ -177,6 +180,11 @@ impl Peer {
             }
         }
     }
+}
+
+fn facts_of(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
+    let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("elapse-"));
+    ours.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_string()))).collect()
 }
 
 fn request(method: Method, path: String, call: Option<Call>) -> Result<Request<Full<Bytes>>, WireFault> {

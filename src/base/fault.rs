@@ -62,6 +62,11 @@ impl Fault {
         Fault { kind: FaultKind::Bug, message: message.into() }
     }
 
+    /// A peer refused.
+    pub fn refused(message: impl Into<String>) -> Fault {
+        Fault { kind: FaultKind::Refused, message: message.into() }
+    }
+
     /// A fault in the contents of a file, at a line counted from 1.
     pub fn at(path: &Path, line: u64, message: impl fmt::Display) -> Fault {
         Fault::usage(format!("cannot read {}: line {line}: {message}", path.display()))

@@ -50,17 +50,23 @@ pub enum Command {
     Clean(CleanArgs),
     /// Serve functions on this host as a daemon, with an HTTP API
     Worker(WorkerArgs),
-    /// Register a function with a running worker
+    /// Give invocations to the workers that register with this daemon, with the same API
+    Controller(ControllerArgs),
+    /// Register a function with a running worker or controller
     Register(RegisterArgs),
-    /// Invoke a function of a running worker, and print what it answers
+    /// Forget a function, and remove its containers
+    Deregister(NamedArgs),
+    /// Invoke a function of a running worker or controller, and print what it answers
     Invoke(InvokeArgs),
     /// Create a container of a function ahead of need
     Prewarm(NamedArgs),
-    /// List the functions of a running worker
+    /// List the functions of a running worker or controller
     List(AtArgs),
-    /// Tell the metrics and background loops of a running worker
+    /// List the workers of a running controller, and how they are
+    Workers(AtArgs),
+    /// Tell the metrics and background loops of a running worker or controller
     Status(AtArgs),
-    /// Let a running worker finish what it has, and end
+    /// Let a running worker or controller finish what it has, and end
     Drain(AtArgs),
     /// Print a completion script for your shell
     Completions {
@@ -135,6 +141,27 @@ pub struct WorkerArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
 }
+
+#[derive(Args)]
+#[command(after_help = CONTROLLER)]
+pub struct ControllerArgs {
+    /// Its configuration, TOML or JSON
+    pub config: PathBuf,
+    /// Set any key of the configuration, for instance balancer=least-loaded
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+const CONTROLLER: &str = "\
+A configuration:
+  listen = \"127.0.0.1:8470\"          # or unix:/run/elapse/controller.sock
+  balancer = \"locality\"              # round-robin, least-loaded, power-of-two
+  lost_after = \"5s\"                  # a worker that was not heard of for so long
+  on_loss = \"fail\"                   # or retry: elsewhere, as the next attempt, at most `attempts`
+A worker registers with it by, in its own configuration:
+  registration = \"required\"          # or off; required and refused, the worker ends with 5
+  [controller]
+  address = \"127.0.0.1:8470\"";
 
 const WORKER: &str = "\
 A configuration:

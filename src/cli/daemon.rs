@@ -1,6 +1,6 @@
-//! The worker as a daemon, and the commands that talk to a running one.
+//! Worker and controller as daemons, and the commands that talk to a running one.
 
-use super::args::{AtArgs, InvokeArgs, NamedArgs, RegisterArgs, WorkerArgs};
+use super::args::{AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, WorkerArgs};
 use super::{deeds, print};
 use elapse::base::{Fault, Result};
 use elapse::world::{self, Client, Overrides};
@@ -13,6 +13,17 @@ pub fn worker(args: &WorkerArgs) -> Result<u8> {
     let config = world::load_daemon(&args.config, &overrides)?;
     let interrupt = deeds::listen()?;
     world::worker(config, &interrupt)?;
+    Ok(0)
+}
+
+pub fn controller(args: &ControllerArgs) -> Result<u8> {
+    let mut overrides = Overrides::from_environment();
+    for pair in &args.sets {
+        overrides.set(pair)?;
+    }
+    let config = world::load_controller(&args.config, &overrides)?;
+    let interrupt = deeds::listen()?;
+    world::controller(config, &interrupt)?;
     Ok(0)
 }
 
@@ -46,6 +57,14 @@ pub fn invoke(args: &InvokeArgs) -> Result<u8> {
 pub fn prewarm(args: &NamedArgs) -> Result<u8> {
     let path = format!("/v1/functions/{}/prewarm", args.function);
     print::answer(&client(&args.at)?.post(&path, Vec::new())?)
+}
+
+pub fn deregister(args: &NamedArgs) -> Result<u8> {
+    print::answer(&client(&args.at)?.delete(&format!("/v1/functions/{}", args.function))?)
+}
+
+pub fn workers(at: &AtArgs) -> Result<u8> {
+    print::answer(&client(at)?.get("/v1/workers")?)
 }
 
 pub fn list(at: &AtArgs) -> Result<u8> {

@@ -26,7 +26,11 @@ pub fn main() -> ExitCode {
         }
     };
     // A daemon tells what it does; everything else only what is wrong.
-    let level = if matches!(cli.command, Command::Worker(_)) { "warn,elapse=info" } else { "warn" };
+    let level = if matches!(cli.command, Command::Worker(_) | Command::Controller(_)) {
+        "warn,elapse=info"
+    } else {
+        "warn"
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ELAPSE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     tracing_subscriber::fmt()
@@ -61,12 +65,15 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Doctor(doctor) => deeds::doctor(&doctor),
         Command::Clean(clean) => deeds::clean(&clean),
         Command::Worker(worker) => daemon::worker(&worker),
+        Command::Controller(controller) => daemon::controller(&controller),
         Command::Register(register) => daemon::register(&register),
         Command::Invoke(invoke) => daemon::invoke(&invoke),
         Command::Prewarm(named) => daemon::prewarm(&named),
         Command::List(at) => daemon::list(&at),
         Command::Status(at) => daemon::status(&at),
         Command::Drain(at) => daemon::drain(&at),
+        Command::Deregister(named) => daemon::deregister(&named),
+        Command::Workers(at) => daemon::workers(&at),
         Command::Replay(replay) => deeds::replay(replay),
         Command::Plot(plot) => after::plot(&plot),
         Command::Compare(compare) => after::compare(&compare),

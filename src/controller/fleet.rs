@@ -125,26 +125,32 @@ impl Fleet {
         self.candidates.len()
     }
 
-    /// The worker that takes an invocation of the function with this key, counted as sent; none if none can. `but` is
-    /// left out while there is another.
-    pub fn choose(&mut self, function: u64, but: Option<Place>) -> Option<Place> {
-        let asked = Asked { function, nth: self.sent };
-        let others: Vec<Candidate>;
-        let candidates = match but {
-            Some(Place(but)) if self.candidates.len() > 1 => {
-                others = self.candidates.iter().copied().filter(|c| c.place != but).collect();
-                &others
-            }
-            _ => &self.candidates,
-        };
-        if candidates.is_empty() {
+    /// The worker that takes an invocation of the function with this key, counted as sent; none if none can.
+    pub fn choose(&mut self, function: u64) -> Option<Place> {
+        if self.candidates.is_empty() {
             return None;
         }
-        let place = Place(candidates[self.balancer.choose(asked, candidates)].place);
+        let asked = Asked { function, nth: self.sent };
+        let chosen = self.balancer.choose(asked, &self.candidates);
+        Some(self.send(Place(self.candidates[chosen].place)))
+    }
+
+    /// [`choose`](Self::choose) among those workers that `fits` allows.
+    pub fn choose_among(&mut self, function: u64, fits: impl Fn(Place) -> bool) -> Option<Place> {
+        let fitting: Vec<Candidate> =
+            self.candidates.iter().copied().filter(|c| fits(Place(c.place))).collect();
+        if fitting.is_empty() {
+            return None;
+        }
+        let chosen = self.balancer.choose(Asked { function, nth: self.sent }, &fitting);
+        Some(self.send(Place(fitting[chosen].place)))
+    }
+
+    fn send(&mut self, place: Place) -> Place {
         self.sent += 1;
         self.members[place.0].since += 1.0;
         self.weigh(place);
-        Some(place)
+        place
     }
 
     /// An invocation that was sent to a worker is there no more.
@@ -175,22 +181,24 @@ mod tests {
 
     fn fleet(name: &str, workers: usize) -> Fleet {
         let mut fleet = Fleet::new(balancer::build(name, Chance::new(1).named("balancer")).expect("known"));
-        (0..workers).for_each(|i| drop(fleet.join(&format!("w{i}"), Cpus::from_cores(2))));
+        for i in 0..workers {
+            fleet.join(&format!("w{i}"), Cpus::from_cores(2));
+        }
         fleet
     }
 
     #[test]
     fn loads_are_reports_corrected_by_what_was_sent_since() {
         let mut fleet = fleet("least-loaded", 3);
-        assert_eq!((0..3).map(|_| fleet.choose(1, None).unwrap().0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!((0..3).map(|_| fleet.choose(1).unwrap().0).collect::<Vec<_>>(), [0, 1, 2]);
         fleet.returned(Place(1));
         assert_eq!(fleet.load(Place(0)), 0.5);
-        assert_eq!(fleet.choose(1, None), Some(Place(1)));
+        assert_eq!(fleet.choose(1), Some(Place(1)));
         fleet.report(Place(0), 0);
         fleet.report(Place(1), 7);
         fleet.report(Place(2), 1);
         // No herd: the one that reported nothing fills up by what is sent to it.
-        assert_eq!((0..3).map(|_| fleet.choose(1, None).unwrap().0).collect::<Vec<_>>(), [0, 0, 2]);
+        assert_eq!((0..3).map(|_| fleet.choose(1).unwrap().0).collect::<Vec<_>>(), [0, 0, 2]);
     }
 
     #[test]
@@ -199,20 +207,21 @@ mod tests {
             let mut fleet = fleet(name, 3);
             fleet.set_health(Place(0), Health::Lost);
             fleet.set_health(Place(2), Health::Draining);
-            assert!((0..20).all(|f| fleet.choose(f, None) == Some(Place(1))), "{name}");
+            assert!((0..20).all(|f| fleet.choose(f) == Some(Place(1))), "{name}");
             fleet.set_health(Place(1), Health::Lost);
-            assert_eq!((fleet.choose(1, None), fleet.able()), (None, 0));
+            assert_eq!((fleet.choose(1), fleet.able()), (None, 0));
             assert_eq!(fleet.join("w2", Cpus::from_cores(1)), Place(2));
-            assert_eq!(fleet.choose(1, None), Some(Place(2)));
+            assert_eq!(fleet.choose(1), Some(Place(2)));
         }
     }
 
     #[test]
-    fn a_retry_goes_elsewhere_while_there_is_another() {
+    fn some_workers_can_be_left_out() {
         let mut fleet = fleet("locality", 2);
-        let first = fleet.choose(9, None).unwrap();
-        assert_ne!(fleet.choose(9, Some(first)), Some(first));
+        let first = fleet.choose(9).unwrap();
+        assert_eq!(fleet.choose_among(9, |p| p != first), Some(Place(1 - first.0)));
         fleet.set_health(Place(1 - first.0), Health::Lost);
-        assert_eq!(fleet.choose(9, Some(first)), Some(first));
+        assert_eq!(fleet.choose_among(9, |p| p != first), None);
+        assert_eq!(fleet.choose_among(9, |_| true), Some(first));
     }
 }

@@ -80,7 +80,7 @@ impl Front for Controller {
     fn submit(&self, call: Invocation) {
         let hub = &self.0;
         let function = hub.functions.get(call.function.index()).copied().unwrap_or_default();
-        let place = hub.fleet.borrow_mut().choose(function, None);
+        let place = hub.fleet.borrow_mut().choose(function);
         match place {
             None => hub.outcome.settle(&nobody(&call)),
             Some(place) if hub.delay == Duration::ZERO => hub.hand_over(place, call),

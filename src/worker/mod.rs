@@ -230,6 +230,20 @@ impl Worker {
         refuse(format!("no backend can serve it: {}", reasons.join("; ")))
     }
 
+    /// Forgets a function that nobody will call any more: its idle containers are removed, and those that run when they
+    /// have finished. Where it shares them with its app they stay.
+    pub fn deregister(&self, id: FunctionId) {
+        let mut state = self.0.state.borrow_mut();
+        let Some(group) = state.functions.get(id.index()).map(|f| f.group) else { return };
+        if state.functions.iter().filter(|f| f.group == group).count() > 1 {
+            return;
+        }
+        let mut disposer = Disposer(&self.0);
+        for key in state.pool.settled(group) {
+            disposer.dispose(&mut state, key, ColdCause::Evicted, rt::now());
+        }
+    }
+
     /// Its number in the run.
     pub fn number(&self) -> u16 {
         self.0.number

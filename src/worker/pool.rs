@@ -401,6 +401,14 @@ impl Pool {
         }
     }
 
+    /// Containers of a group that are cached or running, without those that go already.
+    pub(super) fn settled(&self, group: u32) -> Vec<Key> {
+        let settled = |c: &Container| {
+            c.group == group && !c.condemned && matches!(c.phase, Phase::Cached | Phase::Running)
+        };
+        self.containers.iter().filter(|(_, c)| settled(c)).map(|(i, _)| Key(i as u32)).collect()
+    }
+
     /// Idle containers.
     pub(super) fn idle(&self) -> Vec<Key> {
         self.containers.iter().filter(|(_, c)| c.phase == Phase::Cached).map(|(i, _)| Key(i as u32)).collect()

@@ -13,12 +13,12 @@ mod run;
 mod scenario;
 
 pub use calibrate::calibrate;
-pub use daemon::{Client, DaemonConfig, run as worker};
+pub use daemon::{Client, ControllerConfig, DaemonConfig, run as worker, run_controller as controller};
 pub use doctor::doctor;
 pub use graphite::{
     FromGraphite, GraphiteConfig, Pulled, Shift, Wire, check as graphite_check, pull as graphite_pull,
 };
 pub use live::{BACKENDS, clean};
-pub use plan::{Overrides, load_daemon, load_plan};
+pub use plan::{Overrides, load_controller, load_daemon, load_plan};
 pub use run::{Finished, Progress, Run};
 pub use scenario::{AtEnd, Measure, Metrics, Scenario, Start};

@@ -1,7 +1,7 @@
 //! The effective plan: defaults < file < environment (`ELAPSE__WORKER__MEMORY`) < flags.
 
 use super::Scenario;
-use super::daemon::DaemonConfig;
+use super::daemon::{ControllerConfig, DaemonConfig};
 use crate::base::{Fault, Result, nearest};
 use crate::load::FunctionConfig;
 use serde::de::DeserializeOwned;
@@ -138,12 +138,32 @@ pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
     let mut config: DaemonConfig = over(read::<DaemonConfig>(file)?, overrides)?;
     if let Some(folder) = file.parent() {
         let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
-        for path in codes.chain(&mut config.token_file).chain(&mut config.live.agent) {
+        for path in codes
+            .chain(&mut config.token_file)
+            .chain(&mut config.controller.token_file)
+            .chain(&mut config.live.agent)
+        {
             *path = folder.join(&*path);
         }
     }
     config.check().map_err(|fault| fault.within(file.display()))?;
     config.worker.timeout.get_or_insert(crate::base::Duration::from_secs(300));
+    Ok(config)
+}
+
+/// The effective configuration of a controller.
+///
+/// # Errors
+/// What of it cannot be meant, and where.
+pub fn load_controller(file: &Path, overrides: &Overrides) -> Result<ControllerConfig> {
+    let mut config: ControllerConfig = over(read::<ControllerConfig>(file)?, overrides)?;
+    if let Some(folder) = file.parent() {
+        let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
+        for path in codes.chain(&mut config.token_file).chain(&mut config.worker_token_file) {
+            *path = folder.join(&*path);
+        }
+    }
+    config.check().map_err(|fault| fault.within(file.display()))?;
     Ok(config)
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod containers;
+pub mod daemon;
 
 use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;

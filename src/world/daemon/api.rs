@@ -11,21 +11,27 @@ use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// What is asked of the worker.
+/// What is asked of a worker or a controller.
 pub(super) enum Ask {
     /// Register the function that this JSON describes.
     Register(Bytes),
+    /// Forget a function.
+    Deregister(String),
     /// Tell the functions.
     Functions,
-    /// Invoke a function with this body.
+    /// Invoke a function with this body, and wait for its answer.
     Invoke(String, Bytes),
+    /// Invoke a function with this body; its answer is fetched later.
+    InvokeLater(String, Bytes),
+    /// The answer of an invocation that was not waited for.
+    Fetch(String),
     /// Create a container of a function ahead of need.
     Prewarm(String),
     /// Tell everything.
@@ -34,24 +40,39 @@ pub(super) enum Ask {
     Metrics,
     /// Stop admitting, finish, and leave.
     Drain,
+    /// Of a controller: its workers.
+    Workers,
+    /// Of a controller: what a worker says of itself.
+    WorkerStatus(String),
+    /// Of a controller: a worker joins, described by this JSON.
+    Join(Bytes),
+    /// Of a controller: a worker is alive, and how it is.
+    Beat(String, Bytes),
+    /// Of a controller: a worker's life ends.
+    Leave(String, Bytes),
 }
 
 /// A question and where its answer goes.
 pub(super) struct Order {
     pub(super) ask: Ask,
+    /// The request's id.
+    pub(super) id: String,
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
-/// An answer of the worker.
+/// An answer of the worker or controller.
+#[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) kind: &'static str,
     pub(super) body: Bytes,
     /// Further headers: name, value.
-    pub(super) facts: Vec<(&'static str, String)>,
+    pub(super) facts: Vec<(String, String)>,
 }
 
 const JSON: &str = "application/json";
+/// The API's description; a test holds it against the routes.
+pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 impl Answer {
     pub(super) fn json(status: u16, value: &Value) -> Answer {
@@ -90,11 +111,19 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         Arc::new(Shared { terms, orders, room: Semaphore::new(concurrent), requests: AtomicU64::new(1) });
     Router::new()
         .route("/v1/functions", get(functions).post(register))
+        .route("/v1/functions/{name}", delete(deregister))
         .route("/v1/functions/{name}/invoke", post(invoke))
+        .route("/v1/functions/{name}/invoke-async", post(invoke_later))
+        .route("/v1/invocations/{id}", get(fetch))
         .route("/v1/functions/{name}/prewarm", post(prewarm))
         .route("/v1/status", get(status))
         .route("/v1/health", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/v1/drain", post(drain))
+        .route("/v1/workers", get(workers).post(join))
+        .route("/v1/workers/{name}", delete(leave))
+        .route("/v1/workers/{name}/status", get(worker_status))
+        .route("/v1/workers/{name}/heartbeat", post(beat))
+        .route("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, JSON)], OPENAPI) }))
         .route("/metrics", get(metrics))
         .fallback(|id| {
             refuse(id, StatusCode::NOT_FOUND, "there is nothing at this path; see /v1/functions, /v1/status")
@@ -159,7 +188,7 @@ fn brings(headers: &HeaderMap, token: &str) -> bool {
 /// Hands an order to the worker and waits for its answer.
 async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
     // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
-    let invocation = matches!(ask, Ask::Invoke(..) | Ask::Prewarm(..));
+    let invocation = matches!(ask, Ask::Invoke(..) | Ask::InvokeLater(..) | Ask::Prewarm(..));
     let Some(_seat) = (if invocation { shared.room.try_acquire().ok().map(Some) } else { Some(None) }) else {
         return error(
             StatusCode::TOO_MANY_REQUESTS,
@@ -168,7 +197,7 @@ async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
         );
     };
     let (reply, answer) = oneshot::channel();
-    if shared.orders.send(Order { ask, reply }).await.is_err() {
+    if shared.orders.send(Order { ask, id: id.0.clone(), reply }).await.is_err() {
         return error(StatusCode::SERVICE_UNAVAILABLE, "the worker has ended", id);
     }
     let Ok(answer) = answer.await else {
@@ -181,8 +210,8 @@ async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
         (status, [(header::CONTENT_TYPE, answer.kind)], answer.body).into_response()
     };
     for (name, value) in answer.facts {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {
+            response.headers_mut().insert(name, value);
         }
     }
     response
@@ -196,18 +225,37 @@ fn unread(fault: &BytesRejection, id: &RequestId) -> Response {
     error(fault.status(), "the body is longer than body_limit, or it broke off", id)
 }
 
-async fn register(State(shared): From, Extension(id): Id, body: Body) -> Response {
+/// Asks with a body.
+async fn told(shared: &Shared, id: &RequestId, body: Body, ask: impl FnOnce(Bytes) -> Ask) -> Response {
     match body {
-        Ok(body) => order(&shared, &id, Ask::Register(body)).await,
-        Err(fault) => unread(&fault, &id),
+        Ok(body) => order(shared, id, ask(body)).await,
+        Err(fault) => unread(&fault, id),
     }
 }
 
+async fn register(State(shared): From, Extension(id): Id, body: Body) -> Response {
+    told(&shared, &id, body, Ask::Register).await
+}
+
+async fn deregister(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
+    order(&shared, &id, Ask::Deregister(name)).await
+}
+
 async fn invoke(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
-    match body {
-        Ok(body) => order(&shared, &id, Ask::Invoke(name, body)).await,
-        Err(fault) => unread(&fault, &id),
-    }
+    told(&shared, &id, body, |body| Ask::Invoke(name, body)).await
+}
+
+async fn invoke_later(
+    State(shared): From,
+    Extension(id): Id,
+    Path(name): Path<String>,
+    body: Body,
+) -> Response {
+    told(&shared, &id, body, |body| Ask::InvokeLater(name, body)).await
+}
+
+async fn fetch(State(shared): From, Extension(id): Id, Path(of): Path<String>) -> Response {
+    order(&shared, &id, Ask::Fetch(of)).await
 }
 
 async fn prewarm(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
@@ -228,4 +276,55 @@ async fn drain(State(shared): From, Extension(id): Id) -> Response {
 
 async fn metrics(State(shared): From, Extension(id): Id) -> Response {
     order(&shared, &id, Ask::Metrics).await
+}
+
+async fn workers(State(shared): From, Extension(id): Id) -> Response {
+    order(&shared, &id, Ask::Workers).await
+}
+
+async fn worker_status(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
+    order(&shared, &id, Ask::WorkerStatus(name)).await
+}
+
+async fn join(State(shared): From, Extension(id): Id, body: Body) -> Response {
+    told(&shared, &id, body, Ask::Join).await
+}
+
+async fn beat(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
+    told(&shared, &id, body, |body| Ask::Beat(name, body)).await
+}
+
+async fn leave(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
+    told(&shared, &id, body, |body| Ask::Leave(name, body)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A route that is not described, or described and not there.
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let text = include_str!("api.rs");
+        let mut served = BTreeSet::new();
+        for line in text.lines().filter_map(|l| l.trim().strip_prefix(".route(\"")) {
+            let (path, does) = line.split_once("\", ").expect("a path and what it does");
+            for method in ["get", "post", "delete"] {
+                if does.contains(&format!("{method}(")) {
+                    served.insert(format!("{method} {path}"));
+                }
+            }
+        }
+        let description: Value = serde_json::from_str(OPENAPI).expect("JSON");
+        let paths = description["paths"].as_object().expect("paths");
+        let described: BTreeSet<String> = paths
+            .iter()
+            .flat_map(|(path, does)| {
+                does.as_object().into_iter().flatten().map(move |(m, _)| format!("{m} {path}"))
+            })
+            .collect();
+        assert_eq!(served, described);
+        assert!(served.len() >= 16, "{served:?}");
+    }
 }

@@ -40,6 +40,14 @@ impl Client {
         self.ask(Method::POST, path, body)
     }
 
+    /// `DELETE` of a path.
+    ///
+    /// # Errors
+    /// See [`Client::post`].
+    pub fn delete(&self, path: &str) -> Result<Vec<u8>> {
+        self.ask(Method::DELETE, path, Vec::new())
+    }
+
     fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>> {
         let peer = Peer::new(self.address.clone());
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));

@@ -1,7 +1,7 @@
 //! A worker daemon's configuration: one TOML file, `elapse worker CONFIG`.
 
 use crate::backend::LiveConfig;
-use crate::base::{Fault, Mem, Result};
+use crate::base::{Duration, Fault, Mem, Result};
 use crate::load::FunctionConfig;
 use crate::worker::{Config, Retry};
 use elapse_real::wire::Address;
@@ -30,9 +30,83 @@ pub struct DaemonConfig {
     pub live: LiveConfig,
     /// Attempts at creations ahead of need.
     pub prewarm: Retry,
+    /// Whether the worker registers with a controller. Required: it ends (exit 5) when that is attempted and fails.
+    pub registration: Registration,
+    /// The controller that it registers with.
+    pub controller: Membership,
     /// Functions that are registered at the start.
     #[serde(rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
+}
+
+/// Whether a worker registers with a controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    /// It does not, and says nothing of it.
+    #[default]
+    Off,
+    /// It does before it is ready, or ends.
+    Required,
+}
+
+/// `[controller]` of a worker: where it registers and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Membership {
+    /// The controller's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// A file with the token that the controller asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Where the controller reaches the worker; the worker's own `listen` where nothing else is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise: Option<String>,
+    /// Attempts to register before the worker ends.
+    pub attempts: u32,
+    /// Pause after the first attempt that failed; doubles with each, up to 30 s, and jitters by a half.
+    pub backoff: Duration,
+    /// Longest wait for an answer of the controller.
+    pub patience: Duration,
+    /// Between two heartbeats.
+    pub heartbeat: Duration,
+}
+
+impl Default for Membership {
+    fn default() -> Membership {
+        Membership {
+            address: None,
+            token_file: None,
+            advertise: None,
+            attempts: 5,
+            backoff: Duration::from_millis(500),
+            patience: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Membership {
+    fn check(&self, registration: Registration) -> Result<(), String> {
+        if registration == Registration::Required && self.address.is_none() {
+            return Err("registration is required and there is no address; name the controller's, or set registration \
+                        = \"off\""
+                .into());
+        }
+        for at in self.address.iter().chain(&self.advertise) {
+            address(at).map_err(|fault| fault.to_string())?;
+        }
+        if self.attempts == 0 {
+            return Err("attempts is 0; it is at least 1".into());
+        }
+        for (span, what) in [(self.heartbeat, "heartbeat"), (self.patience, "patience")] {
+            if span == Duration::ZERO {
+                return Err(format!("{what} is 0s; it is above 0"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for DaemonConfig {
@@ -46,6 +120,8 @@ impl Default for DaemonConfig {
             worker: Config::default(),
             live: LiveConfig::default(),
             prewarm: Retry::default(),
+            registration: Registration::Off,
+            controller: Membership::default(),
             functions: Vec::new(),
         }
     }
@@ -69,15 +145,21 @@ impl DaemonConfig {
         if self.concurrent == 0 || self.body_limit == Mem(0) {
             return wrong("concurrent and body_limit are above 0".into());
         }
-        if let Address::Tcp(at) = address(&self.listen)?
-            && !at.ip().is_loopback()
-            && self.token_file.is_none()
-        {
-            return wrong(format!(
-                "listen = \"{at}\" is open to other hosts and there is no token_file; name one, or listen on 127.0.0.1"
-            ));
-        }
+        self.controller
+            .check(self.registration)
+            .map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
+        check_listen(&self.listen, self.token_file.is_some())?;
         self.functions.iter().try_for_each(check_function)
+    }
+}
+
+/// Nothing listens beyond this host without a token.
+pub(super) fn check_listen(listen: &str, token: bool) -> Result<()> {
+    match address(listen)? {
+        Address::Tcp(at) if !at.ip().is_loopback() && !token => Err(Fault::usage(format!(
+            "listen = \"{at}\" is open to other hosts and there is no token_file; name one, or listen on 127.0.0.1"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Where the orders of the API meet the worker.
 
-use super::api::{Answer, Ask, Order};
+use super::api::{Answer, Ask};
 use super::config::{DaemonConfig, check_function};
+use super::reception::Office;
 use crate::base::{Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
 use crate::load::{FunctionConfig, Profile};
 use crate::metrics::{Kind, PATHS};
 use crate::rt;
 use crate::rt::chance::Chance;
+use crate::rt::supervise::{LoopStatus, Pulse, Supervised};
 use crate::worker::{Retry, Worker};
 use crate::world::plan::function_of;
 use elapse_real::engine::Engine;
@@ -27,6 +29,8 @@ pub(super) struct Desk {
     functions: RefCell<FxHashMap<String, Called>>,
     invocations: Cell<u64>,
     draining: Cell<bool>,
+    /// Loops beside the worker's own.
+    watched: RefCell<Vec<(&'static str, Pulse)>>,
 }
 
 struct Called {
@@ -52,12 +56,13 @@ impl Desk {
             functions: RefCell::default(),
             invocations: Cell::new(0),
             draining: Cell::new(false),
+            watched: RefCell::default(),
         })
     }
 
-    /// Whether somebody asked for the end.
-    pub(super) fn drains(&self) -> bool {
-        self.draining.get()
+    /// Shows a loop that is not the worker's own.
+    pub(super) fn watch(&self, supervised: &Supervised) {
+        self.watched.borrow_mut().push((supervised.name, supervised.pulse.clone()));
     }
 
     /// Registers a function. The same description a second time changes nothing; another one of the name is refused.
@@ -86,25 +91,12 @@ impl Desk {
         Ok(())
     }
 
-    /// Begins what is ordered; its answer goes out when it is there, whoever comes in between.
-    pub(super) fn take(self: Rc<Desk>, order: Order) {
-        let Order { ask, reply } = order;
-        rt::spawn_detached(async move {
-            let answer = match ask {
-                Ask::Register(json) => self.registered(&json).await.unwrap_or_else(|fault| refusal(&fault)),
-                Ask::Functions => self.list(),
-                Ask::Invoke(name, body) => self.invoke(&name, Exchange::new(body)).await,
-                Ask::Prewarm(name) => self.prewarm(&name).await,
-                Ask::Status => self.status(),
-                Ask::Metrics => self.metrics(),
-                Ask::Drain => {
-                    self.draining.set(true);
-                    Answer::json(202, &json!({"status": "draining"}))
-                }
-            };
-            // Nobody may wait any more; what was done is done all the same.
-            let _ = reply.send(answer);
-        });
+    /// Forgets a function: no further call of it is taken, and its containers go when they are idle.
+    fn deregister(&self, name: &str) -> Answer {
+        let known = self.functions.borrow_mut().remove(name);
+        let Some(called) = known else { return self.unknown(name) };
+        self.worker.deregister(called.id);
+        Answer::json(200, &json!({"name": name, "status": "deregistered"}))
     }
 
     async fn registered(&self, json: &[u8]) -> Result<Answer> {
@@ -126,10 +118,14 @@ impl Desk {
     }
 
     fn list(&self) -> Answer {
+        let known = self.functions.borrow();
         let functions: Vec<_> = self
             .worker
             .functions()
             .iter()
+            .enumerate()
+            .filter(|(i, (f, _))| known.get(&f.name).is_some_and(|called| called.id.index() == *i))
+            .map(|(_, f)| f)
             .map(|(f, backend)| {
                 json!({"name": f.name, "backend": backend, "memory": f.memory.to_string(), "cpus": f.cpus.to_string(),
                        "concurrency": f.concurrency, "image": f.program.image})
@@ -165,7 +161,8 @@ impl Desk {
             ("elapse-exec-ms", ms(record.exec_start, record.exec_end)),
             ("elapse-latency-ms", ms(Some(record.arrival), Some(record.returned))),
         ];
-        answer.facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        answer.facts =
+            facts.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect();
         answer
     }
 
@@ -181,14 +178,13 @@ impl Desk {
         let snapshot = self.worker.snapshot();
         let metrics: serde_json::Map<_, _> =
             PATHS.iter().zip(snapshot.values()).map(|(p, v)| (p.name.to_string(), json!(v))).collect();
+        let watched = self.watched.borrow();
         let loops: Vec<_> = self
             .worker
             .loops()
             .into_iter()
-            .map(|l| {
-                json!({"name": l.name, "restarts": l.status.restarts, "last_panic": l.status.last_panic,
-                       "last_run_seconds": l.status.last_run.0 as f64 / 1e9})
-            })
+            .map(|l| loop_status(l.name, &l.status))
+            .chain(watched.iter().map(|(name, pulse)| loop_status(name, &pulse.status())))
             .collect();
         Answer::json(
             200,
@@ -220,7 +216,39 @@ impl Desk {
     }
 }
 
-fn refusal(fault: &Fault) -> Answer {
+impl Office for Desk {
+    async fn answer(self: Rc<Desk>, ask: Ask, _id: String) -> Answer {
+        match ask {
+            Ask::Register(json) => self.registered(&json).await.unwrap_or_else(|fault| refusal(&fault)),
+            Ask::Deregister(name) => self.deregister(&name),
+            Ask::Functions => self.list(),
+            Ask::Invoke(name, body) => self.invoke(&name, Exchange::new(body)).await,
+            Ask::Prewarm(name) => self.prewarm(&name).await,
+            Ask::Status => self.status(),
+            Ask::Metrics => self.metrics(),
+            Ask::Drain => {
+                self.draining.set(true);
+                Answer::json(202, &json!({"status": "draining"}))
+            }
+            Ask::Workers | Ask::WorkerStatus(_) | Ask::Join(_) | Ask::Beat(..) | Ask::Leave(..) => {
+                Answer::error(404, "this is a worker; workers are known to a controller")
+            }
+            Ask::InvokeLater(..) | Ask::Fetch(_) => Answer::error(500, "the reception answers this"),
+        }
+    }
+
+    fn drains(&self) -> bool {
+        self.draining.get()
+    }
+}
+
+/// A background loop, as `status` tells it.
+pub(super) fn loop_status(name: &str, status: &LoopStatus) -> serde_json::Value {
+    json!({"name": name, "restarts": status.restarts, "last_panic": status.last_panic,
+           "last_run_seconds": status.last_run.0 as f64 / 1e9})
+}
+
+pub(super) fn refusal(fault: &Fault) -> Answer {
     let status = match fault.kind() {
         FaultKind::Usage => 422,
         FaultKind::Host => 503,

@@ -7,11 +7,16 @@
 mod api;
 mod client;
 mod config;
+mod controller;
 mod desk;
+mod listener;
+mod membership;
+mod reception;
 
 pub use client::Client;
 pub use config::DaemonConfig;
 pub(super) use config::address;
+pub use controller::{ControllerConfig, run as run_controller};
 
 use super::live::{engines, host_probe, make_backends, sweep};
 use crate::base::{Cpus, Duration, Fault, Result, Time};
@@ -19,20 +24,21 @@ use crate::metrics::Meter;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use crate::worker::{Creations, Parts, Worker};
-use api::{Order, Terms, routes};
+use api::{Order, Terms};
 use desk::Desk;
 use elapse_real::Interrupt;
 use elapse_real::lock::NameLock;
-use elapse_real::wire::Address;
+use listener::Listener;
+use membership::Member;
+use reception::{Office, Reception};
 use sd_notify::NotifyState;
+use serde_json::json;
 use std::path::Path;
 use std::rc::Rc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Between two looks whether somebody wants the end.
 const LOOK: Duration = Duration(50_000_000);
-/// How long the last answers may take to be read.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// Points of its series that a daemon keeps.
 const POINTS: usize = 10_000;
 
@@ -56,10 +62,20 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
     let backends = make_backends(engines.clone(), cores, &config.live, &Default::default(), config.seed);
     let (orders, taken) = mpsc::channel(64);
-    let (close, closing) = oneshot::channel();
-    let life = format!("{:x}", unix_now().as_millis());
-    let terms =
-        Terms { token, body_limit: config.body_limit.0 as usize, concurrent: config.concurrent, life };
+    let life = unix_now().as_millis() as u64;
+    let terms = Terms {
+        token,
+        body_limit: config.body_limit.0 as usize,
+        concurrent: config.concurrent,
+        life: format!("{life:x}"),
+    };
+    let description = json!({
+        "name": config.live.worker, "incarnation": life, "machine_id": elapse_real::machine_id(),
+        "address": config.controller.advertise.as_ref().unwrap_or(&config.listen), "cores": cores.to_string(),
+        "memory": config.worker.memory.map(|m| m.to_string()), "backends": names, "version": env!("CARGO_PKG_VERSION"),
+    });
+    let member =
+        Member::new(&config.live.worker, config.registration, &config.controller, config.seed, description)?;
     let outcome = runtime.block_on(async {
         let mut worker_config = config.worker.clone();
         worker_config.cores = Some(cores);
@@ -78,24 +94,17 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
         for (spec, function) in functions.drain(..).zip(&config.functions) {
             desk.register(spec, function)?;
         }
-        let thread = elapse_real::aside("api", move || listener.serve(routes(terms, orders), closing))
-            .map_err(|e| Fault::host(format!("cannot start the API: {e}")))?;
+        let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
-        notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let watched = rt::spawn_named("watchdog", watchdog());
-        let outcome = serve(&desk, &worker, taken, interrupt).await;
+        let outcome = serve(&desk, &worker, member, taken, interrupt).await;
         drop(watched);
-        Ok::<_, Fault>((outcome, thread))
+        Ok::<_, Fault>((outcome, served))
     });
     let swept = runtime.block_on(sweep(&engines));
-    // What is still answered is answered; then nobody listens any more.
-    let _ = close.send(());
     drop(runtime);
-    if let Address::Unix(path) = address(&config.listen)? {
-        let _ = std::fs::remove_file(path);
-    }
-    let (outcome, thread) = outcome?;
-    let _ = thread.join();
+    let (outcome, served) = outcome?;
+    served.end(&config.listen);
     swept?;
     outcome
 }
@@ -104,32 +113,70 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
 async fn serve(
     desk: &Rc<Desk>,
     worker: &Worker,
-    mut orders: mpsc::Receiver<Order>,
+    member: Option<Rc<Member>>,
+    orders: mpsc::Receiver<Order>,
     interrupt: &Interrupt,
 ) -> Result<()> {
-    let mut work = async || {
-        while let Some(order) = orders.recv().await {
-            Rc::clone(desk).take(order);
+    let reception = Reception::new(Rc::clone(desk));
+    let working = rt::spawn_named("orders", work(Rc::clone(&reception), orders));
+    // What takes part in a fleet is ready when the fleet knows it: until then the controller already asks.
+    let beats = match &member {
+        None => None,
+        Some(member) => {
+            let registered = rt::select(member.register(), wanted(&reception, interrupt)).await;
+            match registered {
+                Either::Left(outcome) => outcome?,
+                Either::Right(()) => return Ok(()),
+            }
+            let counted = worker.clone();
+            Some(member.beat(move || counted.invocations()))
         }
     };
-    let wanted = async {
-        while !interrupt.asked() && !desk.drains() {
-            rt::sleep(LOOK).await;
+    if let Some(beats) = &beats {
+        desk.watch(beats);
+    }
+    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    let given_up = async {
+        match beats {
+            Some(beats) => beats.given_up().await,
+            None => std::future::pending().await,
         }
     };
-    match rt::select(worker.failed(), rt::select(work(), wanted)).await {
+    let failed = async {
+        match rt::select(worker.failed(), given_up).await {
+            Either::Left(why) | Either::Right(why) => why,
+        }
+    };
+    match rt::select(failed, wanted(&reception, interrupt)).await {
         Either::Left(why) => return Err(Fault::bug(why.to_string())),
-        Either::Right(_) => tracing::info!(target: "elapse", "draining"),
+        Either::Right(()) => tracing::info!(target: "elapse", "draining"),
     }
     notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
-    let drained = match rt::select(worker.drain(), work()).await {
-        Either::Left(drained) => drained,
-        Either::Right(()) => worker.drain().await,
-    };
-    if !drained {
+    if let Some(member) = &member {
+        member.drains().await;
+    }
+    if !worker.drain().await {
         tracing::warn!(target: "elapse", "what had not ended within worker.drain was ended");
     }
+    if let Some(member) = &member {
+        member.leave().await;
+    }
+    drop(working);
     Ok(())
+}
+
+/// Takes orders as they come.
+async fn work<O: Office>(reception: Rc<Reception<O>>, mut orders: mpsc::Receiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        reception.take(order);
+    }
+}
+
+/// Waits until somebody wants the end.
+async fn wanted<O: Office>(reception: &Rc<Reception<O>>, interrupt: &Interrupt) {
+    while !interrupt.asked() && !reception.drains() {
+        rt::sleep(LOOK).await;
+    }
 }
 
 fn notify(state: &[NotifyState<'_>]) {
@@ -157,79 +204,4 @@ fn read_token(path: &Path) -> Result<String> {
         )));
     }
     Ok(token.to_string())
-}
-
-/// The API's socket, bound before anything else so that a port in use is told at once.
-enum Listener {
-    Tcp(std::net::TcpListener),
-    Unix(std::os::unix::net::UnixListener),
-}
-
-impl Listener {
-    fn bind(place: &Address) -> Result<Listener> {
-        let fault = |e: std::io::Error| {
-            let hint = match e.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "another process has it; end it, or take another address (listen)"
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "permission denied; take a port above 1023 or another folder"
-                }
-                std::io::ErrorKind::NotFound => "the socket's folder does not exist; make it",
-                _ => "take another address (listen)",
-            };
-            Fault::host(format!("cannot listen on {place}: {e}; {hint}"))
-        };
-        match place {
-            Address::Tcp(at) => {
-                let listener = std::net::TcpListener::bind(at).map_err(fault)?;
-                listener.set_nonblocking(true).map_err(fault)?;
-                Ok(Listener::Tcp(listener))
-            }
-            Address::Unix(path) => {
-                // What a life that was killed left behind; nobody answers there.
-                if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
-                    std::fs::remove_file(path).map_err(fault)?;
-                }
-                let listener = std::os::unix::net::UnixListener::bind(path).map_err(fault)?;
-                // Who may open the socket may ask: its owner and group.
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
-                std::fs::set_permissions(path, mode).map_err(fault)?;
-                listener.set_nonblocking(true).map_err(fault)?;
-                Ok(Listener::Unix(listener))
-            }
-        }
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the API's thread has an event loop of its own, with tokio's timers"
-    )]
-    async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>) {
-        let (tell, told) = oneshot::channel();
-        let closed = async {
-            let _ = closing.await;
-            let _ = tell.send(());
-        };
-        // Who reads no answer and sends no request keeps nobody from ending.
-        let enough = async {
-            let _ = told.await;
-            tokio::time::sleep(FAREWELL).await;
-        };
-        let served = async {
-            match self {
-                Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => axum::serve(listener, routes).with_graceful_shutdown(closed).await,
-                    Err(e) => Err(e),
-                },
-                Listener::Unix(listener) => match tokio::net::UnixListener::from_std(listener) {
-                    Ok(listener) => axum::serve(listener, routes).with_graceful_shutdown(closed).await,
-                    Err(e) => Err(e),
-                },
-            }
-        };
-        if let Either::Left(Err(why)) = rt::select(served, enough).await {
-            tracing::error!(target: "elapse", %why, "the API ended");
-        }
-    }
 }

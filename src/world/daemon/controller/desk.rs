@@ -1,0 +1,560 @@
+//! Where the orders of a controller's API meet its fleet.
+
+use super::super::api::{Answer, Ask};
+use super::super::config::{address, check_function};
+use super::super::desk::refusal;
+use super::super::reception::Office;
+use super::config::{ControllerConfig, OnLoss};
+use super::workers::{Description, Life, Silence};
+use crate::base::{Cpus, Duration, Fault, Result, nearest};
+use crate::controller::{Fleet, Health, balancer, key_of};
+use crate::rt;
+use crate::rt::chance::{Chance, Luck};
+use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
+use crate::rt::sync::Notify;
+use crate::world::plan::function_of;
+use bytes::Bytes;
+use elapse_real::wire::{Method, Peer};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::rc::Rc;
+
+/// How long a worker may take for anything but an invocation or a creation.
+const SOON: Duration = Duration::from_secs(30);
+
+/// See the module.
+pub(super) struct Desk {
+    fleet: RefCell<Fleet>,
+    lives: RefCell<BTreeMap<String, Rc<Life>>>,
+    /// Functions as they were registered, by name.
+    functions: RefCell<BTreeMap<String, Bytes>>,
+    bearer: Option<String>,
+    lost_after: Duration,
+    attempts: u32,
+    luck: Luck,
+    draining: Cell<bool>,
+    under_way: Cell<u64>,
+    /// Told when nothing is under way.
+    quiet: Notify,
+    /// Told when a worker may be lost sooner than was known.
+    changed: Notify,
+    counts: Counts,
+    health: RefCell<Option<(&'static str, Pulse)>>,
+}
+
+/// Totals since the start.
+#[derive(Default)]
+struct Counts {
+    invocations: Cell<u64>,
+    lost: Cell<u64>,
+    retries: Cell<u64>,
+    refused: Cell<u64>,
+}
+
+fn add(count: &Cell<u64>) {
+    count.set(count.get() + 1);
+}
+
+/// What a worker says now and then.
+#[derive(Deserialize)]
+struct Heartbeat {
+    incarnation: u64,
+    #[serde(default)]
+    invocations: u64,
+    #[serde(default)]
+    draining: bool,
+}
+
+impl Desk {
+    pub(super) fn new(config: &ControllerConfig, token: Option<String>) -> Result<Rc<Desk>> {
+        let luck = Chance::new(config.seed).named("balancer");
+        let balancer = balancer::build(&config.balancer, luck)
+            .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
+        let written = |f| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
+        let functions = config.functions.iter().map(|f| Ok((f.name.clone(), Bytes::from(written(f)?))));
+        Ok(Rc::new(Desk {
+            fleet: RefCell::new(Fleet::new(balancer)),
+            lives: RefCell::default(),
+            functions: RefCell::new(functions.collect::<Result<_>>()?),
+            bearer: token.map(|t| format!("Bearer {t}")),
+            lost_after: config.lost_after,
+            attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
+            luck,
+            draining: Cell::new(false),
+            under_way: Cell::new(0),
+            quiet: Notify::new(),
+            changed: Notify::new(),
+            counts: Counts::default(),
+            health: RefCell::default(),
+        }))
+    }
+
+    /// Watches, under a supervisor, that every worker is heard of.
+    pub(super) fn watch(self: &Rc<Desk>) -> Supervised {
+        let desk = Rc::clone(self);
+        let supervised = supervise("worker-health", Patience::default(), self.luck, move |pulse| {
+            let desk = Rc::clone(&desk);
+            async move {
+                loop {
+                    let next = desk.lose_the_silent();
+                    let changed = desk.changed.notified();
+                    match next {
+                        None => pulse.rest(changed).await,
+                        Some(at) => drop(pulse.rest(rt::select(rt::sleep_until(at), changed)).await),
+                    }
+                }
+            }
+        });
+        *self.health.borrow_mut() = Some((supervised.name, supervised.pulse.clone()));
+        supervised
+    }
+
+    /// Marks the workers that were not heard of; when the next one will be, if it stays silent.
+    fn lose_the_silent(&self) -> Option<crate::base::Time> {
+        let mut fleet = self.fleet.borrow_mut();
+        let mut next: Option<crate::base::Time> = None;
+        for life in self.lives.borrow().values() {
+            if fleet.health(life.place) == Health::Lost {
+                continue;
+            }
+            let due = life.heard.get() + self.lost_after;
+            if due > rt::now() {
+                next = Some(next.map_or(due, |n| n.min(due)));
+                continue;
+            }
+            fleet.set_health(life.place, Health::Lost);
+            life.over.notify_waiters();
+            tracing::warn!(target: "elapse", worker = life.told.name, after = %self.lost_after, "lost: it was not heard of");
+        }
+        next
+    }
+
+    /// Takes nothing more and waits for what is under way. True if nothing was left.
+    pub(super) async fn drain(&self, limit: Duration) -> bool {
+        self.draining.set(true);
+        let finished = async {
+            while self.under_way.get() > 0 {
+                self.quiet.notified().await;
+            }
+        };
+        rt::timeout(limit, finished).await.is_ok()
+    }
+
+    fn able(&self) -> Vec<Rc<Life>> {
+        let fleet = self.fleet.borrow();
+        let able = |life: &&Rc<Life>| fleet.health(life.place) == Health::Healthy;
+        self.lives.borrow().values().filter(able).cloned().collect()
+    }
+
+    fn unknown(&self, name: &str) -> Answer {
+        let functions = self.functions.borrow();
+        let near = nearest(name, functions.keys().map(String::as_str));
+        let hint = near.map_or_else(String::new, |n| format!("; did you mean '{n}'?"));
+        Answer::error(404, &format!("there is no function '{name}'{hint}"))
+    }
+}
+
+/// Workers come and go.
+impl Desk {
+    async fn join(&self, json: &[u8], id: &str) -> Answer {
+        let told: Description = match serde_json::from_slice(json) {
+            Ok(told) => told,
+            Err(e) => return Answer::error(422, &format!("this describes no worker: {e}")),
+        };
+        let peer = match address(&told.address) {
+            Ok(at) => Peer::new(at),
+            Err(fault) => return Answer::error(422, &format!("worker '{}': address: {fault}", told.name)),
+        };
+        if self.draining.get() {
+            return Answer::error(503, "the controller drains");
+        }
+        if let Some(why) = self.objection(&told) {
+            tracing::warn!(target: "elapse", worker = told.name, why, "not registered");
+            return Answer::error(409, &why);
+        }
+        let name = told.name.clone();
+        let cores = told.cores.unwrap_or(Cpus::MAX);
+        // It is known, and gets nothing until it knows the functions.
+        let place = {
+            let mut fleet = self.fleet.borrow_mut();
+            let place = fleet.join(&name, cores);
+            fleet.set_health(place, Health::Draining);
+            place
+        };
+        let life = Rc::new(Life::new(place, told, peer, self.bearer.clone()));
+        let before = self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
+        if let Some(before) = before {
+            before.over.notify_waiters();
+        }
+        let functions: Vec<(String, Bytes)> =
+            self.functions.borrow().iter().map(|(n, f)| (n.clone(), f.clone())).collect();
+        for (function, description) in functions {
+            if let Err(why) = self.tell(&life, &function, description, id).await {
+                self.fleet.borrow_mut().set_health(place, Health::Lost);
+                return Answer::error(502, &format!("worker '{name}' does not answer at its address: {why}"));
+            }
+        }
+        life.heard.set(rt::now());
+        self.fleet.borrow_mut().set_health(place, Health::Healthy);
+        self.changed.notify_waiters();
+        tracing::info!(target: "elapse", worker = name, at = life.told.address, life = life.told.incarnation, "registered");
+        Answer::json(201, &json!({"name": name, "status": "registered"}))
+    }
+
+    /// Why a worker cannot be the one of its name, if it cannot.
+    fn objection(&self, told: &Description) -> Option<String> {
+        let lives = self.lives.borrow();
+        let known = lives.get(&told.name)?;
+        let alive = self.fleet.borrow().health(known.place) != Health::Lost;
+        if known.told.machine_id != told.machine_id {
+            return alive.then(|| {
+                format!(
+                    "a worker named '{}' is alive on another host; take another name (live.worker)",
+                    told.name
+                )
+            });
+        }
+        (told.incarnation < known.told.incarnation)
+            .then(|| format!("worker '{}' has begun a later life; this one is over", told.name))
+    }
+
+    /// Tells a worker a function. What it cannot serve is remembered; an error is that it does not answer.
+    async fn tell(
+        &self,
+        life: &Life,
+        name: &str,
+        function: Bytes,
+        id: &str,
+    ) -> Result<Option<String>, String> {
+        let answer = life.ask(Method::POST, "/v1/functions", id, 1, function, SOON).await;
+        let answer = answer.map_err(|silence| silence.why().to_string())?;
+        if answer.is_ok() {
+            life.refused.borrow_mut().remove(name);
+            return Ok(None);
+        }
+        let said = serde_json::from_slice::<Value>(&answer.body).ok();
+        let why =
+            said.as_ref().and_then(|v| v["error"].as_str()).map_or_else(|| answer.first_line(), String::from);
+        tracing::warn!(target: "elapse", worker = life.told.name, function = name, why, "a worker cannot serve a function");
+        life.refused.borrow_mut().insert(name.to_string());
+        Ok(Some(why))
+    }
+
+    fn beat(&self, name: &str, json: &[u8]) -> Answer {
+        let Ok(beat) = serde_json::from_slice::<Heartbeat>(json) else {
+            return Answer::error(422, "this is no heartbeat; it has an incarnation and invocations");
+        };
+        let Some(life) = self.lives.borrow().get(name).cloned() else {
+            return Answer::error(404, &format!("there is no worker '{name}' here; register again"));
+        };
+        if beat.incarnation != life.told.incarnation {
+            let status = if beat.incarnation < life.told.incarnation { 409 } else { 404 };
+            return Answer::error(status, &format!("worker '{name}' is registered with another life"));
+        }
+        let before = self.fleet.borrow().health(life.place);
+        let now = if beat.draining { Health::Draining } else { Health::Healthy };
+        let mut fleet = self.fleet.borrow_mut();
+        life.heard.set(rt::now());
+        fleet.report(life.place, beat.invocations);
+        if before != now {
+            fleet.set_health(life.place, now);
+            self.changed.notify_waiters();
+            tracing::info!(target: "elapse", worker = name, was = before.word(), is = now.word());
+        }
+        Answer::json(200, &json!({"name": name, "status": now.word()}))
+    }
+
+    fn leave(&self, name: &str, json: &[u8]) -> Answer {
+        let incarnation = serde_json::from_slice::<Heartbeat>(json).map(|b| b.incarnation).ok();
+        let Some(life) = self.lives.borrow().get(name).cloned() else {
+            return Answer::error(404, &format!("there is no worker '{name}' here"));
+        };
+        if incarnation.is_some_and(|i| i != life.told.incarnation) {
+            return Answer::error(409, &format!("worker '{name}' is registered with another life"));
+        }
+        self.fleet.borrow_mut().set_health(life.place, Health::Lost);
+        life.over.notify_waiters();
+        self.lives.borrow_mut().remove(name);
+        tracing::info!(target: "elapse", worker = name, "left");
+        Answer::json(200, &json!({"name": name, "status": "left"}))
+    }
+
+    fn describe(&self, life: &Life) -> Value {
+        let fleet = self.fleet.borrow();
+        json!({
+            "name": life.told.name, "status": fleet.health(life.place).word(), "address": life.told.address,
+            "incarnation": life.told.incarnation, "machine_id": life.told.machine_id,
+            "cores": life.told.cores.map(|c| c.to_string()), "memory": life.told.memory,
+            "backends": life.told.backends, "version": life.told.version,
+            "load": fleet.load(life.place), "invocations": life.has.get(),
+            "heard_seconds_ago": rt::now().since(life.heard.get()).as_secs_f64(),
+            "cannot_serve": life.refused.borrow().iter().collect::<Vec<_>>(),
+        })
+    }
+
+    async fn worker_status(&self, name: &str, id: &str) -> Answer {
+        let Some(life) = self.lives.borrow().get(name).cloned() else {
+            return Answer::error(404, &format!("there is no worker '{name}' here"));
+        };
+        match life.ask(Method::GET, "/v1/status", id, 1, Bytes::new(), SOON).await {
+            Ok(answer) => passed_on(answer),
+            Err(silence) => Answer::error(502, &format!("worker '{name}': {}", silence.why())),
+        }
+    }
+}
+
+fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
+    let kind = if answer.body.starts_with(b"{") { "application/json" } else { "application/octet-stream" };
+    Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
+}
+
+/// Functions and their invocations.
+impl Desk {
+    async fn register(&self, json: &[u8], id: &str) -> Result<Answer> {
+        let config = function_of(json)?;
+        check_function(&config)?;
+        let written: Bytes = serde_json::to_vec(&config).map_err(|e| Fault::bug(e.to_string()))?.into();
+        let name = config.name.clone();
+        if self.functions.borrow().get(&name).is_some_and(|known| *known != written) {
+            return Err(Fault::usage(format!(
+                "there is a function '{name}' already and it differs; take another name"
+            )));
+        }
+        let mut told = serde_json::Map::new();
+        let mut served = 0;
+        for life in self.able() {
+            let says = match self.tell(&life, &name, written.clone(), id).await {
+                Ok(None) => {
+                    served += 1;
+                    "registered".to_string()
+                }
+                Ok(Some(why)) | Err(why) => why,
+            };
+            told.insert(life.told.name.clone(), json!(says));
+        }
+        if served == 0 && !told.is_empty() {
+            let why = told.iter().map(|(w, says)| format!("{w}: {}", says.as_str().unwrap_or("?")));
+            return Err(Fault::usage(format!(
+                "no worker can serve '{name}': {}",
+                why.collect::<Vec<_>>().join("; ")
+            )));
+        }
+        self.functions.borrow_mut().insert(name.clone(), written);
+        Ok(Answer::json(201, &json!({"name": name, "workers": told})))
+    }
+
+    async fn deregister(&self, name: &str, id: &str) -> Answer {
+        if self.functions.borrow_mut().remove(name).is_none() {
+            return self.unknown(name);
+        }
+        for life in self.able() {
+            let path = format!("/v1/functions/{name}");
+            // Who does not answer now is told no such function when it registers again.
+            let _ = life.ask(Method::DELETE, &path, id, 1, Bytes::new(), SOON).await;
+        }
+        Answer::json(200, &json!({"name": name, "status": "deregistered"}))
+    }
+
+    /// A worker for a function, if possible none of `tried`; the invocation is counted as sent to it.
+    fn choose(&self, function: &str, tried: &[String]) -> Option<Rc<Life>> {
+        let lives = self.lives.borrow();
+        let fits = |place, but: &[String]| {
+            let mut at = lives.values().filter(|life| life.place == place);
+            at.any(|l| !l.refused.borrow().contains(function) && !but.contains(&l.told.name))
+        };
+        let mut fleet = self.fleet.borrow_mut();
+        let place = fleet.choose_among(key_of(function), |place| fits(place, tried))?;
+        let life = lives.values().find(|life| life.place == place).cloned()?;
+        life.has.set(life.has.get() + 1);
+        Some(life)
+    }
+
+    fn is_back(&self, life: &Rc<Life>) {
+        life.has.set(life.has.get() - 1);
+        // What an earlier life had is no load of the present one.
+        if self.lives.borrow().get(&life.told.name).is_some_and(|now| Rc::ptr_eq(now, life)) {
+            self.fleet.borrow_mut().returned(life.place);
+        }
+    }
+
+    async fn invoke(&self, name: &str, body: Bytes, id: &str) -> Answer {
+        if !self.functions.borrow().contains_key(name) {
+            return self.unknown(name);
+        }
+        if self.draining.get() {
+            return Answer::error(503, "not admitted: the controller drains");
+        }
+        add(&self.counts.invocations);
+        self.under_way.set(self.under_way.get() + 1);
+        let answer = self.send(name, body, id).await;
+        self.under_way.set(self.under_way.get() - 1);
+        if self.under_way.get() == 0 {
+            self.quiet.notify_waiters();
+        }
+        answer
+    }
+
+    async fn send(&self, name: &str, body: Bytes, id: &str) -> Answer {
+        let path = format!("/v1/functions/{name}/invoke");
+        let (mut attempt, mut tried) = (1, Vec::new());
+        let mut last = None;
+        loop {
+            let Some(life) = self.choose(name, &tried) else {
+                add(&self.counts.refused);
+                return last
+                    .unwrap_or_else(|| Answer::error(503, "no healthy worker can take it; try again later"));
+            };
+            let worker = life.told.name.clone();
+            let asked = life.ask(Method::POST, &path, id, attempt, body.clone(), Duration::MAX).await;
+            self.is_back(&life);
+            let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
+            let facts = facts.map(|(name, value)| (name.to_string(), value));
+            tried.push(worker.clone());
+            match asked {
+                // It was not admitted there, and may be elsewhere.
+                Ok(answer) if answer.status == 503 => {
+                    last = Some(passed_on(answer));
+                }
+                Ok(answer) => {
+                    let mut answer = passed_on(answer);
+                    answer.facts.extend(facts);
+                    return answer;
+                }
+                Err(Silence::Unreached(why)) => {
+                    tracing::warn!(target: "elapse", request = id, worker, why, "not reached");
+                    last = Some(Answer::error(503, &format!("worker '{worker}' was not reached: {why}")));
+                }
+                Err(Silence::Lost(why)) => {
+                    add(&self.counts.lost);
+                    tracing::warn!(target: "elapse", request = id, worker, attempt, why, "lost");
+                    let mut answer = Answer::error(
+                        502,
+                        &format!("lost with worker '{worker}', where it may have run: {why}"),
+                    );
+                    answer.facts.push(("elapse-status".into(), "lost".into()));
+                    answer.facts.extend(facts);
+                    if attempt >= self.attempts {
+                        return answer;
+                    }
+                    attempt += 1;
+                    add(&self.counts.retries);
+                    last = Some(answer);
+                }
+            }
+        }
+    }
+
+    async fn prewarm(&self, name: &str, id: &str) -> Answer {
+        if !self.functions.borrow().contains_key(name) {
+            return self.unknown(name);
+        }
+        let Some(life) = self.choose(name, &[]) else {
+            return Answer::error(503, "no healthy worker can take it; try again later");
+        };
+        let path = format!("/v1/functions/{name}/prewarm");
+        let asked = life.ask(Method::POST, &path, id, 1, Bytes::new(), Duration::MAX).await;
+        self.is_back(&life);
+        match asked {
+            Ok(answer) => passed_on(answer),
+            Err(silence) => Answer::error(502, &format!("worker '{}': {}", life.told.name, silence.why())),
+        }
+    }
+}
+
+/// What is told of the controller itself.
+impl Desk {
+    fn list(&self) -> Answer {
+        let functions: Vec<Value> =
+            self.functions.borrow().values().filter_map(|f| serde_json::from_slice(f).ok()).collect();
+        Answer::json(200, &json!({ "functions": functions }))
+    }
+
+    fn workers(&self) -> Vec<Value> {
+        self.lives.borrow().values().map(|life| self.describe(life)).collect()
+    }
+
+    fn status(&self) -> Answer {
+        let loops: Vec<Value> = self
+            .health
+            .borrow()
+            .iter()
+            .map(|(name, pulse)| super::super::desk::loop_status(name, &pulse.status()))
+            .collect();
+        let figures: serde_json::Map<_, _> =
+            self.figures().into_iter().map(|(name, _, _, value)| (name.to_string(), json!(value))).collect();
+        Answer::json(
+            200,
+            &json!({
+                "controller": self.fleet.borrow().balancer(), "version": env!("CARGO_PKG_VERSION"),
+                "status": if self.draining.get() { "draining" } else { "serving" },
+                "up_seconds": rt::now().as_secs_f64(), "functions": self.functions.borrow().len(),
+                "workers": self.workers(), "metrics": figures, "loops": loops,
+            }),
+        )
+    }
+
+    /// Name, whether it only grows, help, value.
+    fn figures(&self) -> [(&'static str, bool, &'static str, u64); 8] {
+        let with = |health| {
+            let fleet = self.fleet.borrow();
+            self.lives.borrow().values().filter(|l| fleet.health(l.place) == health).count() as u64
+        };
+        let restarts = self.health.borrow().as_ref().map_or(0, |(_, pulse)| pulse.restarts());
+        [
+            ("workers_healthy", false, "Workers that take invocations", with(Health::Healthy)),
+            ("workers_lost", false, "Workers that are not heard of", with(Health::Lost)),
+            ("invocations_under_way", false, "Invocations without an answer yet", self.under_way.get()),
+            ("invocations", true, "Invocations since the start", self.counts.invocations.get()),
+            ("invocations_lost", true, "Attempts whose worker was lost", self.counts.lost.get()),
+            ("invocations_refused", true, "Invocations no worker could take", self.counts.refused.get()),
+            ("retries", true, "Further attempts at invocations", self.counts.retries.get()),
+            ("loop_restarts", true, "Times a background loop was started again", restarts),
+        ]
+    }
+
+    fn metrics(&self) -> Answer {
+        let mut text = String::new();
+        for (name, grows, help, value) in self.figures() {
+            let (kind, suffix) = if grows { ("counter", "_total") } else { ("gauge", "") };
+            let _ = writeln!(
+                text,
+                "# TYPE elapse_controller_{name} {kind}\n# HELP elapse_controller_{name} {help}\n\
+                 elapse_controller_{name}{suffix} {value}"
+            );
+        }
+        text.push_str("# EOF\n");
+        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Answer { status: 200, kind, body: text.into(), facts: Vec::new() }
+    }
+}
+
+impl Office for Desk {
+    async fn answer(self: Rc<Desk>, ask: Ask, id: String) -> Answer {
+        match ask {
+            Ask::Register(json) => self.register(&json, &id).await.unwrap_or_else(|fault| refusal(&fault)),
+            Ask::Deregister(name) => self.deregister(&name, &id).await,
+            Ask::Functions => self.list(),
+            Ask::Invoke(name, body) => self.invoke(&name, body, &id).await,
+            Ask::Prewarm(name) => self.prewarm(&name, &id).await,
+            Ask::Status => self.status(),
+            Ask::Metrics => self.metrics(),
+            Ask::Drain => {
+                self.draining.set(true);
+                Answer::json(202, &json!({"status": "draining"}))
+            }
+            Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
+            Ask::WorkerStatus(name) => self.worker_status(&name, &id).await,
+            Ask::Join(json) => self.join(&json, &id).await,
+            Ask::Beat(name, json) => self.beat(&name, &json),
+            Ask::Leave(name, json) => self.leave(&name, &json),
+            Ask::InvokeLater(..) | Ask::Fetch(_) => Answer::error(500, "the reception answers this"),
+        }
+    }
+
+    fn drains(&self) -> bool {
+        self.draining.get()
+    }
+}

@@ -1,0 +1,103 @@
+//! The workers that a controller knows: who they are, which life they are in, and how they are asked.
+
+use crate::base::{Cpus, Duration, Time};
+use crate::controller::Place;
+use crate::rt::sync::Notify;
+use crate::rt::{self, Either};
+use bytes::Bytes;
+use elapse_real::wire::{Answer, Method, Peer, WireFault};
+use rustc_hash::FxHashSet;
+use serde::Deserialize;
+use std::cell::{Cell, RefCell};
+
+/// What a worker says of itself when it registers.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Description {
+    /// Its name, which no other live worker may have.
+    pub(super) name: String,
+    /// Counts its lives: a later one is higher.
+    pub(super) incarnation: u64,
+    /// The host that it is on.
+    pub(super) machine_id: String,
+    /// Where its API answers.
+    pub(super) address: String,
+    /// Its cores.
+    #[serde(default)]
+    pub(super) cores: Option<Cpus>,
+    #[serde(default)]
+    pub(super) memory: Option<String>,
+    #[serde(default)]
+    pub(super) backends: Vec<String>,
+    #[serde(default)]
+    pub(super) version: String,
+}
+
+/// A life of a worker.
+pub(super) struct Life {
+    pub(super) place: Place,
+    pub(super) told: Description,
+    peer: Peer,
+    bearer: Option<String>,
+    /// When it was last heard of.
+    pub(super) heard: Cell<Time>,
+    /// Told when this life is lost or over: whoever waits for its answers waits no more.
+    pub(super) over: Notify,
+    /// Functions that it cannot serve.
+    pub(super) refused: RefCell<FxHashSet<String>>,
+    /// Invocations of this controller that it has.
+    pub(super) has: Cell<u64>,
+}
+
+/// Why a worker gave no answer.
+pub(super) enum Silence {
+    /// It was not reached: it did nothing.
+    Unreached(String),
+    /// It may have done anything.
+    Lost(String),
+}
+
+impl Silence {
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Silence::Unreached(why) | Silence::Lost(why) => why,
+        }
+    }
+}
+
+impl Life {
+    pub(super) fn new(place: Place, told: Description, peer: Peer, bearer: Option<String>) -> Life {
+        Life {
+            place,
+            told,
+            peer,
+            bearer,
+            heard: Cell::new(rt::now()),
+            over: Notify::new(),
+            refused: RefCell::default(),
+            has: Cell::new(0),
+        }
+    }
+
+    /// Asks it, for at most `limit` and not beyond the end of this life.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        id: &str,
+        attempt: u32,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Answer, Silence> {
+        let attempt = attempt.to_string();
+        let mut headers = vec![("x-request-id", id), ("elapse-attempt", attempt.as_str())];
+        headers.extend(self.bearer.iter().map(|b| ("authorization", b.as_str())));
+        let asked = rt::timeout(limit, self.peer.ask(method, path, &headers, body));
+        match rt::select(asked, self.over.notified()).await {
+            Either::Left(Ok(Ok(answer))) => Ok(answer),
+            Either::Left(Ok(Err(WireFault::Refused(why)))) => Err(Silence::Unreached(why)),
+            Either::Left(Ok(Err(fault))) => Err(Silence::Lost(fault.to_string())),
+            Either::Left(Err(rt::Elapsed)) => Err(Silence::Lost(format!("no answer within {limit}"))),
+            Either::Right(()) => Err(Silence::Lost("it has not been heard of, or began another life".into())),
+        }
+    }
+}

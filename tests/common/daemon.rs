@@ -1,0 +1,164 @@
+//! A worker or a controller as a process of its own, for tests of the program itself.
+
+use super::containers::{agent, worker_name};
+use super::scratch;
+use elapse_real::doctor::leftovers_of;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
+
+pub fn elapse(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_elapse")).args(args).output().expect("elapse was started")
+}
+
+pub fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A daemon on a unix socket, and the folder of its configuration.
+pub struct Daemon {
+    pub child: Child,
+    pub folder: PathBuf,
+    /// Its name: a worker's own.
+    pub name: String,
+    pub at: String,
+    command: &'static str,
+    told: UnixDatagram,
+}
+
+impl Daemon {
+    /// A worker with functions `echo` and `slow`. `top` goes before the tables of its configuration, `tables` behind.
+    pub fn worker(test: &str, top: &str, tables: &str) -> Daemon {
+        let daemon = Daemon::prepared(test, "worker", |at, name| {
+            let function = |name: &str, rest: &str| {
+                format!("[[function]]\nname = \"{name}\"\nmemory = \"64MiB\"\nduration = \"1s\"\n{rest}\n")
+            };
+            format!(
+                "listen = \"{at}\"\nbody_limit = \"1MiB\"\n{top}\n[worker]\nmemory = \"1GiB\"\ncores = 4\n[live]\n\
+                 worker = \"{name}\"\nagent = {:?}\n{tables}\n{}{}",
+                agent(),
+                function("echo", "behaviour = \"echo\""),
+                function("slow", "behaviour = \"sleep\"")
+            )
+        });
+        daemon.is_ready();
+        daemon
+    }
+
+    /// A controller.
+    pub fn controller(test: &str, top: &str) -> Daemon {
+        let daemon = Daemon::prepared(test, "controller", |at, _| format!("listen = \"{at}\"\n{top}\n"));
+        daemon.is_ready();
+        daemon
+    }
+
+    fn prepared(test: &str, command: &'static str, config: impl Fn(&str, &str) -> String) -> Daemon {
+        let name = worker_name();
+        let folder = scratch(&format!("{test}-{name}"));
+        // A socket's path is short.
+        let at = format!("unix:/tmp/{name}.sock");
+        std::fs::write(folder.join("config.toml"), config(&at, &name)).expect("a configuration");
+        let told = UnixDatagram::bind(format!("/tmp/{name}.notify")).expect("a socket");
+        told.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+        let child = started(command, &folder, &name);
+        Daemon { child, folder, name, at, command, told }
+    }
+
+    fn is_ready(&self) {
+        let first = self.notified();
+        assert!(first.contains("READY=1"), "{first}; {}", self.log());
+    }
+
+    /// Kills it as the kernel would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts it again with the same configuration.
+    pub fn start_again(&mut self) {
+        self.child = started(self.command, &self.folder, &self.name);
+        self.is_ready();
+    }
+
+    /// The JSON that it answers to a command.
+    pub fn json(&self, args: &[&str]) -> serde_json::Value {
+        let output = self.ask(args);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}; {}", said(&output)))
+    }
+
+    /// Waits until something holds.
+    pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let due = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < due, "not {what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn notified(&self) -> String {
+        let mut bytes = [0; 512];
+        let n =
+            self.told.recv(&mut bytes).unwrap_or_else(|e| panic!("nothing was told: {e}; {}", self.log()));
+        String::from_utf8_lossy(&bytes[..n]).to_string()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    pub fn ask(&self, args: &[&str]) -> Output {
+        elapse(&[args, &["--at", &self.at]].concat())
+    }
+
+    /// One request as it is written; the whole answer.
+    pub fn raw(&self, request: &str) -> String {
+        let mut stream = UnixStream::connect(&self.at["unix:".len()..]).expect("it listens");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+        stream.write_all(request.as_bytes()).expect("it is read");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Waits for its end; nothing of it may be left.
+    pub fn ended(mut self) -> (Option<i32>, String) {
+        let due = Instant::now() + Duration::from_secs(30);
+        let code = loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                break status.code();
+            }
+            assert!(Instant::now() < due, "it does not end: {}", self.log());
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let left = leftovers_of(&self.name);
+        assert!(left.is_empty(), "left: {left:?}");
+        assert!(!Path::new(&self.at["unix:".len()..]).exists(), "its socket is left");
+        (code, self.log())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(format!("/tmp/{}.notify", self.name));
+    }
+}
+
+fn started(command: &str, folder: &Path, name: &str) -> Child {
+    let config = folder.join("config.toml");
+    Command::new(env!("CARGO_BIN_EXE_elapse"))
+        .args([command, config.to_str().expect("a path")])
+        .env("NOTIFY_SOCKET", format!("/tmp/{name}.notify"))
+        .stderr(std::fs::File::create(folder.join("log")).expect("a log"))
+        .spawn()
+        .expect("it starts")
+}

@@ -1,0 +1,318 @@
+//! A controller and its workers as daemons: registration, health in both directions, losses, restarts of either side.
+#![expect(clippy::disallowed_methods, reason = "it waits for other processes")]
+
+mod common;
+
+use common::containers::agent;
+use common::daemon::{Daemon, elapse, said};
+use common::{has, program};
+use serde_json::Value;
+use std::process::{Child, Command, Stdio};
+
+fn can(test: &str) -> bool {
+    has("process", test, agent().exists() && program("kill"))
+}
+
+const REQUIRED: &str = "registration = \"required\"";
+
+fn membership(controller: &Daemon) -> String {
+    format!(
+        "[controller]\naddress = \"{}\"\nheartbeat = \"100ms\"\nattempts = 2\nbackoff = \"50ms\"",
+        controller.at
+    )
+}
+
+fn worker(test: &str, controller: &Daemon) -> Daemon {
+    Daemon::worker(test, REQUIRED, &membership(controller))
+}
+
+/// Quick to lose a worker, so that tests are short; functions that both workers have.
+fn controller(test: &str, top: &str) -> Daemon {
+    let functions = ["echo", "slow"].map(|name| {
+        let behaviour = if name == "slow" { "sleep" } else { "echo" };
+        format!("[[function]]\nname = \"{name}\"\nmemory = \"64MiB\"\nduration = \"1s\"\nbehaviour = \"{behaviour}\"\n")
+    });
+    Daemon::controller(test, &format!("lost_after = \"1s\"\n{top}\n{}", functions.concat()))
+}
+
+fn health(controller: &Daemon, worker: &str) -> String {
+    let workers = controller.json(&["workers"]);
+    let of = |w: &&Value| w["name"] == worker;
+    let found = workers["workers"].as_array().into_iter().flatten().find(of);
+    found.and_then(|w| w["status"].as_str()).unwrap_or("unknown").to_string()
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+fn invoke(controller: &Daemon, function: &str, more: &str) -> String {
+    controller
+        .raw(&format!("POST /v1/functions/{function}/invoke HTTP/1.0\r\n{more}content-length: 3\r\n\r\nabc"))
+}
+
+fn ends_well(daemon: Daemon) {
+    daemon.signal("TERM");
+    let (code, log) = daemon.ended();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn a_controller_serves_what_its_workers_serve() {
+    let test = "a_controller_serves_what_its_workers_serve";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "balancer = \"round-robin\"");
+    let none = invoke(&controller, "echo", "");
+    assert!(none.starts_with("HTTP/1.0 503") && none.contains("no healthy worker"), "{none}");
+    let workers = [worker(test, &controller), worker(test, &controller)];
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        let answer = invoke(&controller, "echo", "x-request-id: mine\r\n");
+        assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("abc"), "{answer}");
+        assert_eq!(
+            (header(&answer, "x-request-id"), header(&answer, "elapse-attempt")),
+            (Some("mine"), Some("1"))
+        );
+        assert!(header(&answer, "elapse-exec-ms").is_some(), "the worker's facts come along: {answer}");
+        seen.insert(header(&answer, "elapse-worker").expect("a worker").to_string());
+    }
+    assert_eq!(seen.len(), 2, "in turn");
+    // A function is registered once, for all.
+    let file = controller.folder.join("cat.toml");
+    std::fs::write(&file, "name = \"cat\"\nmemory = \"64MiB\"\nbehaviour = \"exec\"\ncommand = [\"cat\"]\n")
+        .expect("a file");
+    let registered = controller.json(&["register", file.to_str().expect("a path")]);
+    assert!(workers.iter().all(|w| registered["workers"][&w.name] == "registered"), "{registered}");
+    for _ in 0..2 {
+        assert!(invoke(&controller, "cat", "").ends_with("abc"));
+    }
+    // The answer of one that is not waited for is fetched by its id.
+    let later = controller.raw(
+        "POST /v1/functions/slow/invoke-async HTTP/1.0\r\nx-request-id: later\r\ncontent-length: 0\r\n\r\n",
+    );
+    assert!(later.starts_with("HTTP/1.0 202"), "{later}");
+    let fetched = || controller.raw("GET /v1/invocations/later HTTP/1.0\r\n\r\n");
+    assert!(fetched().starts_with("HTTP/1.0 202"), "{}", fetched());
+    controller.until("answered", || fetched().starts_with("HTTP/1.0 200"));
+    assert!(controller.raw("GET /v1/invocations/other HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404"));
+    // A worker's own details pass through.
+    let own = controller.raw(&format!("GET /v1/workers/{}/status HTTP/1.0\r\n\r\n", workers[0].name));
+    assert!(own.contains("\"loops\"") && own.contains("heartbeat"), "{own}");
+    let unknown = controller.ask(&["invoke", "ecko"]);
+    assert!(
+        unknown.status.code() == Some(2) && said(&unknown).contains("did you mean 'echo'?"),
+        "{}",
+        said(&unknown)
+    );
+    let status = controller.json(&["status"]);
+    assert_eq!(status["metrics"]["invocations"], 8);
+    assert_eq!(status["loops"][0]["name"], "worker-health");
+    let metrics = controller.raw("GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(
+        metrics.contains("elapse_controller_workers_healthy 2") && metrics.ends_with("# EOF\n"),
+        "{metrics}"
+    );
+    // Deregistered, it is gone from all, and its containers with it.
+    assert!(controller.ask(&["deregister", "cat"]).status.success());
+    assert!(invoke(&controller, "cat", "").starts_with("HTTP/1.0 404"));
+    for worker in &workers {
+        assert!(!said(&worker.ask(&["list"])).contains("\"cat\""));
+        worker.until("without it", || {
+            worker.json(&["status"])["metrics"]["containers_cached"].as_f64() < Some(3.0)
+        });
+    }
+    // A worker that leaves is told to the controller before it is gone.
+    let [first, second] = workers;
+    let gone = first.name.clone();
+    ends_well(first);
+    assert_eq!(health(&controller, &gone), "unknown");
+    assert!((0..4).all(|_| invoke(&controller, "echo", "").starts_with("HTTP/1.0 200")));
+    ends_well(second);
+    ends_well(controller);
+}
+
+#[test]
+fn registration_that_is_required_and_fails_ends_the_worker() {
+    let test = "registration_that_is_required_and_fails_ends_the_worker";
+    if !can(test) {
+        return;
+    }
+    let folder = common::scratch(test);
+    let file = folder.join("worker.toml");
+    let run = |registration: &str, table: &str| {
+        let name = common::containers::worker_name();
+        let text = format!(
+            "listen = \"unix:/tmp/{name}.sock\"\n{registration}\n[worker]\nmemory = \"1GiB\"\nbackends = [\"simulated\"]\n\
+             [live]\nworker = \"{name}\"\n[controller]\n{table}\nbackoff = \"10ms\"\n"
+        );
+        std::fs::write(&file, text).expect("a configuration");
+        let output = elapse(&["worker", file.to_str().expect("a path")]);
+        assert!(!std::path::Path::new(&format!("/tmp/{name}.sock")).exists());
+        (output.status.code(), said(&output))
+    };
+    let nobody = format!("address = \"unix:{}\"\nattempts = 3", folder.join("nobody").display());
+    let (code, text) = run(REQUIRED, &nobody);
+    assert!(code == Some(5) && text.contains("in 3 attempt(s): nobody answers"), "{code:?} {text}");
+    let (code, text) = run(REQUIRED, "");
+    assert!(code == Some(2) && text.contains("there is no address"), "{code:?} {text}");
+    // A controller that answers no is not asked again.
+    let token = folder.join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef").expect("a token");
+    let strict = controller(test, &format!("token_file = {token:?}"));
+    let (code, text) = run(REQUIRED, &format!("address = \"{}\"", strict.at));
+    assert!(
+        code == Some(5) && text.contains("in 1 attempt(s): a valid bearer token is needed"),
+        "{code:?} {text}"
+    );
+    // Off, an address is not even looked at.
+    let off = Daemon::worker(test, "registration = \"off\"", &format!("[controller]\n{nobody}"));
+    assert!(!off.log().contains("regist"), "{}", off.log());
+    ends_well(off);
+    ends_well(strict);
+}
+
+fn started(controller: &Daemon, function: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+    command.args(["invoke", function, "--at", &controller.at]).stderr(Stdio::piped()).stdout(Stdio::null());
+    command.spawn().expect("a client")
+}
+
+fn has_one(controller: &Daemon, worker: &str) -> bool {
+    let workers = controller.json(&["workers"]);
+    let mut all = workers["workers"].as_array().into_iter().flatten();
+    all.any(|w| w["name"] == worker && w["invocations"] == 1)
+}
+
+#[test]
+fn what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back() {
+    let test = "what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back";
+    if !can(test) {
+        return;
+    }
+    for (on_loss, succeeds) in [("fail", false), ("retry", true)] {
+        let controller = controller(test, &format!("on_loss = \"{on_loss}\"\nbalancer = \"least-loaded\""));
+        let mut doomed = worker(test, &controller);
+        let call = started(&controller, "slow");
+        controller.until("sent", || has_one(&controller, &doomed.name));
+        let other = worker(test, &controller);
+        doomed.kill();
+        let output = call.wait_with_output().expect("an answer");
+        assert_eq!(output.status.success(), succeeds, "{on_loss}: {}", said(&output));
+        if !succeeds {
+            assert!(said(&output).contains("where it may have run"), "{}", said(&output));
+        }
+        let counts = &controller.json(&["status"])["metrics"];
+        assert_eq!(
+            (&counts["invocations_lost"], &counts["retries"]),
+            (&1.into(), &u64::from(succeeds).into())
+        );
+        // Everything goes to the other one meanwhile, and to both when it is back with another life.
+        assert!((0..4).all(|_| invoke(&controller, "echo", "").starts_with("HTTP/1.0 200")));
+        controller.until("lost", || health(&controller, &doomed.name) == "lost");
+        doomed.start_again();
+        assert_eq!(health(&controller, &doomed.name), "healthy");
+        ends_well(doomed);
+        ends_well(other);
+        ends_well(controller);
+    }
+}
+
+#[test]
+fn a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks() {
+    let test = "a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let silent = worker(test, &controller);
+    let call = started(&controller, "slow");
+    controller.until("sent", || has_one(&controller, &silent.name));
+    silent.signal("STOP");
+    controller.until("lost", || health(&controller, &silent.name) == "lost");
+    let output = call.wait_with_output().expect("an answer");
+    assert!(!output.status.success() && said(&output).contains("has not been heard of"), "{}", said(&output));
+    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 503"));
+    silent.signal("CONT");
+    controller.until("back", || health(&controller, &silent.name) == "healthy");
+    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
+    ends_well(silent);
+    ends_well(controller);
+}
+
+#[test]
+fn a_worker_outlives_its_controller_and_registers_with_the_next() {
+    let test = "a_worker_outlives_its_controller_and_registers_with_the_next";
+    if !can(test) {
+        return;
+    }
+    let mut controller = controller(test, "");
+    let worker = worker(test, &controller);
+    controller.kill();
+    worker.until("told", || worker.log().contains("does not hear this worker"));
+    assert!(worker.ask(&["invoke", "echo"]).status.success(), "it goes on");
+    controller.start_again();
+    controller.until("registered", || health(&controller, &worker.name) == "healthy");
+    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
+    ends_well(worker);
+    ends_well(controller);
+}
+
+#[test]
+fn of_two_hosts_with_one_name_the_second_is_refused_and_an_older_life_too() {
+    let test = "of_two_hosts_with_one_name_the_second_is_refused_and_an_older_life_too";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let worker = worker(test, &controller);
+    let known = controller.json(&["workers"])["workers"][0].clone();
+    let post = |path: &str, body: &Value| {
+        let body = body.to_string();
+        controller.raw(&format!("POST {path} HTTP/1.0\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    };
+    let life = known["incarnation"].as_u64().expect("a number");
+    let same = |machine: &Value, incarnation: u64| serde_json::json!({"name": worker.name, "incarnation": incarnation, "machine_id": machine, "address": worker.at});
+    let other = post("/v1/workers", &same(&"another".into(), life + 1));
+    assert!(other.starts_with("HTTP/1.0 409") && other.contains("alive on another host"), "{other}");
+    let older = post("/v1/workers", &same(&known["machine_id"], life - 1));
+    assert!(older.starts_with("HTTP/1.0 409") && older.contains("this one is over"), "{older}");
+    let beat = format!("/v1/workers/{}/heartbeat", worker.name);
+    let fenced = post(&beat, &serde_json::json!({"incarnation": life - 1}));
+    assert!(fenced.starts_with("HTTP/1.0 409"), "{fenced}");
+    let none = post("/v1/workers", &serde_json::json!({"name": "x"}));
+    assert!(none.starts_with("HTTP/1.0 422") && none.contains("missing field"), "{none}");
+    let mut nowhere = same(&known["machine_id"], 1);
+    nowhere["name"] = "nowhere".into();
+    nowhere["address"] = "unix:/tmp/elapse-nobody-is-here.sock".into();
+    let unreached = post("/v1/workers", &nowhere);
+    assert!(
+        unreached.starts_with("HTTP/1.0 502") && unreached.contains("does not answer at its address"),
+        "{unreached}"
+    );
+    assert_eq!(health(&controller, &worker.name), "healthy");
+    ends_well(worker);
+    ends_well(controller);
+}
+
+#[test]
+fn wrong_configurations_of_a_controller_are_told_in_a_sentence() {
+    let folder = common::scratch("controller-wrong");
+    let file = folder.join("controller.toml");
+    for (text, code, why) in [
+        ("balancer = \"local\"", 2, "did you mean 'locality'?"),
+        ("lost_afer = \"5s\"", 2, "did you mean 'lost_after'?"),
+        ("listen = \"0.0.0.0:1\"", 2, "there is no token_file"),
+        ("lost_after = \"0s\"", 2, "a few heartbeats"),
+        ("on_loss = \"again\"", 2, "known: fail, retry"),
+    ] {
+        std::fs::write(&file, text).expect("a configuration");
+        let refused = elapse(&["controller", file.to_str().expect("a path")]);
+        assert!(
+            refused.status.code() == Some(code) && said(&refused).contains(why),
+            "{text}: {}",
+            said(&refused)
+        );
+    }
+}
