@@ -213,20 +213,37 @@ impl Cgroups {
         Ok(Group { gauge: Gauge::open(memory, v2)?, dirs: dirs.to_vec() })
     }
 
-    /// Removes every group of this worker in which nothing runs; their paths.
+    /// The groups of a sandbox that an earlier life of the worker made.
+    ///
+    /// # Errors
+    /// If they are not there.
+    pub fn adopt(&self, id: &str) -> io::Result<Option<Group>> {
+        let dirs: Vec<PathBuf> = self.parents().iter().map(|p| p.join(id)).collect();
+        let Some(first) = dirs.first() else { return Ok(None) };
+        let v2 = self.hierarchy == Hierarchy::V2;
+        // The first controller is memory's, as in `V1_CONTROLLERS`.
+        Ok(Some(Group { gauge: Gauge::open(first, v2)?, dirs }))
+    }
+
+    /// Removes every group of this worker but those of these sandboxes, with what runs in it; their paths.
     ///
     /// # Errors
     /// Which group is still in use.
-    pub fn sweep(&self) -> io::Result<Vec<String>> {
+    pub fn sweep(&self, kept: &[String]) -> io::Result<Vec<String>> {
         let mut removed = Vec::new();
         for parent in self.parents() {
             let Ok(entries) = fs::read_dir(&parent) else { continue };
             for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())) {
+                if kept.iter().any(|id| entry.file_name().to_string_lossy() == id.as_str()) {
+                    continue;
+                }
                 kill_all(&entry.path());
                 remove_soon(&entry.path())?;
                 removed.push(entry.path().display().to_string());
             }
-            remove_soon(&parent)?;
+            if kept.is_empty() {
+                remove_soon(&parent)?;
+            }
         }
         Ok(removed)
     }

@@ -330,7 +330,7 @@ impl Engine for Dockers {
         Box::pin(self.start(spec))
     }
 
-    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>> {
+    fn sweep_but<'a>(&'a self, _kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
         Box::pin(async move {
             let label = format!("{LABEL}={}", self.worker);
             let filters = HashMap::from([("label".to_string(), vec![label])]);
@@ -345,7 +345,7 @@ impl Engine for Dockers {
                 }
                 removed.push(format!("docker container {}", found.names.unwrap_or_default().join(" ")));
             }
-            removed.extend(clear_place(&self.base)?);
+            removed.extend(clear_place(&self.base, &[])?);
             Ok(removed)
         })
     }

@@ -140,11 +140,69 @@ pub trait Engine {
     /// Why not; nothing of it is left then.
     fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>>;
 
+    /// Lets what is created from now on live on when the worker dies, so that its next life can take it over.
+    fn outlive(&self) {}
+
+    /// Takes over a sandbox that an earlier life of the worker left alive. Whether it answers is for the caller to see.
+    ///
+    /// # Errors
+    /// If it is gone, is no longer the same, or the engine takes nothing over.
+    fn adopt<'a>(&'a self, _trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+        let why = format!("{} takes over nothing that an earlier life left", self.name());
+        Box::pin(async { Err(EngineFault::lasting(why)) })
+    }
+
     /// Removes everything on this host that bears the worker's name and that nobody holds; what it was, in words.
     ///
     /// # Errors
     /// What could not be removed.
-    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>>;
+    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>> {
+        self.sweep_but(&[])
+    }
+
+    /// [`sweep`](Engine::sweep), without the sandboxes of these ids.
+    ///
+    /// # Errors
+    /// What could not be removed.
+    fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>>;
+}
+
+/// How a sandbox is found again by a later life of its worker, and told from anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// [`Spec::id`].
+    pub id: String,
+    /// Its first process, on this host.
+    pub pid: i32,
+    /// When that was started, in the kernel's ticks since boot: a number may be given to another process.
+    pub started: u64,
+    /// Which boot that was.
+    pub boot: String,
+}
+
+impl Trace {
+    /// The trace of a process that lives.
+    pub(crate) fn of(id: &str, pid: i32) -> Option<Trace> {
+        Some(Trace { id: id.to_string(), pid, started: started_at(pid)?, boot: boot_id() })
+    }
+
+    /// Whether the same process still lives.
+    pub fn is_alive(&self) -> bool {
+        self.boot == boot_id() && started_at(self.pid) == Some(self.started)
+    }
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_string()
+}
+
+fn started_at(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything, parentheses too.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    // One that has ended and that its parent has not been told of yet is there in name only.
+    let ended = matches!(fields.next()?, "Z" | "X");
+    if ended { None } else { fields.nth(18)?.parse().ok() }
 }
 
 /// A sandbox that lives, or did.
@@ -160,6 +218,11 @@ pub trait Sandbox {
 
     /// How it ended, if it did.
     fn death(&self) -> Option<Death>;
+
+    /// How a later life of the worker finds it; none where the engine takes nothing over.
+    fn trace(&self) -> Option<Trace> {
+        None
+    }
 
     /// Waits for its end.
     fn dies(&self) -> Local<'_, Death>;
@@ -187,11 +250,15 @@ pub(crate) fn place(worker: &str, engine: &str) -> PathBuf {
     base.join(worker).join(engine)
 }
 
-/// Removes a place and everything in it, and what is empty above it; what was in it, in words.
-pub(crate) fn clear_place(place: &Path) -> Result<Vec<String>, EngineFault> {
+/// Removes a place and everything in it but what bears these names, and what is empty above it; what it was, in words.
+pub(crate) fn clear_place(place: &Path, kept: &[String]) -> Result<Vec<String>, EngineFault> {
     let mut removed = Vec::new();
     for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
         let path = entry.path();
+        let named = |id: &String| entry.file_name().to_string_lossy() == id.as_str();
+        if !kept.is_empty() && (path.ends_with("root") || kept.iter().any(named)) {
+            continue;
+        }
         std::fs::remove_dir_all(&path)
             .map_err(|e| EngineFault::lasting(format!("cannot remove {}: {e}", path.display())))?;
         // The empty directory that roots are built on is no sandbox.

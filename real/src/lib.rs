@@ -34,4 +34,12 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Does something slow on a thread that may wait for it.
+///
+/// # Errors
+/// If it panicked.
+pub async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    tokio::task::spawn_blocking(f).await.map_err(|e| e.to_string())
+}
+
 pub use host::{Host, Interrupt, Load, Usage, aside, host, load, machine_id, mark, rest, sync_times, usage};

@@ -9,7 +9,7 @@ use crate::base::{
     Behaviour, Compute, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
 };
 use crate::rt::{self, Either, sync};
-use elapse_real::engine::{self, Death, Engine, EngineFault, Network, Role, Spec};
+use elapse_real::engine::{self, Death, Engine, EngineFault, Network, Role, Spec, Trace};
 use elapse_real::wire::{Answer, Call, Peer, WireFault};
 use serde::{Deserialize, Serialize};
 use slab::Slab;
@@ -118,18 +118,34 @@ struct Inner {
     functions: RefCell<Vec<Option<Function>>>,
     sandboxes: RefCell<Slab<Rc<Inside>>>,
     created: Cell<u64>,
+    keeper: Option<Rc<dyn Keeper>>,
     /// Of the last container: until the engine had started it, and from then until it answered.
     steps: Cell<[Duration; 2]>,
 }
 
 struct Function {
+    name: String,
     program: Program,
     behaviour: Behaviour,
     timeout: Option<Duration>,
 }
 
+/// Is told of every sandbox, so that a later life of the worker knows what there was.
+pub trait Keeper {
+    /// One is about to be created, for a function.
+    fn creating(&self, backend: &str, id: &str, function: &str);
+
+    /// It is there, and is found again so.
+    fn created(&self, trace: Trace);
+
+    /// It is gone.
+    fn gone(&self, id: &str);
+}
+
 /// A sandbox and the wire into it.
 struct Inside {
+    /// The name by which a keeper knows it.
+    id: String,
     sandbox: Rc<dyn engine::Sandbox>,
     peer: Peer,
     /// Processes in it that the kernel had killed for memory when that was last asked.
@@ -158,9 +174,41 @@ impl Live {
                 functions: RefCell::default(),
                 sandboxes: RefCell::default(),
                 created: Cell::new(0),
+                keeper: None,
                 steps: Cell::default(),
             }),
         }
+    }
+
+    /// Tells this keeper of every sandbox.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: Rc<dyn Keeper>) -> Live {
+        if let Some(inner) = Rc::get_mut(&mut self.inner) {
+            inner.keeper = Some(keeper);
+        }
+        self
+    }
+
+    /// Takes a sandbox of an earlier life, if it answers within `limit`.
+    ///
+    /// # Errors
+    /// Why it does not; it is then destroyed.
+    pub async fn adopt(
+        &self,
+        id: &str,
+        sandbox: Rc<dyn engine::Sandbox>,
+        limit: Duration,
+    ) -> Result<Sandbox, String> {
+        let kills = Cell::new(sandbox.kills());
+        let inside =
+            Rc::new(Inside { id: id.to_string(), peer: Peer::new(sandbox.address()), sandbox, kills });
+        let why = match rt::timeout(limit, until_ready(&inside)).await {
+            Ok(Ok(())) => return Ok(Sandbox(self.inner.sandboxes.borrow_mut().insert(inside) as u64)),
+            Ok(Err(why)) => why,
+            Err(rt::Elapsed) => format!("it did not answer within {limit}"),
+        };
+        self.inner.destroy(&inside).await;
+        Err(why)
     }
 
     /// Of the last container that was created: until the engine had started it, and from then until it answered.
@@ -229,15 +277,16 @@ impl Inner {
     }
 
     /// Creates a sandbox from a task of its own: whoever stops waiting, what was begun is finished, and then removed.
-    async fn create(self: Rc<Inner>, spec: Spec) -> Result<Sandbox, CreateFault> {
+    async fn create(self: Rc<Inner>, spec: Spec, function: String) -> Result<Sandbox, CreateFault> {
         let (tell, told) = sync::oneshot();
         let inner = Rc::clone(&self);
         rt::spawn_detached(async move {
-            let created = inner.create_ready(spec).await;
+            let created = inner.create_ready(spec, &function).await;
             if let Err(Ok(unwanted)) = tell.send(created)
                 && let Some(inside) = inner.sandboxes.borrow_mut().try_remove(unwanted.0 as usize)
             {
-                rt::spawn_detached(async move { destroy(inside.sandbox.as_ref()).await });
+                let inner = Rc::clone(&inner);
+                rt::spawn_detached(async move { inner.destroy(&inside).await });
             }
         });
         let limit = self.config.create_timeout;
@@ -251,13 +300,26 @@ impl Inner {
         }
     }
 
-    async fn create_ready(&self, spec: Spec) -> Result<Sandbox, CreateFault> {
+    async fn create_ready(&self, spec: Spec, function: &str) -> Result<Sandbox, CreateFault> {
         let limit = self.config.create_timeout;
         let begun = rt::now();
         let due = begun + limit;
-        let sandbox = self.engine.create(spec).await.map_err(create_fault)?;
+        let id = spec.id.clone();
+        if let Some(keeper) = &self.keeper {
+            keeper.creating(self.engine.name(), &id, function);
+        }
+        let sandbox = match self.engine.create(spec).await {
+            Ok(sandbox) => sandbox,
+            Err(fault) => {
+                self.is_gone(&id);
+                return Err(create_fault(fault));
+            }
+        };
+        if let (Some(keeper), Some(trace)) = (&self.keeper, sandbox.trace()) {
+            keeper.created(trace);
+        }
         let started = rt::now();
-        let inside = Rc::new(Inside { peer: Peer::new(sandbox.address()), sandbox, kills: Cell::new(0) });
+        let inside = Rc::new(Inside { id, peer: Peer::new(sandbox.address()), sandbox, kills: Cell::new(0) });
         let (transient, mut why) = match rt::timeout(due.since(rt::now()), until_ready(&inside)).await {
             Ok(Ok(())) => {
                 self.steps.set([started.since(begun), rt::now().since(started)]);
@@ -271,8 +333,22 @@ impl Inner {
         if !said.is_empty() {
             let _ = write!(why, "; it said: {said}");
         }
-        destroy(inside.sandbox.as_ref()).await;
+        self.destroy(&inside).await;
         Err(CreateFault { transient, why: Rc::from(why) })
+    }
+
+    fn is_gone(&self, id: &str) {
+        if let Some(keeper) = &self.keeper {
+            keeper.gone(id);
+        }
+    }
+
+    async fn destroy(&self, inside: &Inside) {
+        match rt::timeout(DESTRUCTION, inside.sandbox.destroy()).await {
+            Ok(Ok(())) => self.is_gone(&inside.id),
+            Ok(Err(fault)) => tracing::warn!(target: "elapse", %fault, "a container was not removed cleanly"),
+            Err(rt::Elapsed) => tracing::warn!(target: "elapse", "the removal of a container is stuck"),
+        }
     }
 }
 
@@ -333,14 +409,6 @@ fn dead(death: &Death) -> CallFault {
     }
 }
 
-async fn destroy(sandbox: &dyn engine::Sandbox) {
-    match rt::timeout(DESTRUCTION, sandbox.destroy()).await {
-        Ok(Ok(())) => {}
-        Ok(Err(fault)) => tracing::warn!(target: "elapse", %fault, "a container was not removed cleanly"),
-        Err(rt::Elapsed) => tracing::warn!(target: "elapse", "the removal of a container is stuck"),
-    }
-}
-
 impl Backend for Live {
     fn name(&self) -> &str {
         self.inner.engine.name()
@@ -357,8 +425,12 @@ impl Backend for Live {
         if functions.len() <= id.index() {
             functions.resize_with(id.index() + 1, || None);
         }
-        functions[id.index()] =
-            Some(Function { program: spec.program.clone(), behaviour, timeout: spec.timeout });
+        functions[id.index()] = Some(Function {
+            name: spec.name.clone(),
+            program: spec.program.clone(),
+            behaviour,
+            timeout: spec.timeout,
+        });
         Ok(())
     }
 
@@ -369,7 +441,7 @@ impl Backend for Live {
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
         let spec = self.inner.spec(&function.program, function.behaviour, Some(request));
-        Work::boxed(Rc::clone(&self.inner).create(spec))
+        Work::boxed(Rc::clone(&self.inner).create(spec, function.name.clone()))
     }
 
     fn invoke(&self, sandbox: Sandbox, invocation: &Invocation) -> Work<Result<(), CallFault>> {
@@ -393,6 +465,7 @@ impl Backend for Live {
         let Some(inside) = self.inner.sandboxes.borrow_mut().try_remove(sandbox.0 as usize) else {
             return Work::ready(());
         };
-        Work::boxed(async move { destroy(inside.sandbox.as_ref()).await })
+        let inner = Rc::clone(&self.inner);
+        Work::boxed(async move { inner.destroy(&inside).await })
     }
 }

@@ -8,7 +8,7 @@ mod measured;
 mod sharing;
 mod simulated;
 
-pub use live::{Live, LiveConfig, OciRuntime};
+pub use live::{Keeper, Live, LiveConfig, OciRuntime};
 pub use measured::{Calibration, Fingerprint, Measured, Processor};
 pub use simulated::{Contention, Model, Simulated};
 

@@ -134,6 +134,21 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         self.file.sync_data().map_err(|e| Fault::writing(&self.path, &e))
     }
 
+    /// What makes durable everything that was added so far, for a thread that may wait for it.
+    ///
+    /// # Errors
+    /// If the file cannot be shared with it.
+    pub fn syncing(&self) -> Result<impl FnOnce() -> Result<()> + Send + 'static + use<E>> {
+        let path = self.path.clone();
+        let file = self.file.try_clone().map_err(|e| Fault::writing(&path, &e))?;
+        Ok(move || file.sync_data().map_err(|e| Fault::writing(&path, &e)))
+    }
+
+    /// Entries since it was last compacted, those included.
+    pub fn entries(&self) -> u64 {
+        self.next
+    }
+
     /// Writes these entries in the place of all that were added: at every instant there is the old file or the new one.
     ///
     /// # Errors

@@ -23,9 +23,9 @@ pub use loops::LOOPS;
 pub use prewarm::Retry;
 pub use status::{LoopReport, MemoryUse};
 
-use crate::backend::{Backend, Work};
+use crate::backend::{Backend, Sandbox, Work};
 use crate::base::{
-    ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Time, WorkerCounts,
+    ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts,
 };
 use crate::metrics::{BACKEND_PATHS, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
@@ -228,6 +228,19 @@ impl Worker {
             ));
         }
         refuse(format!("no backend can serve it: {}", reasons.join("; ")))
+    }
+
+    /// Takes a container of an earlier life as an idle one of a function, whose backend has it under this name. False if
+    /// there is no memory for it.
+    pub fn adopt(&self, function: FunctionId, sandbox: Sandbox) -> bool {
+        let key = {
+            let mut state = self.0.state.borrow_mut();
+            let Some(key) = state.begin_creation(function, rt::now(), None) else { return false };
+            state.pool.get(key).sandbox = Some(sandbox);
+            key
+        };
+        self.0.offer(key, StartKind::Warm);
+        true
     }
 
     /// Forgets a function that nobody will call any more: its idle containers are removed, and those that run when they

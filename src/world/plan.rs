@@ -141,6 +141,7 @@ pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
         for path in codes
             .chain(&mut config.token_file)
             .chain(&mut config.controller.token_file)
+            .chain(&mut config.state)
             .chain(&mut config.live.agent)
         {
             *path = folder.join(&*path);

@@ -71,6 +71,24 @@ impl Daemon {
         assert!(first.contains("READY=1"), "{first}; {}", self.log());
     }
 
+    /// Changes its configuration for the next start.
+    pub fn reconfigure(&self, from: &str, to: &str) {
+        let file = self.folder.join("config.toml");
+        let text = std::fs::read_to_string(&file).expect("a configuration");
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&file, text.replace(from, to)).expect("a configuration");
+    }
+
+    /// The process ids of its containers.
+    pub fn containers(&self) -> Vec<i32> {
+        let base = Path::new("/sys/fs/cgroup");
+        let group = format!("elapse-{}-process", self.name);
+        let parents = [base.join("memory").join(&group), base.join(&group)];
+        let groups = parents.iter().flat_map(|p| std::fs::read_dir(p).into_iter().flatten().flatten());
+        let procs = groups.filter_map(|g| std::fs::read_to_string(g.path().join("cgroup.procs")).ok());
+        procs.flat_map(|text| text.lines().filter_map(|l| l.parse().ok()).collect::<Vec<i32>>()).collect()
+    }
+
     /// Kills it as the kernel would.
     pub fn kill(&mut self) {
         self.child.kill().expect("it is killed");

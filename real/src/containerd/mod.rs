@@ -349,7 +349,7 @@ impl Containerds {
             task.remove().await?;
         }
         removed.extend(import::remove_snapshots(&self.link).await?);
-        removed.extend(clear_place(&self.base)?);
+        removed.extend(clear_place(&self.base, &[])?);
         remove_everywhere(&self.link.namespace)
             .map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
         Ok(removed)
@@ -373,7 +373,7 @@ impl Engine for Containerds {
         Box::pin(self.start(spec))
     }
 
-    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>> {
+    fn sweep_but<'a>(&'a self, _kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
         Box::pin(async move {
             let removed = self.remove_all().await?;
             // Images that were imported by us, and with them what only they hold; a user's own stay.

@@ -2,15 +2,19 @@
 //!
 //! As root a sandbox has its own mount, pid, network, uts and ipc namespace, its cgroups, and a root of its own in which
 //! it is nobody and sees the host's programs read-only. Without root it is a plain process of the user's, without limits.
-//! Either way it dies with the worker. The listening socket is made before the process, so the first call waits in its
+//! Either way it dies with the worker, unless it is to outlive it. The listening socket is made before the process, so the first call waits in its
 //! backlog.
 
 mod spawn;
 
-use crate::cgroup::{Cgroups, Group, Limits};
-use crate::engine::{Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place};
+use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
+use crate::engine::{
+    Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
+};
 use crate::wire::Address;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+};
 use spawn::{Program, Root};
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
@@ -33,6 +37,7 @@ pub struct Processes {
     base: PathBuf,
     agent: Result<PathBuf, EngineFault>,
     root: bool,
+    outlives: Cell<bool>,
     cgroups: Cgroups,
     spawners: mpsc::Sender<Job>,
 }
@@ -71,7 +76,7 @@ impl Processes {
                 .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
         }
         let cgroups = Cgroups::of(worker);
-        Ok(Processes { base, agent, root, cgroups, spawners })
+        Ok(Processes { base, agent, root, outlives: Cell::new(false), cgroups, spawners })
     }
 
     /// Whether sandboxes are isolated: only when root.
@@ -113,8 +118,7 @@ impl Processes {
         let mut half = Half::new(&dir).map_err(|e| broken("cannot make its directory", e))?;
         let socket = dir.join("s");
         let listener = UnixListener::bind(&socket).map_err(|e| broken("cannot listen for it", e))?;
-        let log_path = dir.join("log");
-        let log = File::create(&log_path).map_err(|e| broken("cannot make its log", e))?;
+        let log = File::create(dir.join("log")).map_err(|e| broken("cannot make its log", e))?;
         if self.root {
             let limits = Limits { memory: spec.memory, cpus: spec.cpus, pids: spec.pids };
             half.group = self.cgroups.create(&spec.id, limits).map_err(|e| broken("cannot limit it", e))?;
@@ -130,7 +134,19 @@ impl Processes {
         let (spawned, _program) = answered.await.map_err(|_| gone())?;
         let (pid, pidfd) = spawned.map_err(|e| broken("cannot start it", e))?;
         let (dir, group) = half.done();
+        Ok(self.sandbox(&spec.id, pid, pidfd, dir, group))
+    }
+
+    fn sandbox(
+        &self,
+        id: &str,
+        pid: i32,
+        pidfd: OwnedFd,
+        dir: PathBuf,
+        group: Option<Group>,
+    ) -> Rc<dyn Sandbox> {
         let sandbox = Rc::new(Process {
+            trace: Trace::of(id, pid),
             life: Rc::new(Life {
                 pidfd,
                 // In a pid namespace the first process takes all others with it.
@@ -139,13 +155,29 @@ impl Processes {
                 changed: Notify::new(),
             }),
             group: group.map(Arc::new),
+            socket: dir.join("s"),
+            log: dir.join("log"),
             dir,
-            socket,
-            log: log_path,
             destroyed: Cell::new(false),
         });
         sandbox.watch();
-        Ok(sandbox)
+        sandbox
+    }
+
+    fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+        let gone = |e: &dyn std::fmt::Display| EngineFault::lasting(format!("{}: {e}", trace.id));
+        let pid = Pid::from_raw(trace.pid).ok_or_else(|| gone(&"it has no process"))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| gone(&e))?;
+        // Only now: from here on the number is that process's, or the descriptor tells that it is gone.
+        if !trace.is_alive() {
+            return Err(gone(&"its process has ended"));
+        }
+        let dir = self.base.join(&trace.id);
+        if !dir.join("s").exists() {
+            return Err(gone(&"its socket is gone"));
+        }
+        let group = if self.root { self.cgroups.adopt(&trace.id).map_err(|e| gone(&e))? } else { None };
+        Ok(self.sandbox(&trace.id, trace.pid, pidfd, dir, group))
     }
 
     fn program(
@@ -183,7 +215,8 @@ impl Processes {
             None
         };
         let host_network = spec.network == Network::Host;
-        Ok(Program { path, args, env, listener, log, doors, root, host_network })
+        let outlives = self.outlives.get();
+        Ok(Program { path, args, env, listener, log, doors, root, host_network, outlives })
     }
 }
 
@@ -232,17 +265,27 @@ impl Engine for Processes {
         Box::pin(self.start(spec))
     }
 
-    fn sweep(&self) -> Local<'_, Result<Vec<String>, EngineFault>> {
+    fn outlive(&self) {
+        // Without groups, what outlives a worker that never comes back could not be found again.
+        self.outlives.set(self.root && *self.cgroups.hierarchy() != Hierarchy::None);
+    }
+
+    fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+        Box::pin(async move { self.take_over(trace) })
+    }
+
+    fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
         Box::pin(async move {
             let mut removed =
-                self.cgroups.sweep().map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
-            removed.extend(clear_place(&self.base)?);
+                self.cgroups.sweep(kept).map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
+            removed.extend(clear_place(&self.base, kept)?);
             Ok(removed)
         })
     }
 }
 
 struct Process {
+    trace: Option<Trace>,
     life: Rc<Life>,
     group: Option<Arc<Group>>,
     dir: PathBuf,
@@ -299,7 +342,8 @@ impl Life {
                 _ => "its process ended".into(),
             },
             Ok(None) => "its process ended".into(),
-            Err(e) => format!("its process ended, and nobody can tell how: {e}"),
+            // One that was taken over is not our child: its parent is told, and we are not.
+            Err(_) => "its process ended".into(),
         }
     }
 }
@@ -319,6 +363,10 @@ impl Sandbox for Process {
 
     fn death(&self) -> Option<Death> {
         self.life.death.borrow().clone()
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        self.trace.clone()
     }
 
     fn dies(&self) -> Local<'_, Death> {

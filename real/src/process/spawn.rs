@@ -101,6 +101,8 @@ pub struct Program {
     pub root: Option<Root>,
     /// It keeps the host's network.
     pub host_network: bool,
+    /// It lives on when the thread that started it ends.
+    pub outlives: bool,
 }
 
 /// What the child reports if it does not come to be: the step and the error number, in memory shared with the parent.
@@ -228,7 +230,9 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
             return "becoming nobody";
         }
         // After the change of user, which would undo it.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if !program.outlives {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        }
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return "giving up privileges";
         }

@@ -18,6 +18,12 @@ pub struct DaemonConfig {
     /// unix sockets are listened on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// A folder of the worker's own, for what outlives it: functions that were registered, and which containers there are.
+    /// Without one, only the functions of this file come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// What becomes at the start of the containers that an earlier life left.
+    pub on_boot: OnBoot,
     /// Bytes that a request's body may have.
     pub body_limit: Mem,
     /// Invocations that may be on their way at once, the queue's included; further ones get 429.
@@ -37,6 +43,17 @@ pub struct DaemonConfig {
     /// Functions that are registered at the start.
     #[serde(rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
+}
+
+/// What becomes at the start of the containers that an earlier life left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBoot {
+    /// All are removed. Containers of the process backend die with the worker.
+    #[default]
+    Clean,
+    /// Those that live and answer are taken over, warm; the rest is removed.
+    Recover,
 }
 
 /// Whether a worker registers with a controller.
@@ -114,6 +131,8 @@ impl Default for DaemonConfig {
         DaemonConfig {
             listen: "127.0.0.1:8480".into(),
             token_file: None,
+            state: None,
+            on_boot: OnBoot::Clean,
             body_limit: Mem(6 << 20),
             concurrent: 1000,
             seed: 1,
@@ -144,6 +163,11 @@ impl DaemonConfig {
         }
         if self.concurrent == 0 || self.body_limit == Mem(0) {
             return wrong("concurrent and body_limit are above 0".into());
+        }
+        if self.on_boot == OnBoot::Recover && self.state.is_none() {
+            return wrong(
+                "on_boot = \"recover\" needs to know what there was; name a folder (state), or write \"clean\"".into(),
+            );
         }
         self.controller
             .check(self.registration)

@@ -3,6 +3,7 @@
 use super::api::{Answer, Ask};
 use super::config::{DaemonConfig, check_function};
 use super::reception::Office;
+use super::state::State;
 use crate::base::{Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
 use crate::load::{FunctionConfig, Profile};
 use crate::metrics::{Kind, PATHS};
@@ -31,6 +32,8 @@ pub(super) struct Desk {
     draining: Cell<bool>,
     /// Loops beside the worker's own.
     watched: RefCell<Vec<(&'static str, Pulse)>>,
+    /// What outlives the worker.
+    state: Option<Rc<State>>,
 }
 
 struct Called {
@@ -45,6 +48,7 @@ impl Desk {
         worker: Worker,
         engines: Vec<Option<Rc<dyn Engine>>>,
         config: &DaemonConfig,
+        state: Option<Rc<State>>,
     ) -> Rc<Desk> {
         Rc::new(Desk {
             worker,
@@ -57,7 +61,13 @@ impl Desk {
             invocations: Cell::new(0),
             draining: Cell::new(false),
             watched: RefCell::default(),
+            state,
         })
+    }
+
+    /// The function of this name.
+    pub(super) fn function(&self, name: &str) -> Option<FunctionId> {
+        self.functions.borrow().get(name).map(|called| called.id)
     }
 
     /// Shows a loop that is not the worker's own.
@@ -92,10 +102,15 @@ impl Desk {
     }
 
     /// Forgets a function: no further call of it is taken, and its containers go when they are idle.
-    fn deregister(&self, name: &str) -> Answer {
+    async fn deregister(&self, name: &str) -> Answer {
         let known = self.functions.borrow_mut().remove(name);
         let Some(called) = known else { return self.unknown(name) };
         self.worker.deregister(called.id);
+        if let Some(state) = &self.state
+            && let Err(fault) = state.deregistered(name).await
+        {
+            return refusal(&fault);
+        }
         Answer::json(200, &json!({"name": name, "status": "deregistered"}))
     }
 
@@ -112,6 +127,9 @@ impl Desk {
             }
         }
         self.register(spec, &config)?;
+        if let Some(state) = &self.state {
+            state.registered(&config).await?;
+        }
         let known = self.worker.functions().into_iter().find(|(f, _)| f.name == config.name);
         let backend = known.map(|(_, backend)| backend);
         Ok(Answer::json(201, &json!({"name": config.name, "backend": backend})))
@@ -220,7 +238,7 @@ impl Office for Desk {
     async fn answer(self: Rc<Desk>, ask: Ask, _id: String) -> Answer {
         match ask {
             Ask::Register(json) => self.registered(&json).await.unwrap_or_else(|fault| refusal(&fault)),
-            Ask::Deregister(name) => self.deregister(&name),
+            Ask::Deregister(name) => self.deregister(&name).await,
             Ask::Functions => self.list(),
             Ask::Invoke(name, body) => self.invoke(&name, Exchange::new(body)).await,
             Ask::Prewarm(name) => self.prewarm(&name).await,

@@ -5,6 +5,7 @@
 //! admitted, what was admitted is finished, every container is removed, and it exits with 0. A second one ends it at once.
 
 mod api;
+mod boot;
 mod client;
 mod config;
 mod controller;
@@ -12,14 +13,16 @@ mod desk;
 mod listener;
 mod membership;
 mod reception;
+mod state;
 
 pub use client::Client;
 pub use config::DaemonConfig;
 pub(super) use config::address;
 pub use controller::{ControllerConfig, run as run_controller};
 
-use super::live::{engines, host_probe, make_backends, sweep};
+use super::live::{engines, host_probe, sweep};
 use crate::base::{Cpus, Duration, Fault, Result, Time};
+use crate::load::FunctionConfig;
 use crate::metrics::Meter;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
@@ -33,6 +36,7 @@ use membership::Member;
 use reception::{Office, Reception};
 use sd_notify::NotifyState;
 use serde_json::json;
+use state::State;
 use std::path::Path;
 use std::rc::Rc;
 use tokio::sync::mpsc;
@@ -51,16 +55,15 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
     let token = config.token_file.as_deref().map(read_token).transpose()?;
     let place = address(&config.listen)?;
     let listener = Listener::bind(&place)?;
+    let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
     let runtime = rt::Live::new()?;
     let names = config.worker.backend_names();
-    let mut functions = config.functions.iter().flat_map(|f| f.specs()).collect::<Vec<_>>();
-    let engines = runtime.block_on(engines(&names, &config.live, &functions))?;
-    let left = runtime.block_on(sweep(&engines))?;
-    if !left.is_empty() {
-        tracing::warn!(target: "elapse", left = left.join(", "), "removed what an earlier life of this worker had left");
-    }
+    let functions = known_functions(&config, state.as_deref());
+    let specs = functions.iter().flat_map(FunctionConfig::specs).collect::<Vec<_>>();
+    let engines = runtime.block_on(engines(&names, &config.live, &specs))?;
+    let found = runtime.block_on(boot::found(&engines, state.as_deref(), config.on_boot))?;
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
-    let backends = make_backends(engines.clone(), cores, &config.live, &Default::default(), config.seed);
+    let host = boot::Backends::new(&engines, &config, cores, state.clone());
     let (orders, taken) = mpsc::channel(64);
     let life = unix_now().as_millis() as u64;
     let terms = Terms {
@@ -82,7 +85,7 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
         let worker = Worker::start(Parts {
             number: 0,
             config: worker_config,
-            backends,
+            backends: host.all.clone(),
             eviction: None,
             queue: None,
             meter: Meter::new(config.worker.status, POINTS).host(host_probe(None::<fn() -> f64>)),
@@ -90,10 +93,16 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
             seed: config.seed,
             creations: Creations::default(),
         })?;
-        let desk = Desk::new(worker.clone(), engines.clone(), &config);
-        for (spec, function) in functions.drain(..).zip(&config.functions) {
-            desk.register(spec, function)?;
+        let desk = Desk::new(worker.clone(), engines.clone(), &config, state.clone());
+        for (spec, function) in specs.into_iter().zip(&functions) {
+            match desk.register(spec, function) {
+                // What its file names it must serve; what was registered later may wait for its image to be back.
+                Err(fault) if config.functions.contains(function) => return Err(fault),
+                Err(fault) => tracing::warn!(target: "elapse", %fault, "not registered again"),
+                Ok(()) => {}
+            }
         }
+        host.take_over(found, &worker, &desk).await;
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let watched = rt::spawn_named("watchdog", watchdog());
@@ -107,6 +116,21 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
     served.end(&config.listen);
     swept?;
     outcome
+}
+
+/// The functions of the configuration, and those that were registered in earlier lives.
+fn known_functions(config: &DaemonConfig, state: Option<&State>) -> Vec<FunctionConfig> {
+    let mut all = config.functions.clone();
+    for function in state.map(State::functions).unwrap_or_default() {
+        match config.functions.iter().find(|f| f.name == function.name) {
+            None => all.push(function),
+            Some(ours) if *ours == function => {}
+            Some(_) => tracing::warn!(
+                target: "elapse", function = function.name, "the configuration's goes before the one that was registered"
+            ),
+        }
+    }
+    all
 }
 
 /// Takes orders until the end is wanted, then drains while questions are still answered.

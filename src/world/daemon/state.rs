@@ -1,0 +1,220 @@
+//! What a worker daemon knows across its lives: registrations and containers, in a journal under its state folder.
+//!
+//! A registration is acknowledged when it is durable. A container is entered before it is created and left when it is gone,
+//! so what is in the journal is never less than what is on the host. Its process is trusted only with the boot and the
+//! start time that were entered with it.
+
+use crate::backend::Keeper;
+use crate::base::{Fault, Result};
+use crate::journal::Journal;
+use crate::load::FunctionConfig;
+use elapse_real::engine::Trace;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+
+/// An entry of the journal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Entry {
+    Registered(Box<FunctionConfig>),
+    Deregistered(String),
+    Creating { id: String, backend: String, function: String },
+    Created { id: String, pid: i32, started: u64, boot: String },
+    Gone { id: String },
+}
+
+/// A container that an earlier life had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    pub(super) backend: String,
+    pub(super) function: String,
+    /// None: it was killed while it created it.
+    pub(super) trace: Option<Trace>,
+}
+
+/// See the module.
+pub(super) struct State {
+    journal: RefCell<Journal<Entry>>,
+    known: RefCell<Known>,
+    /// Held as long as the worker lives.
+    _lock: File,
+}
+
+#[derive(Default)]
+struct Known {
+    functions: BTreeMap<String, FunctionConfig>,
+    containers: BTreeMap<String, Left>,
+}
+
+impl Known {
+    fn apply(&mut self, entry: Entry) {
+        match entry {
+            Entry::Registered(function) => drop(self.functions.insert(function.name.clone(), *function)),
+            Entry::Deregistered(name) => drop(self.functions.remove(&name)),
+            Entry::Creating { id, backend, function } => {
+                self.containers.insert(id, Left { backend, function, trace: None });
+            }
+            Entry::Created { id, pid, started, boot } => {
+                if let Some(left) = self.containers.get_mut(&id) {
+                    left.trace = Some(Trace { id, pid, started, boot });
+                }
+            }
+            Entry::Gone { id } => drop(self.containers.remove(&id)),
+        }
+    }
+
+    /// The entries that make exactly this.
+    fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> =
+            self.functions.values().map(|f| Entry::Registered(Box::new(f.clone()))).collect();
+        for (id, left) in &self.containers {
+            let (backend, function) = (left.backend.clone(), left.function.clone());
+            entries.push(Entry::Creating { id: id.clone(), backend, function });
+            if let Some(Trace { id, pid, started, boot }) = left.trace.clone() {
+                entries.push(Entry::Created { id, pid, started, boot });
+            }
+        }
+        entries
+    }
+}
+
+/// A journal shorter than this is not compacted while the worker runs.
+const SHORT: u64 = 1 << 20;
+
+impl State {
+    /// Opens the state in a folder, which is made if it is not there. What of it was damaged is told in the log.
+    ///
+    /// # Errors
+    /// No permission, another worker that has it, or a journal of a newer version.
+    pub(super) fn open(folder: &Path) -> Result<State> {
+        std::fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
+        let path = folder.join("lock");
+        let lock = File::create(&path).map_err(|e| Fault::writing(&path, &e))?;
+        lock.try_lock().map_err(|e| {
+            Fault::host(format!(
+                "another worker has the state in {} ({e}); end it, or take another folder (state)",
+                folder.display()
+            ))
+        })?;
+        let opened = Journal::<Entry>::open(&folder.join("journal"))?;
+        for lost in &opened.lost {
+            tracing::warn!(target: "elapse", lost, "the journal was damaged; the rest of it is kept");
+        }
+        let mut known = Known::default();
+        opened.entries.into_iter().for_each(|entry| known.apply(entry));
+        let mut journal = opened.journal;
+        journal.compact(&known.entries())?;
+        Ok(State { journal: RefCell::new(journal), known: RefCell::new(known), _lock: lock })
+    }
+
+    /// Functions that are registered.
+    pub(super) fn functions(&self) -> Vec<FunctionConfig> {
+        self.known.borrow().functions.values().cloned().collect()
+    }
+
+    /// Containers that earlier lives had and that nobody has seen go.
+    pub(super) fn left(&self) -> BTreeMap<String, Left> {
+        self.known.borrow().containers.clone()
+    }
+
+    fn add(&self, entry: Entry) -> Result<()> {
+        let mut journal = self.journal.borrow_mut();
+        journal.append(&entry)?;
+        let mut known = self.known.borrow_mut();
+        known.apply(entry);
+        if journal.bytes() > SHORT {
+            let entries = known.entries();
+            // What still holds may be long itself: it is not written again and again.
+            if (entries.len() as u64) < journal.entries() / 2 {
+                journal.compact(&entries)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A function is registered; done when that is durable.
+    pub(super) async fn registered(&self, function: &FunctionConfig) -> Result<()> {
+        let same = self.known.borrow().functions.get(&function.name) == Some(function);
+        if !same {
+            self.add(Entry::Registered(Box::new(function.clone())))?;
+        }
+        self.durable().await
+    }
+
+    /// A function is registered no more; done when that is durable.
+    pub(super) async fn deregistered(&self, name: &str) -> Result<()> {
+        self.add(Entry::Deregistered(name.to_string()))?;
+        self.durable().await
+    }
+
+    async fn durable(&self) -> Result<()> {
+        let sync = self.journal.borrow().syncing()?;
+        elapse_real::blocking(sync).await.map_err(Fault::bug)?
+    }
+
+    /// What is not among these ids is gone: the host was swept.
+    pub(super) fn only(&self, kept: &[String]) -> Result<()> {
+        self.known.borrow_mut().containers.retain(|id, _| kept.contains(id));
+        let entries = self.known.borrow().entries();
+        self.journal.borrow_mut().compact(&entries)
+    }
+
+    fn note(&self, entry: Entry) {
+        // The worker goes on: a container that is not entered is removed at the next start instead of taken over.
+        if let Err(fault) = self.add(entry) {
+            tracing::error!(target: "elapse", %fault, "the journal cannot be written");
+        }
+    }
+}
+
+impl Keeper for State {
+    fn creating(&self, backend: &str, id: &str, function: &str) {
+        let (id, backend, function) = (id.to_string(), backend.to_string(), function.to_string());
+        self.note(Entry::Creating { id, backend, function });
+    }
+
+    fn created(&self, trace: Trace) {
+        let Trace { id, pid, started, boot } = trace;
+        self.note(Entry::Created { id, pid, started, boot });
+    }
+
+    fn gone(&self, id: &str) {
+        self.note(Entry::Gone { id: id.to_string() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_known_is_known_again_however_often_it_was_compacted() {
+        let folder = std::env::temp_dir().join(format!("elapse-state-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let trace = |id: &str| Trace { id: id.into(), pid: 7, started: 9, boot: "b".into() };
+        for round in 0..3 {
+            let state = State::open(&folder).unwrap();
+            assert_eq!(state.left().len(), round);
+            let second = State::open(&folder).map(drop).unwrap_err().to_string();
+            assert!(second.contains("another worker has the state"), "{second}");
+            for i in 0..200 {
+                let id = format!("{round}-{i}");
+                state.creating("process", &id, "f");
+                state.created(trace(&id));
+                if i > 0 {
+                    state.gone(&id);
+                }
+            }
+        }
+        let state = State::open(&folder).unwrap();
+        assert_eq!(state.left().keys().collect::<Vec<_>>(), ["0-0", "1-0", "2-0"]);
+        assert_eq!(state.left()["1-0"].trace, Some(trace("1-0")));
+        state.only(&["1-0".into()]).unwrap();
+        drop(state);
+        assert_eq!(State::open(&folder).unwrap().left().len(), 1);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

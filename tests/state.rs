@@ -1,0 +1,192 @@
+//! What a worker knows and has across its lives: registrations, containers, a damaged journal, neighbours left alone.
+#![expect(clippy::disallowed_methods, reason = "it waits for another process")]
+
+mod common;
+
+use common::containers::agent;
+use common::daemon::{Daemon, elapse, said};
+use common::{has, program};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+fn can(test: &str) -> bool {
+    has("process", test, agent().exists() && program("kill")) && has("root", test, elapse_real::is_root())
+}
+
+fn state(test: &str) -> (PathBuf, String) {
+    let folder = common::scratch(&format!("{test}-state"));
+    let top = format!("state = {folder:?}\non_boot = \"recover\"");
+    (folder, top)
+}
+
+fn register(daemon: &Daemon, name: &str) -> bool {
+    let file = daemon.folder.join("f.toml");
+    std::fs::write(&file, format!("name = \"{name}\"\nmemory = \"64MiB\"\nbehaviour = \"echo\"\n"))
+        .expect("a file");
+    daemon.ask(&["register", file.to_str().expect("a path")]).status.success()
+}
+
+/// How an invocation started, or why it did not.
+fn start_of(daemon: &Daemon, function: &str) -> String {
+    let answer =
+        daemon.raw(&format!("POST /v1/functions/{function}/invoke HTTP/1.0\r\ncontent-length: 0\r\n\r\n"));
+    let start = answer.lines().find_map(|l| l.strip_prefix("elapse-start: "));
+    start.map_or(answer.clone(), str::to_string)
+}
+
+fn ends_well(daemon: Daemon) {
+    daemon.signal("TERM");
+    let (code, log) = daemon.ended();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn containers_of_a_killed_life_are_taken_over_warm() {
+    let test = "containers_of_a_killed_life_are_taken_over_warm";
+    if !can(test) {
+        return;
+    }
+    let (_, top) = state(test);
+    let mut daemon = Daemon::worker(test, &top, "");
+    let neighbour = Daemon::worker(test, "", "");
+    assert_eq!((start_of(&daemon, "echo"), start_of(&neighbour, "echo")), ("cold".into(), "cold".into()));
+    assert!(register(&daemon, "later"));
+    assert_eq!(start_of(&daemon, "later"), "cold");
+    let before = daemon.containers();
+    assert!(before.len() >= 2, "{before:?}");
+    daemon.kill();
+    assert_eq!(daemon.containers(), before, "they outlive the worker");
+    daemon.start_again();
+    assert!(daemon.log().contains("warm=2 of=2"), "{}", daemon.log());
+    assert_eq!(daemon.containers(), before, "the same processes");
+    assert_eq!((start_of(&daemon, "echo"), start_of(&daemon, "later")), ("warm".into(), "warm".into()));
+    // One that died while nobody looked is not trusted, nor one of a function that is gone.
+    assert!(daemon.ask(&["deregister", "later"]).status.success());
+    daemon.until("without it", || daemon.containers().len() < before.len());
+    daemon.kill();
+    for pid in daemon.containers() {
+        assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill").success());
+    }
+    daemon.start_again();
+    assert!(daemon.log().contains("not taken over") && daemon.containers().is_empty(), "{}", daemon.log());
+    assert_eq!(start_of(&daemon, "echo"), "cold");
+    assert!(start_of(&daemon, "later").starts_with("HTTP/1.0 404"));
+    // With clean, what outlived is removed.
+    daemon.kill();
+    daemon.reconfigure("on_boot = \"recover\"", "on_boot = \"clean\"");
+    daemon.start_again();
+    assert!(daemon.containers().is_empty() && daemon.log().contains("had left"), "{}", daemon.log());
+    assert_eq!(start_of(&daemon, "echo"), "cold");
+    assert_eq!(start_of(&neighbour, "echo"), "warm", "a neighbour's container was not touched");
+    ends_well(daemon);
+    ends_well(neighbour);
+}
+
+/// Killed at random moments under load: what was acknowledged is there, and nothing is left in the end.
+#[test]
+fn acknowledged_registrations_survive_every_death() {
+    let test = "acknowledged_registrations_survive_every_death";
+    if !can(test) {
+        return;
+    }
+    let lives = if std::env::var("ELAPSE_SOAK").is_ok() { 200 } else { 12 };
+    let (_, top) = state(test);
+    let mut daemon = Daemon::worker(test, &top, "");
+    let mut acknowledged: Vec<String> = Vec::new();
+    let mut random = 88_172_645_463_325_252u64;
+    for life in 0..lives {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let calls: Vec<_> = (0..3)
+            .map(|_| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+                command
+                    .args(["invoke", "echo", "--at", &daemon.at])
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                command.spawn().expect("a client")
+            })
+            .collect();
+        let name = format!("f{life}");
+        if register(&daemon, &name) {
+            acknowledged.push(name);
+        }
+        std::thread::sleep(Duration::from_micros(random % 60_000));
+        daemon.kill();
+        for mut call in calls {
+            let _ = call.wait();
+        }
+        if life % 4 == 3 {
+            let (from, to) = if life % 8 == 3 { ("recover", "clean") } else { ("clean", "recover") };
+            daemon.reconfigure(&format!("on_boot = \"{from}\""), &format!("on_boot = \"{to}\""));
+        }
+        daemon.start_again();
+        let listed = said(&daemon.ask(&["list"]));
+        for name in &acknowledged {
+            assert!(listed.contains(&format!("\"{name}\"")), "life {life}: {name} is lost; {listed}");
+        }
+    }
+    assert_eq!(acknowledged.len(), lives);
+    ends_well(daemon);
+}
+
+#[test]
+fn a_damaged_journal_keeps_what_is_whole_and_a_newer_one_is_refused() {
+    let test = "a_damaged_journal_keeps_what_is_whole_and_a_newer_one_is_refused";
+    if !can(test) {
+        return;
+    }
+    let (folder, top) = state(test);
+    let mut daemon = Daemon::worker(test, &top, "");
+    assert!((0..5).all(|i| register(&daemon, &format!("f{i}"))));
+    daemon.kill();
+    let journal = folder.join("journal");
+    let mut bytes = std::fs::read(&journal).expect("a journal");
+    let at = bytes.windows(4).position(|w| w == b"\"f2\"").expect("the third");
+    bytes[at + 1] ^= 1;
+    std::fs::write(&journal, &bytes).expect("it is damaged");
+    daemon.start_again();
+    assert!(daemon.log().contains("the journal was damaged"), "{}", daemon.log());
+    let listed = said(&daemon.ask(&["list"]));
+    for (i, there) in [true, true, false, true, true].iter().enumerate() {
+        assert_eq!(listed.contains(&format!("\"f{i}\"")), *there, "f{i}: {listed}");
+    }
+    daemon.kill();
+    std::fs::write(&journal, "elapse journal 2\n").expect("a newer one");
+    let config = daemon.folder.join("config.toml");
+    let refused = elapse(&["worker", config.to_str().expect("a path")]);
+    assert!(
+        refused.status.code() == Some(2) && said(&refused).contains("newer Elapse"),
+        "{}",
+        said(&refused)
+    );
+    std::fs::remove_file(&journal).expect("it is moved away");
+    let _ = std::fs::remove_file(&daemon.at["unix:".len()..]);
+    daemon.start_again();
+    ends_well(daemon);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_is_told_in_a_sentence() {
+    let folder = common::scratch("state-wrong");
+    let file = folder.join("worker.toml");
+    let name = common::containers::worker_name();
+    let run = |top: &str| {
+        let text = format!(
+            "listen = \"unix:/tmp/{name}.sock\"\n{top}\n[worker]\nmemory = \"1GiB\"\nbackends = [\"simulated\"]\n[live]\nworker \
+             = \"{name}\"\n"
+        );
+        std::fs::write(&file, text).expect("a configuration");
+        let output = elapse(&["worker", file.to_str().expect("a path")]);
+        let _ = std::fs::remove_file(format!("/tmp/{name}.sock"));
+        (output.status.code(), said(&output))
+    };
+    let (code, text) = run("on_boot = \"recover\"");
+    assert!(code == Some(2) && text.contains("name a folder (state)"), "{code:?} {text}");
+    let (code, text) = run("state = \"/proc/nowhere\"");
+    assert!(code == Some(3) && text.contains("cannot write /proc/nowhere"), "{code:?} {text}");
+    let (code, text) = run("on_boot = \"recovr\"");
+    assert!(code == Some(2) && text.contains("did you mean 'recover'?"), "{code:?} {text}");
+}
