@@ -316,3 +316,54 @@ fn wrong_configurations_of_a_controller_are_told_in_a_sentence() {
         );
     }
 }
+
+/// A load from outside, open and closed, against a controller; what the answers tell is in the records.
+#[test]
+fn a_load_drives_a_running_system() {
+    let test = "a_load_drives_a_running_system";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let workers = [worker(test, &controller), worker(test, &controller)];
+    let scenario = controller.folder.join("load.toml");
+    let text = "name = \"from outside\"\nduration = \"2s\"\n[worker]\nmemory = \"1GiB\"\n[[function]]\nname = \"nap\"\nmemory = \
+                \"64MiB\"\nduration = \"20ms\"\nbehaviour = \"sleep\"\nfailure = 0.1\nload = { constant = \"40/s\" }\n";
+    std::fs::write(&scenario, text).expect("a scenario");
+    for (clients, name) in [(None, "open"), (Some("4"), "closed")] {
+        let out = controller.folder.join(name);
+        let (scenario, folder) = (scenario.to_str().expect("a path"), out.to_str().expect("a path"));
+        let mut args = vec!["live", scenario, "--at", &controller.at, "--out", folder];
+        args.extend(clients.into_iter().flat_map(|n| ["--clients", n]));
+        let output = elapse(&args);
+        assert!(output.status.success(), "{}", said(&output));
+        let summary = std::fs::read(out.join("summary.json")).expect("a summary");
+        let summary: Value = serde_json::from_slice(&summary).expect("JSON");
+        let (n, failed) =
+            (summary["invocations"].as_u64().expect("n"), summary["failed"].as_u64().expect("n"));
+        assert!(
+            (75..=85).contains(&n) && failed > 0 && summary["completed"].as_u64() == Some(n - failed),
+            "{summary}"
+        );
+        assert!(
+            summary["cold_starts"].as_u64() <= Some(12) && summary["warm_starts"].as_u64() > Some(50),
+            "{summary}"
+        );
+        let exec = summary["exec_ms"]["p50"].as_f64().expect("a duration");
+        assert!((20.0..40.0).contains(&exec), "the durations of the load were executed: {exec}");
+        let records = std::fs::read_to_string(out.join("records.csv")).expect("records");
+        assert_eq!(records.lines().count() as u64, n + 1);
+    }
+    let away = elapse(&[
+        "live",
+        scenario.to_str().expect("a path"),
+        "--at",
+        "127.0.0.1:1",
+        "--out",
+        "/tmp/never-made",
+    ]);
+    assert!(away.status.code() == Some(3) && said(&away).contains("is --at its address?"), "{}", said(&away));
+    assert!(!std::path::Path::new("/tmp/never-made").exists());
+    workers.into_iter().for_each(ends_well);
+    ends_well(controller);
+}

@@ -10,20 +10,24 @@ use elapse::base::{Fault, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
 use elapse::report::{self, Side};
 use elapse::rt::wall;
-use elapse::world::{self, Overrides, Run, Scenario, load_plan};
+use elapse::world::{self, Overrides, Run, Scenario, Target, load_plan};
 use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
 pub fn sim(args: SimArgs) -> Result<u8> {
     let plan = load_plan(Some(&args.scenario), None, &overrides(&args.common, &[])?)?;
-    run(plan, &args.common, World::Simulated)
+    run(plan, &args.common, &World::Simulated)
 }
 
 pub fn live(args: LiveArgs) -> Result<u8> {
     let SimArgs { scenario, common } = args.run;
     let plan = load_plan(Some(&scenario), None, &overrides(&common, &[])?)?;
+    let world = match args.at {
+        Some(at) => World::At { at, token_file: args.token_file, clients: args.clients },
+        None => World::Live,
+    };
     if args.repeat == 1 || common.print_plan {
-        return run(plan, &common, World::Live);
+        return run(plan, &common, &world);
     }
     let wrong = |why| Fault::usage(format!("--cooldown {}: {why}", args.cooldown));
     let cooldown: elapse::base::Duration = args.cooldown.parse().map_err(wrong)?;
@@ -35,7 +39,7 @@ pub fn live(args: LiveArgs) -> Result<u8> {
         }
         let target = folder.join(format!("repeat-{nth}"));
         println!("repeat {nth} of {}", args.repeat);
-        let code = run_into(plan.clone(), &common, World::Live, &target, interrupt.clone())?;
+        let code = run_into(plan.clone(), &common, &world, &target, interrupt.clone())?;
         if code != 0 {
             return Ok(code);
         }
@@ -117,7 +121,7 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
         overrides.set(&pair)?;
     }
     let plan = load_plan(None, Some(Scenario::replay(name_of(&args.paths), trace)), &overrides)?;
-    run(plan, &args.common, World::Simulated)
+    run(plan, &args.common, &World::Simulated)
 }
 
 /// A trace is called like its folder.
@@ -151,9 +155,15 @@ fn overrides(common: &Common, more: &[(&'static str, &'static str, &str)]) -> Re
 enum World {
     Simulated,
     Live,
+    /// What runs at an address, live.
+    At {
+        at: String,
+        token_file: Option<PathBuf>,
+        clients: Option<u32>,
+    },
 }
 
-fn run(plan: Scenario, common: &Common, world: World) -> Result<u8> {
+fn run(plan: Scenario, common: &Common, world: &World) -> Result<u8> {
     if common.print_plan {
         print!("{}", plan.to_toml()?);
         return Ok(0);
@@ -165,7 +175,7 @@ fn run(plan: Scenario, common: &Common, world: World) -> Result<u8> {
 fn run_into(
     plan: Scenario,
     common: &Common,
-    world: World,
+    world: &World,
     target: &Path,
     interrupt: Interrupt,
 ) -> Result<u8> {
@@ -181,6 +191,9 @@ fn run_into(
     let finished = match world {
         World::Simulated => run.simulate(),
         World::Live => run.live(),
+        World::At { at, token_file, clients } => {
+            run.against(Target::new(at, token_file.as_deref(), *clients)?).live()
+        }
     };
     if let Some(bar) = progress {
         bar.clear();

@@ -91,6 +91,36 @@ fn one_core() -> Cpus {
 }
 
 impl FunctionConfig {
+    /// A function as a daemon registers it, from what is known of one of a run.
+    pub fn of(spec: &crate::base::FunctionSpec) -> FunctionConfig {
+        let program = spec.program.clone();
+        FunctionConfig {
+            name: spec.name.clone(),
+            app: Some(spec.app.clone()).filter(|app| *app != spec.name),
+            memory: spec.memory,
+            cpus: spec.cpus,
+            concurrency: spec.concurrency,
+            count: 1,
+            prewarm: 0,
+            keep_alive: spec.keep_alive,
+            timeout: spec.timeout.filter(|t| *t != Duration::MAX),
+            deadline: spec.deadline,
+            duration: Dist::constant(Duration::ZERO),
+            cold_start: None,
+            memory_used: None,
+            failure: 0.0,
+            behaviour: program.behaviour,
+            image: program.image,
+            command: program.command,
+            code: program.code,
+            protocol: program.protocol,
+            network: program.network,
+            compute: program.compute,
+            backends: spec.backends.clone(),
+            load: None,
+        }
+    }
+
     /// What cannot be meant.
     ///
     /// # Errors

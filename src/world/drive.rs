@@ -53,6 +53,18 @@ impl Shared {
         Some(())
     }
 
+    /// Sends an invocation and waits for its return. False if it was not sent, because there have been enough, or never
+    /// returned.
+    pub(super) async fn ask(&self, mut call: Invocation, front: &Rc<dyn Front>) -> bool {
+        if self.send(&mut call).is_none() {
+            return false;
+        }
+        let (tell, returned) = oneshot();
+        self.clients.borrow_mut().insert(call.number, tell);
+        front.submit(call);
+        returned.await.is_ok()
+    }
+
     fn is_enough(&self) -> bool {
         self.sent.get() >= self.limit
     }
@@ -198,14 +210,8 @@ async fn closed_loop(
         shared.wait_for(at, shared.limit != u64::MAX).await;
         let now = rt::now();
         let k = calls.replace(calls.get() + 1);
-        let mut call = group.profile.invocation(group.function, k, now);
-        if shared.send(&mut call).is_none() {
-            return;
-        }
-        let (tell, returned) = oneshot();
-        shared.clients.borrow_mut().insert(call.number, tell);
-        front.submit(call);
-        if returned.await.is_err() {
+        let call = group.profile.invocation(group.function, k, now);
+        if !shared.ask(call, &front).await {
             return;
         }
     }

@@ -23,7 +23,8 @@ pub const BACKENDS: [&str; 4] = ["process", "containerd", "docker", "simulated"]
 pub(super) struct Lived {
     pub(super) end: Time,
     pub(super) interrupted: bool,
-    pub(super) facts: WorkerFacts,
+    /// None where the worker is another process.
+    pub(super) facts: Option<WorkerFacts>,
     pub(super) backends: Vec<String>,
 }
 
@@ -153,7 +154,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         tracing::warn!(target: "elapse", left = left.join(", "), "removed what the worker had left on the host");
     }
     let (end, facts) = ended.ok_or_else(|| Fault::bug("the worker was never started"))?;
-    Ok(Lived { end, interrupted, facts, backends: names })
+    Ok(Lived { end, interrupted, facts: Some(facts), backends: names })
 }
 
 /// Reads what the host does, in the order of `HOST_PATHS`.
@@ -200,7 +201,7 @@ pub(super) async fn sweep(engines: &[Option<Rc<dyn Engine>>]) -> Result<Vec<Stri
 }
 
 /// Tells now and then how far the run is; done when the user wants its end.
-async fn tell(
+pub(super) async fn tell(
     mut progress: Option<Box<dyn FnMut(Progress)>>,
     horizon: Option<Time>,
     interrupt: elapse_real::Interrupt,

@@ -9,6 +9,7 @@ mod graphite;
 mod live;
 mod operate;
 mod plan;
+mod remote;
 mod run;
 mod scenario;
 
@@ -20,5 +21,6 @@ pub use graphite::{
 };
 pub use live::{BACKENDS, clean};
 pub use plan::{Overrides, load_controller, load_daemon, load_plan};
+pub use remote::Target;
 pub use run::{Finished, Progress, Run};
 pub use scenario::{AtEnd, Measure, Metrics, Scenario, Start};

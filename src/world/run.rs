@@ -5,6 +5,7 @@ use super::drive::Shared;
 use super::graphite::{FromGraphite, Marker, Station, Visit};
 use super::live;
 use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
+use super::remote::{self, Target};
 use super::scenario::Scenario;
 use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
 use crate::load::Notes;
@@ -36,6 +37,7 @@ pub struct Run {
     command: Vec<String>,
     pub(super) interrupt: Interrupt,
     pub(super) progress: Option<Box<dyn FnMut(Progress)>>,
+    remote: Option<Target>,
 }
 
 /// How far a run is.
@@ -79,7 +81,15 @@ impl Run {
             command: Vec::new(),
             interrupt: Interrupt::default(),
             progress: None,
+            remote: None,
         }
+    }
+
+    /// Live, drives a worker or controller that runs elsewhere instead of one of its own.
+    #[must_use]
+    pub fn against(mut self, target: Target) -> Run {
+        self.remote = Some(target);
+        self
     }
 
     /// With an eviction policy of the caller's; each worker has one of its own.
@@ -185,18 +195,21 @@ impl Run {
     pub fn live(mut self) -> Result<Finished> {
         let host = Cpus::from_cores(elapse_real::host().cores as u32);
         self.scenario.worker.cores.get_or_insert(host);
-        if self.scenario.worker.count > 1 {
+        if self.remote.is_none() && self.scenario.worker.count > 1 {
             return Err(Fault::usage(
                 "[worker]: count is for simulations; live, each worker is a daemon: elapse worker CONFIG on each host, and \
                  elapse controller CONFIG in front of them",
             ));
         }
         let mut begun = self.begin()?;
-        let lived = live::run(&mut self, &mut begun)?;
+        let lived = match self.remote.take() {
+            Some(target) => remote::run(&mut self, &mut begun, target)?,
+            None => live::run(&mut self, &mut begun)?,
+        };
         begun.facts.interrupted = lived.interrupted;
         begun.facts.end = lived.end;
         begun.facts.backend = lived.backends.join(" and ");
-        begun.workers = vec![lived.facts];
+        begun.workers = lived.facts.into_iter().collect();
         self.finish(begun)
     }
 

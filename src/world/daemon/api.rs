@@ -26,10 +26,10 @@ pub(super) enum Ask {
     Deregister(String),
     /// Tell the functions.
     Functions,
-    /// Invoke a function with this body, and wait for its answer.
-    Invoke(String, Bytes),
-    /// Invoke a function with this body; its answer is fetched later.
-    InvokeLater(String, Bytes),
+    /// Invoke a function, and wait for its answer.
+    Invoke(Invoke),
+    /// Invoke a function; its answer is fetched later.
+    InvokeLater(Invoke),
     /// The answer of an invocation that was not waited for.
     Fetch(String),
     /// Create a container of a function ahead of need.
@@ -50,6 +50,35 @@ pub(super) enum Ask {
     Beat(String, Bytes),
     /// Of a controller: a worker's life ends.
     Leave(String, Bytes),
+}
+
+/// An invocation that is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Invoke {
+    pub(super) function: String,
+    pub(super) body: Bytes,
+    /// `elapse-duration-ns`: how long it executes, in place of what the function's own law draws.
+    pub(super) duration_ns: Option<u64>,
+    /// `elapse-fail`: it is to report an error.
+    pub(super) fails: bool,
+}
+
+impl Invoke {
+    fn new(function: String, body: Bytes, headers: &HeaderMap) -> Invoke {
+        let given = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
+        Invoke {
+            function,
+            body,
+            duration_ns: given("elapse-duration-ns").and_then(|ns| ns.parse().ok()),
+            fails: given("elapse-fail") == Some("1"),
+        }
+    }
+
+    /// The headers that say the same to another.
+    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
+        let duration = self.duration_ns.map(|ns| ("elapse-duration-ns", ns.to_string()));
+        duration.into_iter().chain(self.fails.then(|| ("elapse-fail", "1".to_string()))).collect()
+    }
 }
 
 /// A question and where its answer goes.
@@ -241,17 +270,24 @@ async fn deregister(State(shared): From, Extension(id): Id, Path(name): Path<Str
     order(&shared, &id, Ask::Deregister(name)).await
 }
 
-async fn invoke(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
-    told(&shared, &id, body, |body| Ask::Invoke(name, body)).await
+async fn invoke(
+    State(shared): From,
+    Extension(id): Id,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    told(&shared, &id, body, |body| Ask::Invoke(Invoke::new(name, body, &headers))).await
 }
 
 async fn invoke_later(
     State(shared): From,
     Extension(id): Id,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Response {
-    told(&shared, &id, body, |body| Ask::InvokeLater(name, body)).await
+    told(&shared, &id, body, |body| Ask::InvokeLater(Invoke::new(name, body, &headers))).await
 }
 
 async fn fetch(State(shared): From, Extension(id): Id, Path(of): Path<String>) -> Response {

@@ -1,10 +1,10 @@
 //! Where the orders of the API meet the worker.
 
-use super::api::{Answer, Ask};
+use super::api::{Answer, Ask, Invoke};
 use super::config::{DaemonConfig, check_function};
 use super::reception::Office;
 use super::state::State;
-use crate::base::{Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
+use crate::base::{Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
 use crate::load::{FunctionConfig, Profile};
 use crate::metrics::{Kind, PATHS};
 use crate::rt;
@@ -159,7 +159,8 @@ impl Desk {
         Answer::error(404, &format!("there is no function '{name}'{hint}"))
     }
 
-    async fn invoke(&self, name: &str, exchange: Exchange) -> Answer {
+    async fn invoke(&self, asked: Invoke) -> Answer {
+        let name = asked.function.as_str();
         let call = self.functions.borrow_mut().get_mut(name).map(|called| {
             let k = called.calls;
             called.calls += 1;
@@ -167,7 +168,9 @@ impl Desk {
         });
         let Some(mut call) = call else { return self.unknown(name) };
         call.number = self.invocations.replace(self.invocations.get() + 1);
-        let exchange = Rc::new(exchange);
+        call.intended = asked.duration_ns.map_or(call.intended, Duration);
+        call.fails |= asked.fails;
+        let exchange = Rc::new(Exchange::new(asked.body));
         let record = self.worker.clone().exchange(call, Rc::clone(&exchange)).await;
         let mut answer = answer_of(&record, &exchange);
         let ms =
@@ -176,6 +179,8 @@ impl Desk {
             ("elapse-status", Some(record.status.word().to_string())),
             ("elapse-start", record.start.map(|s| s.word().to_string())),
             ("elapse-container", record.container.map(|c| c.to_string())),
+            ("elapse-queue-ms", ms(Some(record.arrival), record.dispatch)),
+            ("elapse-setup-ms", ms(record.dispatch, record.exec_start)),
             ("elapse-exec-ms", ms(record.exec_start, record.exec_end)),
             ("elapse-latency-ms", ms(Some(record.arrival), Some(record.returned))),
         ];
@@ -240,7 +245,7 @@ impl Office for Desk {
             Ask::Register(json) => self.registered(&json).await.unwrap_or_else(|fault| refusal(&fault)),
             Ask::Deregister(name) => self.deregister(&name).await,
             Ask::Functions => self.list(),
-            Ask::Invoke(name, body) => self.invoke(&name, Exchange::new(body)).await,
+            Ask::Invoke(call) => self.invoke(call).await,
             Ask::Prewarm(name) => self.prewarm(&name).await,
             Ask::Status => self.status(),
             Ask::Metrics => self.metrics(),

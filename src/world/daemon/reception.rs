@@ -86,11 +86,11 @@ impl<O: Office> Reception<O> {
             let Order { ask, id, reply } = order;
             let office = Rc::clone(&reception.office);
             let answer = match ask {
-                Ask::InvokeLater(name, body) => {
+                Ask::InvokeLater(call) => {
                     if reception.later.borrow_mut().expect(&id) {
                         let told = id.clone();
                         rt::spawn_detached(async move {
-                            let answer = office.answer(Ask::Invoke(name, body), id.clone()).await;
+                            let answer = office.answer(Ask::Invoke(call), id.clone()).await;
                             reception.later.borrow_mut().put(&id, answer);
                         });
                         Answer::json(202, &json!({"id": told, "status": "under way"}))

@@ -1,11 +1,11 @@
 //! Where the orders of a controller's API meet its fleet.
 
-use super::super::api::{Answer, Ask};
+use super::super::api::{Answer, Ask, Invoke};
 use super::super::config::{address, check_function};
 use super::super::desk::refusal;
 use super::super::reception::Office;
 use super::config::{ControllerConfig, OnLoss};
-use super::workers::{Description, Life, Silence};
+use super::workers::{Description, Life, Request, Silence};
 use crate::base::{Cpus, Duration, Fault, Result, nearest};
 use crate::controller::{Fleet, Health, balancer, key_of};
 use crate::rt;
@@ -229,7 +229,7 @@ impl Desk {
         function: Bytes,
         id: &str,
     ) -> Result<Option<String>, String> {
-        let answer = life.ask(Method::POST, "/v1/functions", id, 1, function, SOON).await;
+        let answer = life.ask(Method::POST, "/v1/functions", id, function, SOON).await;
         let answer = answer.map_err(|silence| silence.why().to_string())?;
         if answer.is_ok() {
             life.refused.borrow_mut().remove(name);
@@ -299,7 +299,7 @@ impl Desk {
         let Some(life) = self.lives.borrow().get(name).cloned() else {
             return Answer::error(404, &format!("there is no worker '{name}' here"));
         };
-        match life.ask(Method::GET, "/v1/status", id, 1, Bytes::new(), SOON).await {
+        match life.ask(Method::GET, "/v1/status", id, Bytes::new(), SOON).await {
             Ok(answer) => passed_on(answer),
             Err(silence) => Answer::error(502, &format!("worker '{name}': {}", silence.why())),
         }
@@ -353,7 +353,7 @@ impl Desk {
         for life in self.able() {
             let path = format!("/v1/functions/{name}");
             // Who does not answer now is told no such function when it registers again.
-            let _ = life.ask(Method::DELETE, &path, id, 1, Bytes::new(), SOON).await;
+            let _ = life.ask(Method::DELETE, &path, id, Bytes::new(), SOON).await;
         }
         Answer::json(200, &json!({"name": name, "status": "deregistered"}))
     }
@@ -380,16 +380,16 @@ impl Desk {
         }
     }
 
-    async fn invoke(&self, name: &str, body: Bytes, id: &str) -> Answer {
-        if !self.functions.borrow().contains_key(name) {
-            return self.unknown(name);
+    async fn invoke(&self, call: &Invoke, id: &str) -> Answer {
+        if !self.functions.borrow().contains_key(&call.function) {
+            return self.unknown(&call.function);
         }
         if self.draining.get() {
             return Answer::error(503, "not admitted: the controller drains");
         }
         add(&self.counts.invocations);
         self.under_way.set(self.under_way.get() + 1);
-        let answer = self.send(name, body, id).await;
+        let answer = self.send(call, id).await;
         self.under_way.set(self.under_way.get() - 1);
         if self.under_way.get() == 0 {
             self.quiet.notify_waiters();
@@ -397,7 +397,9 @@ impl Desk {
         answer
     }
 
-    async fn send(&self, name: &str, body: Bytes, id: &str) -> Answer {
+    async fn send(&self, call: &Invoke, id: &str) -> Answer {
+        let name = call.function.as_str();
+        let headers = call.headers();
         let path = format!("/v1/functions/{name}/invoke");
         let (mut attempt, mut tried) = (1, Vec::new());
         let mut last = None;
@@ -408,7 +410,9 @@ impl Desk {
                     .unwrap_or_else(|| Answer::error(503, "no healthy worker can take it; try again later"));
             };
             let worker = life.told.name.clone();
-            let asked = life.ask(Method::POST, &path, id, attempt, body.clone(), Duration::MAX).await;
+            let request =
+                Request { headers: &headers, body: call.body.clone(), attempt, limit: Duration::MAX };
+            let asked = life.send(Method::POST, &path, id, request).await;
             self.is_back(&life);
             let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
             let facts = facts.map(|(name, value)| (name.to_string(), value));
@@ -455,7 +459,7 @@ impl Desk {
             return Answer::error(503, "no healthy worker can take it; try again later");
         };
         let path = format!("/v1/functions/{name}/prewarm");
-        let asked = life.ask(Method::POST, &path, id, 1, Bytes::new(), Duration::MAX).await;
+        let asked = life.ask(Method::POST, &path, id, Bytes::new(), Duration::MAX).await;
         self.is_back(&life);
         match asked {
             Ok(answer) => passed_on(answer),
@@ -537,7 +541,7 @@ impl Office for Desk {
             Ask::Register(json) => self.register(&json, &id).await.unwrap_or_else(|fault| refusal(&fault)),
             Ask::Deregister(name) => self.deregister(&name, &id).await,
             Ask::Functions => self.list(),
-            Ask::Invoke(name, body) => self.invoke(&name, body, &id).await,
+            Ask::Invoke(call) => self.invoke(&call, &id).await,
             Ask::Prewarm(name) => self.prewarm(&name, &id).await,
             Ask::Status => self.status(),
             Ask::Metrics => self.metrics(),

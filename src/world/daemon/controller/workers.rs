@@ -48,6 +48,14 @@ pub(super) struct Life {
     pub(super) has: Cell<u64>,
 }
 
+/// What is sent to a worker.
+pub(super) struct Request<'a> {
+    pub(super) headers: &'a [(&'static str, String)],
+    pub(super) body: Bytes,
+    pub(super) attempt: u32,
+    pub(super) limit: Duration,
+}
+
 /// Why a worker gave no answer.
 pub(super) enum Silence {
     /// It was not reached: it did nothing.
@@ -84,12 +92,24 @@ impl Life {
         method: Method,
         path: &str,
         id: &str,
-        attempt: u32,
         body: Bytes,
         limit: Duration,
     ) -> Result<Answer, Silence> {
-        let attempt = attempt.to_string();
+        self.send(method, path, id, Request { headers: &[], body, attempt: 1, limit }).await
+    }
+
+    /// [`ask`](Self::ask), with what an invocation needs besides.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        id: &str,
+        request: Request<'_>,
+    ) -> Result<Answer, Silence> {
+        let Request { body, limit, .. } = request;
+        let attempt = request.attempt.to_string();
         let mut headers = vec![("x-request-id", id), ("elapse-attempt", attempt.as_str())];
+        headers.extend(request.headers.iter().map(|(name, value)| (*name, value.as_str())));
         headers.extend(self.bearer.iter().map(|b| ("authorization", b.as_str())));
         let asked = rt::timeout(limit, self.peer.ask(method, path, &headers, body));
         match rt::select(asked, self.over.notified()).await {

@@ -1,0 +1,224 @@
+//! Load against a running system: `elapse live SCENARIO --at ADDRESS`.
+//!
+//! A worker or a controller is driven through its API. Open-loop invocations are sent at their instants, whatever the
+//! answers, and latency counts from the instant an invocation was meant for: a system that stalls does not slow the load
+//! that measures it (coordinated omission). With a number of clients each sends its next when its last was answered, and
+//! latency counts from the sending. What the answer tells of queue, cold start and execution goes into the record; the
+//! network is in the queue's part before, and in the overhead after.
+
+use super::drive::drive;
+use super::live::{Lived, tell};
+use super::run::{Begun, Run};
+use crate::base::{
+    Duration, Fault, Front, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status, Time,
+};
+use crate::load::{FunctionConfig, Source};
+use crate::rt::wall::unix_now;
+use crate::rt::{self, Either};
+use crate::world::daemon::address;
+use elapse_real::wire::{Answer, Method, Peer, WireFault};
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+
+/// Where a load goes.
+pub struct Target {
+    peer: Peer,
+    at: String,
+    bearer: Option<String>,
+    /// Clients that send one after the other; none: each at its instant.
+    clients: Option<u32>,
+}
+
+/// How long a registration may take: images may have to be pulled.
+const REGISTRATION: Duration = Duration::from_secs(300);
+
+impl Target {
+    /// A worker or controller at an address, which is asked with the token in this file.
+    ///
+    /// # Errors
+    /// No address, or a file that cannot be read.
+    pub fn new(at: &str, token_file: Option<&Path>, clients: Option<u32>) -> Result<Target> {
+        let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e));
+        let token = token_file.map(read).transpose()?;
+        let bearer = token.map(|t| format!("Bearer {}", t.trim()));
+        Ok(Target { peer: Peer::new(address(at)?), at: at.to_string(), bearer, clients })
+    }
+
+    async fn ask(&self, path: &str, more: &[(&str, &str)], body: Vec<u8>) -> Result<Answer, WireFault> {
+        let bearer = self.bearer.iter().map(|b| ("authorization", b.as_str()));
+        let headers: Vec<_> = bearer.chain(more.iter().copied()).collect();
+        self.peer.ask(Method::POST, path, &headers, body.into()).await
+    }
+
+    async fn register(&self, functions: &[FunctionSpec], behaviour: crate::base::Behaviour) -> Result<()> {
+        for spec in functions {
+            let mut config = FunctionConfig::of(spec);
+            config.behaviour.get_or_insert(behaviour);
+            let body = serde_json::to_vec(&config).map_err(|e| Fault::bug(e.to_string()))?;
+            let answer = rt::timeout(REGISTRATION, self.ask("/v1/functions", &[], body)).await;
+            let answer =
+                answer.map_err(|_| Fault::host(format!("{} does not answer", self.at)))?.map_err(|e| {
+                    Fault::host(format!("{}: {e}; is the daemon running, and is --at its address?", self.at))
+                })?;
+            if !answer.is_ok() {
+                let said = serde_json::from_slice::<serde_json::Value>(&answer.body).ok();
+                let why = said.as_ref().and_then(|v| v["error"].as_str().map(str::to_string));
+                let why = why.unwrap_or_else(|| answer.first_line());
+                return Err(Fault::usage(format!("{}: {why} (HTTP {})", self.at, answer.status)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The far end, as a load sees it.
+struct Remote {
+    target: Target,
+    names: Vec<String>,
+    outcome: Rc<dyn Outcome>,
+}
+
+/// An invocation that was sent. Dropped before it was answered, it is told as unfinished.
+struct Sent {
+    record: Record,
+    outcome: Rc<dyn Outcome>,
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if self.record.status == Status::Unfinished {
+            self.record.returned = rt::now();
+        }
+        self.outcome.settle(&self.record);
+    }
+}
+
+struct Far(Rc<Remote>);
+
+impl Front for Far {
+    fn submit(&self, call: Invocation) {
+        let remote = Rc::clone(&self.0);
+        let mut record = Record::new(&call, 0, rt::now());
+        record.enqueue = None;
+        let mut sent = Sent { record, outcome: Rc::clone(&remote.outcome) };
+        rt::spawn_detached(async move {
+            let path = format!("/v1/functions/{}/invoke", remote.names[call.function.index()]);
+            let duration = call.intended.0.to_string();
+            let mut headers = vec![("elapse-duration-ns", duration.as_str())];
+            if call.fails {
+                headers.push(("elapse-fail", "1"));
+            }
+            let answer = remote.target.ask(&path, &headers, Vec::new()).await;
+            note(&mut sent.record, answer, rt::now());
+        });
+    }
+}
+
+/// Puts what an answer tells into the record.
+fn note(record: &mut Record, answer: Result<Answer, WireFault>, returned: Time) {
+    record.returned = returned;
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(fault) => {
+            (record.status, record.error) = (Status::Failed, Some(fault.to_string().into()));
+            return;
+        }
+    };
+    let fact = |name: &str| answer.facts.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let word = fact("elapse-status").and_then(|w| Status::ALL.iter().find(|s| s.word() == w)).copied();
+    record.status = word.unwrap_or(match answer.status {
+        200..400 => Status::Completed,
+        429 | 503 => Status::Dropped,
+        504 => Status::TimedOut,
+        _ => Status::Failed,
+    });
+    record.start = fact("elapse-start").and_then(|w| StartKind::ALL.iter().find(|s| s.word() == w)).copied();
+    record.container = fact("elapse-container").and_then(|n| n.parse().ok());
+    record.attempt = fact("elapse-attempt").and_then(|n| n.parse().ok()).unwrap_or(1);
+    if record.status != Status::Completed {
+        record.error = Some(answer.first_line().into());
+    }
+    let span = |name: &str| {
+        let ms: f64 = fact(name)?.parse().ok()?;
+        Some(Duration::from_nanos_f64(ms * 1e6))
+    };
+    // The far clock is not ours: its spans are laid so that they end when the answer came.
+    let Some(latency) = span("elapse-latency-ms") else { return };
+    let enqueue = Time(returned.0.saturating_sub(latency.0)).max(record.arrival);
+    record.enqueue = Some(enqueue);
+    let after = |from: Option<Time>, span: Option<Duration>| Some((from? + span?).min(returned));
+    record.dispatch = after(record.enqueue, span("elapse-queue-ms"));
+    record.exec_start = after(record.dispatch, span("elapse-setup-ms"));
+    record.exec_end = after(record.exec_start, span("elapse-exec-ms"));
+}
+
+/// Sends one after the other: what is next arrives when a client has time for it.
+struct OneByOne {
+    source: RefCell<Box<dyn Source>>,
+    fault: Cell<Option<Fault>>,
+}
+
+impl OneByOne {
+    fn next(&self) -> Option<Invocation> {
+        self.source.borrow_mut().next().unwrap_or_else(|fault| {
+            self.fault.set(Some(fault));
+            None
+        })
+    }
+}
+
+/// Drives a load against a target until all have been answered.
+pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Lived> {
+    let scenario = run.scenario.clone();
+    let runtime = rt::Live::new()?;
+    let functions = std::mem::take(&mut begun.assembled.functions);
+    runtime.block_on(target.register(&functions, scenario.live.behaviour))?;
+    runtime.restart_clock();
+    let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
+    begun.facts.start_unix_ns = anchor;
+    begun.shared.recorder.borrow_mut().starts_at(anchor);
+    let shared = Rc::clone(&begun.shared);
+    let assembled = std::mem::take(&mut begun.assembled);
+    let (clients, at) = (target.clients, target.at.clone());
+    let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
+    let names = functions.into_iter().map(|f| f.name).collect();
+    let front: Rc<dyn Front> = Rc::new(Far(Rc::new(Remote { target, names, outcome })));
+    let driven = async {
+        let Some(clients) = clients else {
+            return drive(shared, front, assembled.source, assembled.closed, assembled.until).await;
+        };
+        let source = Rc::new(OneByOne { source: RefCell::new(assembled.source), fault: Cell::new(None) });
+        let all: Vec<_> = (0..clients)
+            .map(|_| {
+                let (source, shared, front) = (Rc::clone(&source), Rc::clone(&shared), Rc::clone(&front));
+                rt::spawn(async move {
+                    while let Some(mut call) = source.next() {
+                        call.arrival = rt::now();
+                        if !shared.ask(call, &front).await {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        for client in all {
+            client.await.map_err(|e| Fault::bug(e.to_string()))?;
+        }
+        source.fault.take().map_or(Ok(()), Err)
+    };
+    let outcome = runtime.block_on(async {
+        let told = tell(run.progress.take(), assembled.horizon, run.interrupt.clone());
+        rt::select(driven, told).await
+    });
+    let end = runtime.block_on(async { rt::now() });
+    drop(runtime);
+    let interrupted = match outcome {
+        Either::Left(outcome) => {
+            outcome?;
+            false
+        }
+        Either::Right(()) => true,
+    };
+    Ok(Lived { end, interrupted, facts: None, backends: vec![at] })
+}
