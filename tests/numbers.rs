@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Instructions for each invocation of the whole process, measured 2026-11 with callgrind; see README, Speed.
-const INSTRUCTIONS: f64 = 4_970.0;
+const INSTRUCTIONS: f64 = 3_060.0;
 /// Peak resident memory in MiB that a replay without records may reach, whatever its length.
 const MEMORY_MIB: f64 = 64.0;
 
