@@ -7,7 +7,7 @@ export ELAPSE_REQUIRE ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
+.PHONY: test-systemd install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
 
 run: needs build
 	@rm -rf results/quickstart
@@ -42,6 +42,10 @@ test: needs-tests build
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# The units under a real systemd; opt-in, because the first time it makes a Debian tree (minutes).
+test-systemd: build
+	@tests/systemd.sh
 
 # The long repetitions: ten seeds of a million invocations, ten million timeouts.
 soak: needs-tests build

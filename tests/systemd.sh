@@ -1,0 +1,110 @@
+#!/usr/bin/env bash
+# The units under a real systemd, in a container of its own: start, readiness, stop, restart, crash, a wrong configuration, the
+# watchdog, registration that fails. Opt-in (make test-systemd): the first time it makes a Debian tree, which is kept.
+# Needs root. Prints a line for each check and ends with: N passed, N failed.
+set -u
+cd "$(dirname "$0")/.."
+tree=$PWD/target/systemd-tree
+[ "$(id -u)" = 0 ] || { echo "make test-systemd needs root"; exit 3; }
+command -v systemd-nspawn >/dev/null && command -v debootstrap >/dev/null || tests/install.sh systemd-container debootstrap
+if [ ! -d "$tree/usr" ]; then
+    mirror=$(apt-get indextargets --format '$(SITE)' 'Identifier: Packages' 'Codename: bookworm' 'Label: Debian' | head -1)
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm "$tree" "$mirror" >"$tree.log" 2>&1 ||
+        { echo "no Debian tree could be made: see $tree.log"; rm -rf "$tree"; exit 3; }
+fi
+passed=0 failed=0 leader= nspawn=
+end() {
+    [ -n "$leader" ] && nsenter -t "$leader" -a systemctl poweroff >/dev/null 2>&1
+    for _ in $(seq 100); do kill -0 "$nspawn" 2>/dev/null || break; sleep 0.1; done
+    [ -n "$nspawn" ] && kill -9 "$nspawn" 2>/dev/null
+    return 0
+}
+trap end EXIT
+
+make -s install DESTDIR="$tree" PREFIX=/usr/local >/dev/null || exit 1
+ln -sf /dev/null "$tree/etc/systemd/system/console-getty.service"
+ln -sf /dev/null "$tree/etc/systemd/system/systemd-logind.service"
+cat >"$tree/etc/elapse/one.toml" <<'X'
+listen = "unix:/run/elapse/one.sock"
+state = "/var/lib/elapse/one"
+on_boot = "recover"
+[worker]
+memory = "1GiB"
+backends = ["process"]
+[live]
+worker = "one"
+[[function]]
+name = "echo"
+memory = "64MiB"
+duration = "1s"
+behaviour = "echo"
+X
+sed 's/one/two/g; 1i registration = "required"' "$tree/etc/elapse/one.toml" >"$tree/etc/elapse/two.toml"
+printf '[controller]\naddress = "unix:/run/elapse-controller/desk.sock"\nattempts = 1\n' >>"$tree/etc/elapse/two.toml"
+printf 'listen = "unix:/run/elapse-controller/desk.sock"\n' >"$tree/etc/elapse/desk.toml"
+printf 'lisen = "x"\n' >"$tree/etc/elapse/wrong.toml"
+
+setsid systemd-nspawn -q -D "$tree" --boot --register=no --keep-unit --private-network --console=pipe -M "elapse-test-$$" \
+    systemd.unit=multi-user.target </dev/null >"$tree.boot.log" 2>&1 &
+nspawn=$!
+for _ in $(seq 300); do
+    leader=$(pgrep -P "$nspawn" | head -1)
+    [ -n "$leader" ] && case "$(nsenter -t "$leader" -a systemctl is-system-running 2>/dev/null)" in running | degraded) break ;; esac
+    sleep 0.1
+done
+[ -n "$leader" ] || { echo "systemd did not boot: see $tree.boot.log"; exit 3; }
+
+inside() { nsenter -t "$leader" -a "$@"; }
+unit() { inside systemctl show -p "$2" --value "$1"; }
+check() { # what, a command that must succeed
+    local what=$1
+    shift
+    if "$@" >/dev/null 2>&1; then passed=$((passed + 1)); echo "ok: $what"; else
+        failed=$((failed + 1))
+        echo "FAILED: $what"
+        inside journalctl -n 20 --no-pager -o cat 2>/dev/null | sed 's/^/    /'
+    fi
+}
+soon() { # a command that must succeed within 20 s
+    for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done
+    return 1
+}
+is() { [ "$(unit "$1" "$2")" = "$3" ]; }
+invoke() { [ "$(inside elapse invoke echo --body hello --at "unix:/run/elapse/$1.sock")" = hello ]; }
+containers() { inside sh -c 'cat /sys/fs/cgroup/memory/elapse-one-process/*/cgroup.procs /sys/fs/cgroup/elapse-one-process/*/cgroup.procs 2>/dev/null' | wc -l; }
+worker=elapse-worker@one.service
+
+check "the units are understood" sh -c "! nsenter -t $leader -a systemd-analyze verify $worker elapse-controller@desk.service 2>&1 | grep -i elapse"
+check "start returns when it serves" inside systemctl start "$worker"
+check "it is active" is "$worker" ActiveState active
+check "a function answers" invoke one
+check "restart comes back serving" inside systemctl restart "$worker"
+check "a function answers again" invoke one
+first=$(unit "$worker" MainPID)
+inside kill -9 "$first"
+check "killed, it is started again by itself" soon sh -c "[ \"\$(nsenter -t $leader -a systemctl show -p MainPID --value $worker)\" != $first ] && nsenter -t $leader -a systemctl is-active -q $worker"
+check "and takes its containers over" soon sh -c "nsenter -t $leader -a journalctl -u $worker -o cat --no-pager | grep -q 'taken over'"
+check "a function answers once more" invoke one
+inside kill -STOP "$(unit "$worker" MainPID)"
+before=$(unit "$worker" NRestarts)
+check "frozen, the watchdog starts it again" sh -c "for i in \$(seq 60); do [ \$(nsenter -t $leader -a systemctl show -p NRestarts --value $worker) -gt $before ] && exit 0; sleep 1; done; exit 1"
+check "it serves after that" soon invoke one
+check "stop drains it" inside systemctl stop "$worker"
+check "with success" is "$worker" Result success
+check "and leaves no container" test "$(containers)" = 0
+inside systemctl start elapse-worker@wrong.service >/dev/null 2>&1
+check "a wrong configuration is not tried again" is elapse-worker@wrong.service ExecMainStatus 2
+check "and stays failed" is elapse-worker@wrong.service ActiveState failed
+inside systemctl start elapse-worker@two.service >/dev/null 2>&1
+check "a registration that fails ends the worker with 5" is elapse-worker@two.service ExecMainStatus 5
+check "the controller starts" inside systemctl start elapse-controller@desk.service
+check "the worker, tried again, registers" soon is elapse-worker@two.service ActiveState active
+printf 'name = "echo"\nmemory = "64MiB"\nduration = "1s"\nbehaviour = "echo"\n' >"$tree/etc/elapse/echo-function.toml"
+desk=unix:/run/elapse-controller/desk.sock
+check "a function is registered with the controller" inside elapse register /etc/elapse/echo-function.toml --at "$desk"
+check "and answers through it" sh -c "[ \"\$(nsenter -t $leader -a elapse invoke echo --body hello --at $desk)\" = hello ]"
+check "the controller stops" inside systemctl stop elapse-controller@desk.service
+check "the worker outlives it" is elapse-worker@two.service ActiveState active
+check "and stops" inside systemctl stop elapse-worker@two.service
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
