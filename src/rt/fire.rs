@@ -11,12 +11,16 @@ use crate::base::Time;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a run does next, when calls have been made.
+/// What a run does next.
 enum Next {
     /// Polls the task that slept on a timer of this class.
     Task(Word, Class),
-    /// Polls whatever is ready.
-    Ready,
+    /// Makes a call.
+    Call { handler: u32, token: u32 },
+    /// Lets an arrival of the stream come.
+    Arrival(u64),
+    /// Wakes what is no task of this runtime.
+    Wake(std::task::Waker, Class),
     /// Nothing is due.
     Nothing,
 }
@@ -41,78 +45,89 @@ impl SimCore {
 impl Sim {
     /// Fires the next timer and polls the task that slept on it. Arrivals and calls that come before it are made, until
     /// one of them leaves a task ready, or only the first of them. False if nothing is due by `limit`.
+    #[inline]
     pub(super) fn fire(&self, limit: Time, once: bool) -> Result<bool, Stop> {
-        // Caught once for all of them: each is a few hundred instructions.
-        let called = Cell::new("the stream of arrivals");
-        match catch_unwind(AssertUnwindSafe(|| self.make_calls(limit, once, &called))) {
-            Ok(Ok(Next::Task(word, class))) => {
-                let core = self.core();
-                if let Err(stop) = self.note(Kind::fired(class), word.index()) {
-                    // It is not lost: whoever goes on with the run finds it ready.
-                    core.tasks.borrow_mut().wake(word);
-                    return Err(stop);
-                }
-                let taken = core.tasks.borrow_mut().take_idle(word);
-                self.poll(taken).map(|()| true)
-            }
-            Ok(Ok(Next::Ready)) => Ok(true),
-            Ok(Ok(Next::Nothing)) => Ok(false),
-            Ok(Err(stop)) => Err(stop),
-            Err(payload) => self.call_panicked(called.get(), payload.as_ref()).map(|()| true),
+        let limit = key(limit, Class::Arrival);
+        match self.next(limit) {
+            Next::Task(word, class) => self.poll_fired(word, class),
+            Next::Nothing => Ok(false),
+            first => self.make_calls(first, limit, once),
         }
     }
 
-    /// Makes calls and lets arrivals come until a task is to be polled.
+    /// Takes the next timer, or the next arrival where that comes first, and moves the clock to it.
     #[inline]
-    fn make_calls(&self, limit: Time, once: bool, called: &Cell<&'static str>) -> Result<Next, Stop> {
+    fn next(&self, limit: u64) -> Next {
         let core = self.core();
-        let limit = key(limit, Class::Arrival);
-        loop {
-            let mut timers = self.context.timers.borrow_mut();
-            let arrival = core.arrival.get();
-            let Some(fired) = timers.pop(limit.min(arrival)) else {
-                drop(timers);
-                if arrival > limit {
+        let mut timers = self.context.timers.borrow_mut();
+        let arrival = core.arrival.get();
+        let Some(fired) = timers.pop(limit.min(arrival)) else {
+            return if arrival > limit { Next::Nothing } else { Next::Arrival(arrival) };
+        };
+        if let Some(word) = timers.glimpse(8) {
+            core.tasks.borrow().prefetch(word);
+        }
+        if let Some(word) = timers.glimpse(4) {
+            core.tasks.borrow().prefetch_future(word);
+        }
+        core.move_to(fired.at);
+        match fired.sleeper {
+            Sleeper::Task(word) => Next::Task(Word(word), fired.class),
+            Sleeper::Call { handler, token } => Next::Call { handler, token },
+            Sleeper::Foreign(number) => Next::Wake(timers.take_foreign(number), fired.class),
+        }
+    }
+
+    #[inline]
+    fn poll_fired(&self, word: Word, class: Class) -> Result<bool, Stop> {
+        let core = self.core();
+        if let Err(stop) = self.note(Kind::fired(class), word.index()) {
+            // It is not lost: whoever goes on with the run finds it ready.
+            core.tasks.borrow_mut().wake(word);
+            return Err(stop);
+        }
+        let taken = core.tasks.borrow_mut().take_idle(word);
+        self.poll(taken).map(|()| true)
+    }
+
+    /// Makes this call, and those that follow it until a task is ready or a timer of a task has fired.
+    fn make_calls(&self, first: Next, limit: u64, once: bool) -> Result<bool, Stop> {
+        let core = self.core();
+        let called = Cell::new("");
+        let mut next = Some(first);
+        // Caught once for all of them: each is a few hundred instructions.
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                match next.take().unwrap_or_else(|| self.next(limit)) {
+                    Next::Call { handler, token } => {
+                        called.set("a call at an instant");
+                        let noted = self.note(Kind::Call, token).and_then(|()| self.dwell(called.get()));
+                        self.context.call(handler, token);
+                        noted?;
+                    }
+                    Next::Arrival(arrival) => {
+                        called.set("the stream of arrivals");
+                        self.arrive(arrival)?;
+                    }
+                    Next::Wake(waker, class) => {
+                        called.set("a waker");
+                        let noted = self.note(Kind::fired(class), u32::MAX);
+                        waker.wake();
+                        noted?;
+                    }
+                    task_or_nothing => return Ok(task_or_nothing),
+                }
+                if once || core.tasks.borrow().any_ready() {
                     return Ok(Next::Nothing);
                 }
-                called.set("the stream of arrivals");
-                self.arrive(arrival)?;
-                if once || core.tasks.borrow().any_ready() {
-                    return Ok(Next::Ready);
-                }
-                continue;
-            };
-            match fired.sleeper {
-                Sleeper::Call { handler, token } => {
-                    drop(timers);
-                    core.move_to(fired.at);
-                    let noted = self.note(Kind::Call, token).and_then(|()| self.dwell("calls at an instant"));
-                    called.set("a call at an instant");
-                    self.context.call(handler, token);
-                    noted?;
-                    if once || core.tasks.borrow().any_ready() {
-                        return Ok(Next::Ready);
-                    }
-                }
-                Sleeper::Task(word) => {
-                    if let Some(word) = timers.glimpse(8) {
-                        core.tasks.borrow().prefetch(word);
-                    }
-                    if let Some(word) = timers.glimpse(4) {
-                        core.tasks.borrow().prefetch_future(word);
-                    }
-                    core.move_to(fired.at);
-                    return Ok(Next::Task(Word(word), fired.class));
-                }
-                Sleeper::Foreign(number) => {
-                    let waker = timers.take_foreign(number);
-                    drop(timers);
-                    core.move_to(fired.at);
-                    let noted = self.note(Kind::fired(fired.class), u32::MAX);
-                    waker.wake();
-                    return noted.map(|()| Next::Ready);
-                }
             }
+        }));
+        match made {
+            // Something was done, whatever comes next.
+            Ok(Ok(Next::Task(word, class))) => self.poll_fired(word, class),
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(stop)) => Err(stop),
+            Err(payload) => self.call_panicked(called.get(), payload.as_ref()).map(|()| true),
         }
     }
 
