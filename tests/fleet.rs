@@ -1,5 +1,4 @@
 //! A controller and its workers as daemons: registration, health in both directions, losses, restarts of either side.
-#![expect(clippy::disallowed_methods, reason = "it waits for other processes")]
 
 mod common;
 

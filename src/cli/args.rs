@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use super::daemon_args::{AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, WorkerArgs};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -139,91 +140,6 @@ pub struct CleanArgs {
     pub worker: String,
     #[command(flatten)]
     pub sockets: DoctorArgs,
-}
-
-#[derive(Args)]
-#[command(after_help = WORKER)]
-pub struct WorkerArgs {
-    /// Its configuration, TOML or JSON
-    pub config: PathBuf,
-    /// Set any key of the configuration, for instance worker.keep_alive=1min
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-}
-
-#[derive(Args)]
-#[command(after_help = CONTROLLER)]
-pub struct ControllerArgs {
-    /// Its configuration, TOML or JSON
-    pub config: PathBuf,
-    /// Set any key of the configuration, for instance balancer=least-loaded
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub sets: Vec<String>,
-}
-
-const CONTROLLER: &str = "\
-A configuration:
-  listen = \"127.0.0.1:8470\"          # or unix:/run/elapse/controller.sock
-  balancer = \"locality\"              # round-robin, least-loaded, power-of-two
-  lost_after = \"5s\"                  # a worker that was not heard of for so long
-  on_loss = \"fail\"                   # or retry: elsewhere, as the next attempt, at most `attempts`
-A worker registers with it by, in its own configuration:
-  registration = \"required\"          # or off; required and refused, the worker ends with 5
-  [controller]
-  address = \"127.0.0.1:8470\"";
-
-const WORKER: &str = "\
-A configuration:
-  listen = \"127.0.0.1:8480\"          # or unix:/run/elapse/api.sock
-  [worker]                             # as in a scenario
-  memory = \"16GiB\"
-  backends = [\"process\"]
-  [live]
-  worker = \"worker-0\"
-  [[function]]                         # as in a scenario, without a load; or by elapse register
-  name = \"hello\"
-  memory = \"64MiB\"
-  duration = \"5ms\"
-SIGTERM drains it: what was admitted is finished, its containers are removed, it exits with 0. Under systemd it tells when it
-is ready. Metrics for Prometheus are at /metrics.";
-
-/// Which running daemon is meant.
-#[derive(Args)]
-pub struct AtArgs {
-    /// Where it listens: HOST:PORT, or unix:PATH
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
-    pub at: String,
-    /// The file with its bearer token
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub struct RegisterArgs {
-    /// A file with the function as in a scenario's [[function]]: TOML, or JSON
-    pub file: PathBuf,
-    #[command(flatten)]
-    pub at: AtArgs,
-}
-
-#[derive(Args)]
-pub struct NamedArgs {
-    /// The function
-    pub function: String,
-    #[command(flatten)]
-    pub at: AtArgs,
-}
-
-#[derive(Args)]
-pub struct InvokeArgs {
-    #[command(flatten)]
-    pub named: NamedArgs,
-    /// What it is given
-    #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
-    pub body: Option<String>,
-    /// A file with what it is given
-    #[arg(long, value_name = "FILE")]
-    pub body_file: Option<PathBuf>,
 }
 
 /// Flags that `sim`, `live` and `replay` share.

@@ -1,6 +1,6 @@
 //! Worker and controller as daemons, and the commands that talk to a running one.
 
-use super::args::{AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, WorkerArgs};
+use super::daemon_args::{AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, WorkerArgs};
 use super::{deeds, print};
 use elapse::base::{Fault, Result};
 use elapse::world::{self, Client, Overrides};

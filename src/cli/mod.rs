@@ -3,6 +3,7 @@
 mod after;
 mod args;
 mod daemon;
+mod daemon_args;
 mod deeds;
 mod print;
 

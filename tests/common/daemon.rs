@@ -1,4 +1,5 @@
 //! A worker or a controller as a process of its own, for tests of the program itself.
+#![allow(clippy::disallowed_methods, reason = "it waits for other processes")]
 
 use super::containers::{agent, worker_name};
 use super::scratch;

@@ -1,12 +1,12 @@
 //! Where the orders of a controller's API meet its fleet.
 
 use super::super::api::{Answer, Ask, Invoke};
-use super::super::config::{address, check_function};
+use super::super::config::check_function;
 use super::super::desk::refusal;
 use super::super::reception::Office;
 use super::config::{ControllerConfig, OnLoss};
-use super::workers::{Description, Life, Request, Silence};
-use crate::base::{Cpus, Duration, Fault, Result, nearest};
+use super::workers::{Life, Request, Silence};
+use crate::base::{Duration, Fault, Result, nearest};
 use crate::controller::{Fleet, Health, balancer, key_of};
 use crate::rt;
 use crate::rt::chance::{Chance, Luck};
@@ -14,8 +14,7 @@ use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::sync::Notify;
 use crate::world::plan::function_of;
 use bytes::Bytes;
-use elapse_real::wire::{Method, Peer};
-use serde::Deserialize;
+use elapse_real::wire::Method;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -23,24 +22,24 @@ use std::fmt::Write;
 use std::rc::Rc;
 
 /// How long a worker may take for anything but an invocation or a creation.
-const SOON: Duration = Duration::from_secs(30);
+pub(super) const SOON: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) struct Desk {
-    fleet: RefCell<Fleet>,
-    lives: RefCell<BTreeMap<String, Rc<Life>>>,
+    pub(super) fleet: RefCell<Fleet>,
+    pub(super) lives: RefCell<BTreeMap<String, Rc<Life>>>,
     /// Functions as they were registered, by name.
-    functions: RefCell<BTreeMap<String, Bytes>>,
-    bearer: Option<String>,
+    pub(super) functions: RefCell<BTreeMap<String, Bytes>>,
+    pub(super) bearer: Option<String>,
     lost_after: Duration,
     attempts: u32,
     luck: Luck,
-    draining: Cell<bool>,
+    pub(super) draining: Cell<bool>,
     under_way: Cell<u64>,
     /// Told when nothing is under way.
     quiet: Notify,
     /// Told when a worker may be lost sooner than was known.
-    changed: Notify,
+    pub(super) changed: Notify,
     counts: Counts,
     health: RefCell<Option<(&'static str, Pulse)>>,
 }
@@ -56,16 +55,6 @@ struct Counts {
 
 fn add(count: &Cell<u64>) {
     count.set(count.get() + 1);
-}
-
-/// What a worker says now and then.
-#[derive(Deserialize)]
-struct Heartbeat {
-    incarnation: u64,
-    #[serde(default)]
-    invocations: u64,
-    #[serde(default)]
-    draining: bool,
 }
 
 impl Desk {
@@ -157,156 +146,7 @@ impl Desk {
     }
 }
 
-/// Workers come and go.
-impl Desk {
-    async fn join(&self, json: &[u8], id: &str) -> Answer {
-        let told: Description = match serde_json::from_slice(json) {
-            Ok(told) => told,
-            Err(e) => return Answer::error(422, &format!("this describes no worker: {e}")),
-        };
-        let peer = match address(&told.address) {
-            Ok(at) => Peer::new(at),
-            Err(fault) => return Answer::error(422, &format!("worker '{}': address: {fault}", told.name)),
-        };
-        if self.draining.get() {
-            return Answer::error(503, "the controller drains");
-        }
-        if let Some(why) = self.objection(&told) {
-            tracing::warn!(target: "elapse", worker = told.name, why, "not registered");
-            return Answer::error(409, &why);
-        }
-        let name = told.name.clone();
-        let cores = told.cores.unwrap_or(Cpus::MAX);
-        // It is known, and gets nothing until it knows the functions.
-        let place = {
-            let mut fleet = self.fleet.borrow_mut();
-            let place = fleet.join(&name, cores);
-            fleet.set_health(place, Health::Draining);
-            place
-        };
-        let life = Rc::new(Life::new(place, told, peer, self.bearer.clone()));
-        let before = self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
-        if let Some(before) = before {
-            before.over.notify_waiters();
-        }
-        let functions: Vec<(String, Bytes)> =
-            self.functions.borrow().iter().map(|(n, f)| (n.clone(), f.clone())).collect();
-        for (function, description) in functions {
-            if let Err(why) = self.tell(&life, &function, description, id).await {
-                self.fleet.borrow_mut().set_health(place, Health::Lost);
-                return Answer::error(502, &format!("worker '{name}' does not answer at its address: {why}"));
-            }
-        }
-        life.heard.set(rt::now());
-        self.fleet.borrow_mut().set_health(place, Health::Healthy);
-        self.changed.notify_waiters();
-        tracing::info!(target: "elapse", worker = name, at = life.told.address, life = life.told.incarnation, "registered");
-        Answer::json(201, &json!({"name": name, "status": "registered"}))
-    }
-
-    /// Why a worker cannot be the one of its name, if it cannot.
-    fn objection(&self, told: &Description) -> Option<String> {
-        let lives = self.lives.borrow();
-        let known = lives.get(&told.name)?;
-        let alive = self.fleet.borrow().health(known.place) != Health::Lost;
-        if known.told.machine_id != told.machine_id {
-            return alive.then(|| {
-                format!(
-                    "a worker named '{}' is alive on another host; take another name (live.worker)",
-                    told.name
-                )
-            });
-        }
-        (told.incarnation < known.told.incarnation)
-            .then(|| format!("worker '{}' has begun a later life; this one is over", told.name))
-    }
-
-    /// Tells a worker a function. What it cannot serve is remembered; an error is that it does not answer.
-    async fn tell(
-        &self,
-        life: &Life,
-        name: &str,
-        function: Bytes,
-        id: &str,
-    ) -> Result<Option<String>, String> {
-        let answer = life.ask(Method::POST, "/v1/functions", id, function, SOON).await;
-        let answer = answer.map_err(|silence| silence.why().to_string())?;
-        if answer.is_ok() {
-            life.refused.borrow_mut().remove(name);
-            return Ok(None);
-        }
-        let said = serde_json::from_slice::<Value>(&answer.body).ok();
-        let why =
-            said.as_ref().and_then(|v| v["error"].as_str()).map_or_else(|| answer.first_line(), String::from);
-        tracing::warn!(target: "elapse", worker = life.told.name, function = name, why, "a worker cannot serve a function");
-        life.refused.borrow_mut().insert(name.to_string());
-        Ok(Some(why))
-    }
-
-    fn beat(&self, name: &str, json: &[u8]) -> Answer {
-        let Ok(beat) = serde_json::from_slice::<Heartbeat>(json) else {
-            return Answer::error(422, "this is no heartbeat; it has an incarnation and invocations");
-        };
-        let Some(life) = self.lives.borrow().get(name).cloned() else {
-            return Answer::error(404, &format!("there is no worker '{name}' here; register again"));
-        };
-        if beat.incarnation != life.told.incarnation {
-            let status = if beat.incarnation < life.told.incarnation { 409 } else { 404 };
-            return Answer::error(status, &format!("worker '{name}' is registered with another life"));
-        }
-        let before = self.fleet.borrow().health(life.place);
-        let now = if beat.draining { Health::Draining } else { Health::Healthy };
-        let mut fleet = self.fleet.borrow_mut();
-        life.heard.set(rt::now());
-        fleet.report(life.place, beat.invocations);
-        if before != now {
-            fleet.set_health(life.place, now);
-            self.changed.notify_waiters();
-            tracing::info!(target: "elapse", worker = name, was = before.word(), is = now.word());
-        }
-        Answer::json(200, &json!({"name": name, "status": now.word()}))
-    }
-
-    fn leave(&self, name: &str, json: &[u8]) -> Answer {
-        let incarnation = serde_json::from_slice::<Heartbeat>(json).map(|b| b.incarnation).ok();
-        let Some(life) = self.lives.borrow().get(name).cloned() else {
-            return Answer::error(404, &format!("there is no worker '{name}' here"));
-        };
-        if incarnation.is_some_and(|i| i != life.told.incarnation) {
-            return Answer::error(409, &format!("worker '{name}' is registered with another life"));
-        }
-        self.fleet.borrow_mut().set_health(life.place, Health::Lost);
-        life.over.notify_waiters();
-        self.lives.borrow_mut().remove(name);
-        tracing::info!(target: "elapse", worker = name, "left");
-        Answer::json(200, &json!({"name": name, "status": "left"}))
-    }
-
-    fn describe(&self, life: &Life) -> Value {
-        let fleet = self.fleet.borrow();
-        json!({
-            "name": life.told.name, "status": fleet.health(life.place).word(), "address": life.told.address,
-            "incarnation": life.told.incarnation, "machine_id": life.told.machine_id,
-            "cores": life.told.cores.map(|c| c.to_string()), "memory": life.told.memory,
-            "backends": life.told.backends, "version": life.told.version,
-            "load": fleet.load(life.place), "invocations": life.has.get(),
-            "heard_seconds_ago": rt::now().since(life.heard.get()).as_secs_f64(),
-            "cannot_serve": life.refused.borrow().iter().collect::<Vec<_>>(),
-        })
-    }
-
-    async fn worker_status(&self, name: &str, id: &str) -> Answer {
-        let Some(life) = self.lives.borrow().get(name).cloned() else {
-            return Answer::error(404, &format!("there is no worker '{name}' here"));
-        };
-        match life.ask(Method::GET, "/v1/status", id, Bytes::new(), SOON).await {
-            Ok(answer) => passed_on(answer),
-            Err(silence) => Answer::error(502, &format!("worker '{name}': {}", silence.why())),
-        }
-    }
-}
-
-fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
+pub(super) fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
     let kind = if answer.body.starts_with(b"{") { "application/json" } else { "application/octet-stream" };
     Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
 }

@@ -5,6 +5,7 @@
 
 mod config;
 mod desk;
+mod members;
 mod workers;
 
 pub use config::ControllerConfig;
