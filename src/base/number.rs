@@ -69,8 +69,8 @@ pub fn decimal(text: &[u8], scale: u64) -> Result<u64, NumberFault> {
 /// Reads the decimal number that a text begins with: in millionths, and how many bytes it takes.
 ///
 /// `None` for what [`decimal`] has to look at: no digit, more than 15 before the point or 6 behind it, or a text that
-/// ends within eight bytes of the number. Eight digits are read at a time (Lemire, 2022); measured on a million rows of
-/// two numbers each, 70 instructions for a number against 120.
+/// ends within eight bytes of the number. Eight digits are read at a time (Lemire, 2022); measured on 200,000 rows of
+/// two numbers each, 100 instructions for a number against 120.
 #[inline]
 pub fn leading_decimal(text: &[u8]) -> Option<(u64, usize)> {
     let (mut whole, mut used) = leading_digits(text)?;

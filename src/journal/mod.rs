@@ -130,8 +130,8 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     ///
     /// # Errors
     /// If the device refuses.
-    pub fn sync(&mut self) -> Result<()> {
-        self.file.sync_data().map_err(|e| Fault::writing(&self.path, &e))
+    pub fn sync(&self) -> Result<()> {
+        self.syncing()?()
     }
 
     /// What makes durable everything that was added so far, for a thread that may wait for it.

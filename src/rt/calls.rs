@@ -3,7 +3,8 @@
 //! A task is the right thing for whatever waits for several things, or may be given up. Under simulation most events of
 //! a run are neither: a warm invocation is its arrival and its completion, both known beforehand. [`Calls`] makes a call
 //! at an instant; [`arrivals`] makes one at each instant of a stream. Both are ordered among timers like any other.
-//! Measured with callgrind on a million invocations: a task for each cost 1,700 instructions more than a call.
+//! Measured with callgrind on replays of 100,000 and 200,000 rows: without the tasks an invocation took 3,330 instructions
+//! in place of 4,970.
 
 use super::context::{self, Arm, Context};
 use super::timers::Class;

@@ -22,7 +22,7 @@ impl Worker {
     /// Runs an invocation and tells what became of it.
     pub async fn invoke(self, call: Invocation) -> Record {
         let mut record = Record::new(&call, self.0.number, rt::now());
-        self.invoke_into(&call, &mut record).await;
+        self.carry_out(&call, &mut record, None).await;
         record
     }
 
@@ -31,11 +31,6 @@ impl Worker {
         let mut record = Record::new(&call, self.0.number, rt::now());
         self.carry_out(&call, &mut record, Some(&exchange)).await;
         record
-    }
-
-    /// Runs an invocation and tells what became of it in a record that was made at its arrival.
-    pub async fn invoke_into(&self, call: &Invocation, record: &mut Record) {
-        self.carry_out(call, record, None).await;
     }
 
     async fn carry_out(&self, call: &Invocation, record: &mut Record, exchange: Option<&Rc<Exchange>>) {

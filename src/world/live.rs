@@ -142,13 +142,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     // What is still under way is recorded as unfinished when its task is dropped, and its container goes with it.
     let swept = runtime.block_on(sweep(&engines));
     drop(runtime);
-    let interrupted = match outcome {
-        Either::Left(outcome) => {
-            outcome?;
-            false
-        }
-        Either::Right(()) => true,
-    };
+    let interrupted = was_interrupted(outcome)?;
     let left = swept?;
     if !left.is_empty() && !interrupted {
         tracing::warn!(target: "elapse", left = left.join(", "), "removed what the worker had left on the host");
@@ -198,6 +192,14 @@ pub(super) async fn sweep(engines: &[Option<Rc<dyn Engine>>]) -> Result<Vec<Stri
         all.extend(engine.sweep().await.map_err(host_fault)?);
     }
     Ok(all)
+}
+
+/// Whether the user ended the run before its load did; or what ended it.
+pub(super) fn was_interrupted(outcome: Either<Result<()>, ()>) -> Result<bool> {
+    match outcome {
+        Either::Left(outcome) => outcome.map(|()| false),
+        Either::Right(()) => Ok(true),
+    }
 }
 
 /// Tells now and then how far the run is; done when the user wants its end.

@@ -7,14 +7,14 @@
 //! network is in the queue's part before, and in the overhead after.
 
 use super::drive::drive;
-use super::live::{Lived, tell};
+use super::live::{Lived, tell, was_interrupted};
 use super::run::{Begun, Run};
 use crate::base::{
     Duration, Fault, Front, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status, Time,
 };
 use crate::load::{FunctionConfig, Source};
+use crate::rt;
 use crate::rt::wall::unix_now;
-use crate::rt::{self, Either};
 use crate::world::daemon::address;
 use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use std::cell::{Cell, RefCell};
@@ -213,12 +213,6 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     });
     let end = runtime.block_on(async { rt::now() });
     drop(runtime);
-    let interrupted = match outcome {
-        Either::Left(outcome) => {
-            outcome?;
-            false
-        }
-        Either::Right(()) => true,
-    };
+    let interrupted = was_interrupted(outcome)?;
     Ok(Lived { end, interrupted, facts: None, backends: vec![at] })
 }

@@ -9,7 +9,7 @@ mod spec;
 
 use crate::cgroup::{Gauge, remove_everywhere};
 use crate::engine::{Death, Engine, EngineFault, Local, Role, Sandbox, Spec, clear_place, place};
-use crate::image::{self, AGENT_INSIDE};
+use crate::image;
 use crate::wire::Address;
 use containerd_client::Client;
 use containerd_client::services::v1 as leases;
@@ -488,18 +488,4 @@ impl Sandbox for Task {
     fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
         Box::pin(self.remove())
     }
-}
-
-/// The command line of what runs first in a sandbox.
-fn arguments(spec: &Spec, image: &Unpacked, with_agent: bool) -> Vec<String> {
-    if !with_agent {
-        return if spec.command.is_empty() { image.command.clone() } else { spec.command.clone() };
-    }
-    let words: &[&str] = match spec.role {
-        Role::Exec => &["exec", "--"],
-        Role::Serve => &["serve", "--"],
-        Role::Behave | Role::Port(_) => &[],
-    };
-    let words = words.iter().map(ToString::to_string);
-    [AGENT_INSIDE.to_string()].into_iter().chain(words).chain(spec.command.clone()).collect()
 }

@@ -1,8 +1,7 @@
 //! The OCI runtime specification of a sandbox.
 
-use super::arguments;
 use super::import::Unpacked;
-use crate::engine::{Network, Spec};
+use crate::engine::{Network, Role, Spec};
 use crate::image::{AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -110,4 +109,18 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     })
+}
+
+/// The command line of what runs first in a sandbox.
+fn arguments(spec: &Spec, image: &Unpacked, with_agent: bool) -> Vec<String> {
+    if !with_agent {
+        return if spec.command.is_empty() { image.command.clone() } else { spec.command.clone() };
+    }
+    let words: &[&str] = match spec.role {
+        Role::Exec => &["exec", "--"],
+        Role::Serve => &["serve", "--"],
+        Role::Behave | Role::Port(_) => &[],
+    };
+    let words = words.iter().map(ToString::to_string);
+    [AGENT_INSIDE.to_string()].into_iter().chain(words).chain(spec.command.clone()).collect()
 }
