@@ -2,17 +2,17 @@
 
 mod common;
 
-use common::containers::{agent, daemon, worker_name};
+use common::containers::{agent, common_of, daemon, worker_name};
 use common::{has, plan, program, scratch};
 use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig, Sandbox};
 use elapse::base::{
-    Behaviour, Compute, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Protocol, Time,
+    Behaviour, Compute, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Protocol, Time,
 };
 use elapse::rt;
 use elapse::world::Run;
 use elapse_real::docker::Dockers;
 use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Engine, agent_path};
+use elapse_real::engine::{Common, Engine, agent_path};
 use elapse_real::process::Processes;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,8 +24,9 @@ const MIB: u64 = 1 << 20;
 /// Runs a test with the process engine and this agent; nothing may be left afterwards.
 fn on_processes<F: Future<Output = ()>>(agent: &Path, config: LiveConfig, test: impl FnOnce(Rc<Live>) -> F) {
     let worker = worker_name();
-    let engine: Rc<dyn Engine> =
-        Rc::new(Processes::new(&worker, agent_path(Some(agent))).expect("an engine"));
+    let engine: Rc<dyn Engine> = Rc::new(
+        Processes::new(Common { agent: agent_path(Some(agent)), ..common_of(&worker) }).expect("an engine"),
+    );
     let runtime = rt::Live::new().expect("a runtime");
     let config = LiveConfig { worker: worker.clone(), ..config };
     runtime.block_on(async { test(Rc::new(Live::new(Rc::clone(&engine), config))).await });
@@ -132,7 +133,7 @@ fn a_gpu_belongs_to_one_container_at_a_time() {
     let (worker, config) = (worker_name(), LiveConfig::default());
     let runtime = rt::Live::new().expect("a runtime");
     runtime.block_on(async {
-        let connected = Dockers::connect(&socket, &worker, agent_path(Some(&agent())), 1).await;
+        let connected = Dockers::connect(&socket, common_of(&worker), 1).await;
         let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
         let backend = Live::new(Rc::clone(&engine), LiveConfig { worker: worker.clone(), ..config });
         let mut spec = spec(Behaviour::Echo, &[], None);
@@ -145,8 +146,7 @@ fn a_gpu_belongs_to_one_container_at_a_time() {
         let again = ready(&backend, &spec).await;
         backend.remove(again).await;
         assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
-        let none =
-            Dockers::connect(&socket, &worker, agent_path(Some(&agent())), 0).await.expect("an engine");
+        let none = Dockers::connect(&socket, common_of(&worker), 0).await.expect("an engine");
         let backend = Live::new(Rc::new(none), LiveConfig { worker, ..LiveConfig::default() });
         let refused = backend.admit(FunctionId(0), &spec).expect_err("a host without GPUs");
         assert!(refused.contains("live.gpus"), "{refused}");
@@ -160,7 +160,7 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
     let worker = worker_name();
     let runtime = rt::Live::new().expect("a runtime");
     runtime.block_on(async {
-        let connected = Dockers::connect(&socket, &worker, agent_path(Some(&agent())), 0).await;
+        let connected = Dockers::connect(&socket, common_of(&worker), 0).await;
         let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
         // Our agent's image is such a server, if nobody names it a socket.
         engine.prepare(None).await.expect("an image");
@@ -173,6 +173,7 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
         spec.program.image = Some("elapse.local/no-such-image:1".into());
         assert!(backend.admit(FunctionId(0), &spec).is_err());
         (spec.program.image, spec.program.protocol) = (Some(image), Protocol::Tcp);
+        spec.program.network = Some(Network::Host);
         let sandbox = ready(&backend, &spec).await;
         let begun = rt::now();
         backend.invoke(sandbox, &call(20)).await.expect("over TCP");

@@ -5,9 +5,11 @@
 
 use crate::cgroup::Gauge;
 use crate::engine::{
-    self, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, clear_place, place,
+    self, Common, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
+use crate::gpu::{GpuLease, Gpus};
 use crate::image::{self, AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
+use crate::net::Lease;
 use crate::wire::Address;
 use bollard::Docker;
 use bollard::errors::Error;
@@ -21,6 +23,7 @@ use bollard::query_parameters::{
 use futures_util::{StreamExt, TryStreamExt};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::Notify;
@@ -32,15 +35,13 @@ const PATIENCE: u64 = 60;
 /// See the module.
 pub struct Dockers {
     docker: Docker,
-    worker: String,
+    common: Common,
     base: PathBuf,
-    agent: Result<PathBuf, EngineFault>,
     /// The image of our agent alone, once it was loaded.
     agent_image: RefCell<Option<String>>,
     /// What became of the images that were asked for.
     images: RefCell<HashMap<String, Result<(), EngineFault>>>,
-    /// GPUs of this host, and whether one is taken.
-    gpus: Rc<RefCell<Vec<bool>>>,
+    gpus: Gpus,
 }
 
 fn fault(e: &Error) -> EngineFault {
@@ -61,12 +62,7 @@ impl Dockers {
     ///
     /// # Errors
     /// Nobody answers there, or a daemon that is too old.
-    pub async fn connect(
-        socket: &Path,
-        worker: &str,
-        agent: Result<PathBuf, EngineFault>,
-        gpus: u32,
-    ) -> Result<Dockers, EngineFault> {
+    pub async fn connect(socket: &Path, common: Common, gpus: u32) -> Result<Dockers, EngineFault> {
         let away = |e: Error| {
             EngineFault::lasting(format!(
                 "docker does not answer at {}: {e}; install docker.io, start it, and see that you may use it",
@@ -87,28 +83,19 @@ impl Dockers {
         }
         Ok(Dockers {
             docker,
-            worker: worker.to_string(),
-            base: place(worker, "docker"),
-            agent,
+            base: place(&common.worker, "docker"),
+            common,
             agent_image: RefCell::default(),
             images: RefCell::default(),
-            gpus: Rc::new(RefCell::new(vec![false; gpus as usize])),
+            gpus: Gpus::new(gpus),
         })
     }
 
     fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
         let refuse = |why: String| Err(EngineFault::lasting(why));
-        if !matches!(spec.role, Role::Port(_)) {
-            self.agent.as_ref().map_err(Clone::clone)?;
-        }
-        if matches!(spec.role, Role::Exec | Role::Serve) && spec.command.is_empty() {
-            return refuse("the function has no command".into());
-        }
-        if matches!(spec.role, Role::Port(_)) && spec.image.is_none() {
-            return refuse("protocol = \"tcp\" needs an image that is a server".into());
-        }
+        self.common.check(spec)?;
         if let Some(wanted) = &spec.gpus {
-            let there = self.gpus.borrow().len();
+            let there = self.gpus.count();
             if wanted.count as usize > there {
                 return refuse(format!(
                     "the function needs {} GPU and this host has {there}; say how many it has (live.gpus)",
@@ -155,7 +142,7 @@ impl Dockers {
         if let Some(name) = self.agent_image.borrow().clone() {
             return Ok(name);
         }
-        let agent = self.agent.clone()?;
+        let agent = self.common.agent.clone()?;
         let image = image::of_agent(&agent)
             .map_err(|e| EngineFault::lasting(format!("cannot read {}: {e}", agent.display())))?;
         if self.docker.inspect_image(&image.name).await.is_err() {
@@ -171,48 +158,90 @@ impl Dockers {
             Some(image) => image.clone(),
             None => self.agent_image().await?,
         };
-        let gpus = self.take_gpus(&spec)?;
+        let gpus = self.gpus.take(spec.gpus.as_ref().map_or(0, |g| g.count) as usize)?;
         let dir = self.base.join(&spec.id);
         std::fs::create_dir_all(&dir)
             .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
-        let port = match spec.role {
-            Role::Port(_) => Some(engine::free_port()?),
-            _ => None,
-        };
-        let name = format!("elapse-{}-{}", self.worker, spec.id);
+        let port = engine::port_of(&spec)?;
+        let name = self.name_of(&spec.id);
         let body = self.body(&spec, image, &dir, port, &gpus)?;
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let container = Rc::new(Container {
-            docker: self.docker.clone(),
-            name: name.clone(),
-            dir: dir.clone(),
-            address: port.map_or_else(|| Address::Unix(dir.join("s")), engine::loopback),
-            gauge: RefCell::default(),
-            death: RefCell::default(),
-            changed: Notify::new(),
-            _gpus: gpus,
-        });
+        let container = Rc::new(self.container(&spec.id, gpus));
         let begun = async {
             self.docker.create_container(Some(options), body).await?;
-            self.docker
-                .start_container(&name, None::<bollard::query_parameters::StartContainerOptions>)
-                .await?;
+            let none = None::<bollard::query_parameters::StartContainerOptions>;
+            self.docker.start_container(&name, none).await?;
             self.docker
                 .inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>)
                 .await
         };
+        let begun = async {
+            let seen = begun.await.map_err(|e| fault(&e))?;
+            let pid = seen.state.and_then(|s| s.pid).unwrap_or(0) as i32;
+            if spec.network == Network::Bridge {
+                // The daemon made the namespace; it is joined to our bridge, not to the daemon's.
+                container.network.replace(Some(self.common.networks.attach(pid).await?));
+            }
+            if let Some(port) = port {
+                let at = container.network.borrow().as_ref().map(|lease| lease.port(port));
+                container.answers_at(engine::keep_port(&dir, at, port)?);
+            }
+            Ok(pid)
+        };
         match begun.await {
-            Ok(seen) => {
-                let pid = seen.state.and_then(|s| s.pid).unwrap_or(0);
-                *container.gauge.borrow_mut() = Gauge::of_process(pid as i32).ok();
-                Container::watch(&container);
+            Ok(pid) => {
+                container.lives(pid);
                 Ok(container)
             }
-            Err(e) => {
+            Err(why) => {
                 let _ = container.remove().await;
-                Err(fault(&e))
+                Err(why)
             }
         }
+    }
+
+    fn name_of(&self, id: &str) -> String {
+        format!("elapse-{}-{id}", self.common.worker)
+    }
+
+    /// One that is not there yet, or not looked at.
+    fn container(&self, id: &str, gpus: GpuLease) -> Container {
+        let dir = self.base.join(id);
+        Container {
+            docker: self.docker.clone(),
+            id: id.to_string(),
+            name: self.name_of(id),
+            address: RefCell::new(Address::Unix(dir.join("s"))),
+            dir,
+            network: RefCell::default(),
+            trace: RefCell::default(),
+            gauge: RefCell::default(),
+            death: RefCell::default(),
+            changed: Notify::new(),
+            _gpus: gpus,
+        }
+    }
+
+    async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+        let gone = |what: &str| EngineFault::lasting(format!("{}: {what}", trace.id));
+        let none = None::<bollard::query_parameters::InspectContainerOptions>;
+        let seen =
+            self.docker.inspect_container(&self.name_of(&trace.id), none).await.map_err(|e| fault(&e))?;
+        if seen.state.and_then(|s| s.pid) != Some(i64::from(trace.pid)) || !trace.is_alive() {
+            return Err(gone("its process has ended"));
+        }
+        let requests = seen.host_config.and_then(|h| h.device_requests).unwrap_or_default();
+        let devices = requests.into_iter().flat_map(|r| r.device_ids.unwrap_or_default());
+        let gpus = self.gpus.these(devices.filter_map(|d| d.parse().ok()));
+        let container = Rc::new(self.container(&trace.id, gpus));
+        if let Some(slot) = trace.network {
+            container.network.replace(Some(self.common.networks.adopt(slot).await?));
+        }
+        if let Some(at) = engine::kept_port(&container.dir) {
+            container.answers_at(at);
+        }
+        container.lives(trace.pid);
+        Ok(container)
     }
 
     fn body(
@@ -225,9 +254,7 @@ impl Dockers {
     ) -> Result<ContainerCreateBody, EngineFault> {
         let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut host = HostConfig {
-            network_mode: Some(
-                if port.is_some() || spec.network == Network::Host { "host" } else { "none" }.into(),
-            ),
+            network_mode: Some(if spec.network == Network::Host { "host" } else { "none" }.into()),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".into()),
                 config: Some(HashMap::from([("max-size".into(), "1m".into())])),
@@ -254,57 +281,33 @@ impl Dockers {
         }
         let mut body = ContainerCreateBody {
             image: Some(image),
-            labels: Some(HashMap::from([(LABEL.to_string(), self.worker.clone())])),
+            labels: Some(HashMap::from([(LABEL.to_string(), self.common.worker.clone())])),
             ..ContainerCreateBody::default()
         };
         let mut binds = Vec::new();
         if let Some(code) = &spec.code {
             binds.push(format!("{}:{CODE_INSIDE}:ro", code.display()));
         }
-        if let Some(port) = port {
-            env.push(format!("PORT={port}"));
+        match port {
+            Some(port) => env.push(format!("PORT={port}")),
+            None => {
+                binds.push(format!("{}:{SOCKETS_INSIDE}", dir.display()));
+                env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s"));
+            }
+        }
+        if spec.role == Role::Image {
             body.cmd = (!spec.command.is_empty()).then(|| spec.command.clone());
         } else {
-            let agent = self.agent.clone()?;
-            binds.push(format!("{}:{SOCKETS_INSIDE}", dir.display()));
+            let agent = self.common.agent.clone()?;
             binds.push(format!("{}:{AGENT_INSIDE}:ro", agent.display()));
-            env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s"));
             body.entrypoint = Some(vec![AGENT_INSIDE.into()]);
-            let words: &[&str] = match spec.role {
-                Role::Exec => &["exec", "--"],
-                Role::Serve => &["serve", "--"],
-                Role::Behave | Role::Port(_) => &[],
-            };
-            body.cmd = Some(words.iter().map(ToString::to_string).chain(spec.command.clone()).collect());
+            let words = spec.role.words().iter().map(ToString::to_string);
+            body.cmd = Some(words.chain(spec.command.clone()).collect());
         }
         host.binds = Some(binds);
         body.env = Some(env);
         body.host_config = Some(host);
         Ok(body)
-    }
-
-    fn take_gpus(&self, spec: &Spec) -> Result<GpuLease, EngineFault> {
-        let count = spec.gpus.as_ref().map_or(0, |g| g.count) as usize;
-        let free: Vec<usize> =
-            self.gpus.borrow().iter().enumerate().filter(|(_, taken)| !**taken).map(|(i, _)| i).collect();
-        if free.len() < count {
-            return Err(EngineFault::passing("every GPU is taken"));
-        }
-        let taken = free[..count].to_vec();
-        taken.iter().for_each(|i| self.gpus.borrow_mut()[*i] = true);
-        Ok(GpuLease { all: Rc::clone(&self.gpus), taken })
-    }
-}
-
-/// GPUs of a container, until it is gone.
-struct GpuLease {
-    all: Rc<RefCell<Vec<bool>>>,
-    taken: Vec<usize>,
-}
-
-impl Drop for GpuLease {
-    fn drop(&mut self) {
-        self.taken.iter().for_each(|i| self.all.borrow_mut()[*i] = false);
     }
 }
 
@@ -330,22 +333,31 @@ impl Engine for Dockers {
         Box::pin(self.start(spec))
     }
 
-    fn sweep_but<'a>(&'a self, _kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
+    fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+        Box::pin(self.take_over(trace))
+    }
+
+    fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
         Box::pin(async move {
-            let label = format!("{LABEL}={}", self.worker);
+            let label = format!("{LABEL}={}", self.common.worker);
+            let kept_names: Vec<String> = kept.iter().map(|id| format!("/{}", self.name_of(id))).collect();
             let filters = HashMap::from([("label".to_string(), vec![label])]);
             let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
             let mut removed = Vec::new();
             for found in self.docker.list_containers(Some(options)).await.map_err(|e| fault(&e))? {
                 let Some(id) = found.id else { continue };
+                let names = found.names.unwrap_or_default();
+                if names.iter().any(|name| kept_names.contains(name)) {
+                    continue;
+                }
                 let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
                 match self.docker.remove_container(&id, Some(options)).await {
                     Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
                     Err(e) => return Err(fault(&e)),
                 }
-                removed.push(format!("docker container {}", found.names.unwrap_or_default().join(" ")));
+                removed.push(format!("docker container {}", names.join(" ")));
             }
-            removed.extend(clear_place(&self.base, &[])?);
+            removed.extend(clear_place(&self.base, kept)?);
             Ok(removed)
         })
     }
@@ -353,9 +365,12 @@ impl Engine for Dockers {
 
 struct Container {
     docker: Docker,
+    id: String,
     name: String,
     dir: PathBuf,
-    address: Address,
+    address: RefCell<Address>,
+    network: RefCell<Option<Lease>>,
+    trace: RefCell<Option<Trace>>,
     gauge: RefCell<Option<Gauge>>,
     death: RefCell<Option<Death>>,
     changed: Notify,
@@ -363,8 +378,19 @@ struct Container {
 }
 
 impl Container {
-    fn watch(container: &Rc<Container>) {
-        let container = Rc::clone(container);
+    fn answers_at(&self, at: SocketAddr) {
+        self.address.replace(Address::Tcp(at));
+    }
+
+    /// Its first process is there.
+    fn lives(self: &Rc<Self>, pid: i32) {
+        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
+        *self.trace.borrow_mut() = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        self.watch();
+    }
+
+    fn watch(self: &Rc<Self>) {
+        let container = Rc::clone(self);
         drop(tokio::task::spawn_local(async move {
             let mut waits = container.docker.wait_container(&container.name, None::<WaitContainerOptions>);
             let how = match waits.next().await {
@@ -393,6 +419,7 @@ impl Container {
             Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
             Err(e) => return Err(fault(&e)),
         }
+        drop(self.network.take());
         std::fs::remove_dir_all(&self.dir)
             .map_err(|e| EngineFault::passing(format!("cannot remove {}: {e}", self.dir.display())))
     }
@@ -400,7 +427,11 @@ impl Container {
 
 impl Sandbox for Container {
     fn address(&self) -> Address {
-        self.address.clone()
+        self.address.borrow().clone()
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        self.trace.borrow().clone()
     }
 
     fn memory(&self) -> Option<u64> {

@@ -113,25 +113,40 @@ pub fn examine() -> Vec<Finding> {
 
 /// What bears this worker's name on this host.
 pub fn leftovers_of(worker: &str) -> Vec<String> {
-    let named = |path: &String| {
-        let name = Path::new(path).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = name.strip_prefix("elapse-").unwrap_or(&name);
-        name == worker || name.strip_prefix(worker).is_some_and(|rest| rest == "-process")
-    };
-    leftovers().into_iter().filter(named).collect()
+    found().into_iter().filter(|(_, of)| of == worker).map(|(what, _)| what).collect()
 }
 
 /// What bears any worker's name on this host.
 pub fn leftovers() -> Vec<String> {
-    let inside = |dir: &str| -> Vec<String> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.map(|e| e.path().display().to_string()).collect()
+    found().into_iter().map(|(what, _)| what).collect()
+}
+
+/// Everything of ours, and of which worker it is.
+fn found() -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let mut look = |dir: &str, worker_of: &dyn Fn(&Path, &str) -> Option<String>| {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(worker) = worker_of(&entry.path(), &name) {
+                all.push((entry.path().display().to_string(), worker));
+            }
+        }
     };
-    let mut all = inside("/run/elapse");
-    for dir in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup", "/run/containerd/runc"] {
-        let named =
-            |p: &String| Path::new(p).file_name().is_some_and(|n| n.to_string_lossy().starts_with("elapse-"));
-        all.extend(inside(dir).into_iter().filter(named));
-    }
+    look("/run/elapse", &|_, name| Some(name.to_string()));
+    let cgroup = |_: &Path, name: &str| {
+        let rest = name.strip_prefix("elapse-")?;
+        Some(rest.strip_suffix("-process").unwrap_or(rest).to_string())
+    };
+    look("/sys/fs/cgroup/memory", &cgroup);
+    look("/sys/fs/cgroup", &cgroup);
+    look("/run/containerd/runc", &|_, name| name.strip_prefix("elapse-").map(str::to_string));
+    look("/run/netns", &|_, name| {
+        let (worker, slot) = name.strip_prefix("elapse-")?.rsplit_once('-')?;
+        slot.bytes().all(|b| b.is_ascii_digit()).then(|| worker.to_string())
+    });
+    look("/sys/class/net", &|link, _| {
+        let alias = fs::read_to_string(link.join("ifalias")).ok()?;
+        alias.trim().strip_prefix("elapse:").map(str::to_string)
+    });
     all
 }

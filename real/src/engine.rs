@@ -3,6 +3,7 @@
 //! An [`Engine`] creates sandboxes from a [`Spec`]; a [`Sandbox`] tells where it answers, what it uses and whether it
 //! lives. Whatever an engine takes from the host bears the worker's name, so that what a crash leaves can be found.
 
+use crate::net::{Lease, Networks};
 use crate::wire::Address;
 use std::fmt;
 use std::future::Future;
@@ -35,6 +36,8 @@ pub struct Spec {
     pub cpus: u32,
     /// Limit of processes and threads; 0 is none.
     pub pids: u32,
+    /// Where it answers.
+    pub answers: Answers,
     /// What it has of a network.
     pub network: Network,
     /// GPUs, where the engine has any to give.
@@ -52,8 +55,32 @@ pub enum Role {
     /// It is a server; the agent joins the socket to its port.
     Serve,
     /// The image answers on `$PORT` by itself; there is no agent.
-    Port(u16),
+    Image,
 }
+
+impl Role {
+    /// What the agent is told before the command.
+    pub(crate) fn words(self) -> &'static [&'static str] {
+        match self {
+            Role::Exec => &["exec", "--"],
+            Role::Serve => &["serve", "--"],
+            Role::Behave | Role::Image => &[],
+        }
+    }
+}
+
+/// Where what runs in a sandbox answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// On a unix socket, `$ELAPSE_SOCKET`.
+    #[default]
+    Socket,
+    /// On TCP `$PORT`.
+    Port,
+}
+
+/// `$PORT` in a network of its own; in the host's it is one that nobody has.
+pub(crate) const PORT: u16 = 8080;
 
 /// What a sandbox has of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +88,8 @@ pub enum Network {
     /// Nothing but a loopback of its own.
     #[default]
     None,
+    /// One of its own, joined to a bridge of the worker's.
+    Bridge,
     /// The host's.
     Host,
 }
@@ -167,6 +196,42 @@ pub trait Engine {
     fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>>;
 }
 
+/// What every engine of a worker is made from.
+#[derive(Clone)]
+pub struct Common {
+    /// The worker's name.
+    pub worker: String,
+    /// Our agent, or why there is none.
+    pub agent: Result<PathBuf, EngineFault>,
+    /// The worker's networks.
+    pub networks: Rc<Networks>,
+}
+
+impl Common {
+    /// What no engine can do.
+    pub(crate) fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
+        if spec.role == Role::Image {
+            if spec.image.is_none() {
+                return Err(EngineFault::lasting(
+                    "protocol = \"tcp\" without a behaviour needs an image that is a server",
+                ));
+            }
+        } else {
+            self.agent.as_ref().map_err(Clone::clone)?;
+        }
+        if matches!(spec.role, Role::Exec | Role::Serve) && spec.command.is_empty() {
+            return Err(EngineFault::lasting("the function has no command"));
+        }
+        match (spec.network, spec.answers) {
+            (Network::Bridge, _) => self.networks.check(),
+            (Network::None, Answers::Port) => Err(EngineFault::lasting(
+                "protocol = \"tcp\" needs a network: network = \"bridge\" is one of its own, \"host\" shares the host's",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How a sandbox is found again by a later life of its worker, and told from anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
@@ -178,12 +243,15 @@ pub struct Trace {
     pub started: u64,
     /// Which boot that was.
     pub boot: String,
+    /// The slot of its network, if it has one of its own.
+    pub network: Option<u32>,
 }
 
 impl Trace {
     /// The trace of a process that lives.
-    pub(crate) fn of(id: &str, pid: i32) -> Option<Trace> {
-        Some(Trace { id: id.to_string(), pid, started: started_at(pid)?, boot: boot_id() })
+    pub(crate) fn of(id: &str, pid: i32, network: Option<&Lease>) -> Option<Trace> {
+        let network = network.map(Lease::number);
+        Some(Trace { id: id.to_string(), pid, started: started_at(pid)?, boot: boot_id(), network })
     }
 
     /// Whether the same process still lives.
@@ -219,7 +287,8 @@ pub trait Sandbox {
     /// How it ended, if it did.
     fn death(&self) -> Option<Death>;
 
-    /// How a later life of the worker finds it; none where the engine takes nothing over.
+    /// How a later life of the worker finds it; none where the engine takes nothing over. Its id need not be the one that
+    /// was asked for: the sandbox may have been created before.
     fn trace(&self) -> Option<Trace> {
         None
     }
@@ -281,9 +350,28 @@ pub(crate) fn free_port() -> Result<u16, EngineFault> {
         .map_err(|e| EngineFault::passing(format!("no port is free: {e}")))
 }
 
-/// That port of this host.
-pub(crate) fn loopback(port: u16) -> Address {
-    Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+/// The port on which a sandbox is to answer, if it is to answer on one.
+pub(crate) fn port_of(spec: &Spec) -> Result<Option<u16>, EngineFault> {
+    match (spec.answers, spec.network) {
+        (Answers::Socket, _) => Ok(None),
+        (Answers::Port, Network::Host) => free_port().map(Some),
+        (Answers::Port, _) => Ok(Some(PORT)),
+    }
+}
+
+/// Writes down where a sandbox with this directory answers, for a later life: in a network of its own, or at this port of
+/// the host.
+pub(crate) fn keep_port(dir: &Path, own: Option<SocketAddr>, port: u16) -> Result<SocketAddr, EngineFault> {
+    let at = own.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let path = dir.join("port");
+    std::fs::write(&path, at.to_string())
+        .map_err(|e| EngineFault::lasting(format!("cannot write {}: {e}", path.display())))?;
+    Ok(at)
+}
+
+/// What was written down there, if it was anything.
+pub(crate) fn kept_port(dir: &Path) -> Option<SocketAddr> {
+    std::fs::read_to_string(dir.join("port")).ok()?.parse().ok()
 }
 
 /// The agent's place: the one that was named, else beside this executable.

@@ -8,6 +8,8 @@
 //! containerd sandboxes of a containerd daemon (a feature, because its client needs protoc to build)
 //! docker    sandboxes of a docker daemon, with GPUs
 //! image     the image of our agent alone, and image files
+//! gpu       GPUs of the host, and which containers have them
+//! net       networks of sandboxes' own: namespaces, bridges, addresses that are leased
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP
 //! graphite  points sent to Graphite, and read back
@@ -22,10 +24,12 @@ pub mod containerd;
 pub mod docker;
 pub mod doctor;
 pub mod engine;
+mod gpu;
 pub mod graphite;
 mod host;
 pub mod image;
 pub mod lock;
+pub mod net;
 pub mod process;
 pub mod wire;
 

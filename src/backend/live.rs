@@ -6,10 +6,12 @@
 
 use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
 use crate::base::{
-    Behaviour, Compute, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
+    Behaviour, Compute, Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Network,
+    Program, Protocol,
 };
 use crate::rt::{self, Either, sync};
-use elapse_real::engine::{self, Death, Engine, EngineFault, Network, Role, Spec, Trace};
+use elapse_real::engine::{self, Answers, Death, Engine, EngineFault, Role, Spec, Trace};
+use elapse_real::net::Subnet;
 use elapse_real::wire::{Answer, Call, Peer, WireFault};
 use serde::{Deserialize, Serialize};
 use slab::Slab;
@@ -41,6 +43,12 @@ pub struct LiveConfig {
     pub runtime: OciRuntime,
     /// docker's socket.
     pub docker: PathBuf,
+    /// Of each kind of container that functions have on containerd, how many are created ahead and only started on demand.
+    pub pooled: u32,
+    /// IPv4 addresses that the worker's bridges take theirs from.
+    pub subnet: String,
+    /// Namespaces that are kept ready, once a function has a network of its own.
+    pub networks: u32,
 }
 
 /// What a daemon starts containers with.
@@ -76,6 +84,9 @@ impl Default for LiveConfig {
             containerd: "/run/containerd/containerd.sock".into(),
             runtime: OciRuntime::Runc,
             docker: "/var/run/docker.sock".into(),
+            pooled: 0,
+            subnet: Subnet::default().to_string(),
+            networks: 4,
         }
     }
 }
@@ -101,7 +112,7 @@ impl LiveConfig {
                 self.behaviour.word()
             ));
         }
-        Ok(())
+        self.subnet.parse::<Subnet>().map(drop)
     }
 }
 
@@ -218,12 +229,12 @@ impl Live {
 }
 
 impl Inner {
-    fn spec(&self, program: &Program, behaviour: Behaviour, request: Option<&Create>) -> Spec {
-        const PORT: u16 = 8080;
-        let role = match (program.protocol, behaviour) {
-            (Protocol::Tcp, _) => Role::Port(PORT),
-            (_, Behaviour::Exec) => Role::Exec,
-            (_, Behaviour::Serve) => Role::Serve,
+    fn spec(&self, program: &Program, behaviour: Behaviour, memory: Mem, cpus: Cpus) -> Spec {
+        let by_itself = program.protocol == Protocol::Tcp && program.image.is_some();
+        let role = match behaviour {
+            _ if by_itself && program.behaviour.is_none() => Role::Image,
+            Behaviour::Exec => Role::Exec,
+            Behaviour::Serve => Role::Serve,
             _ => Role::Behave,
         };
         let number = self.created.get() + 1;
@@ -238,10 +249,18 @@ impl Inner {
                 .map(|code| std::path::absolute(code).unwrap_or_else(|_| code.clone())),
             role,
             env: Vec::new(),
-            memory: request.map_or(0, |r| r.memory.0),
-            cpus: request.map_or(0, |r| r.cpus.0),
+            memory: memory.0,
+            cpus: cpus.0,
             pids: self.config.pids,
-            network: if program.network { Network::Host } else { Network::None },
+            answers: match program.protocol {
+                Protocol::Unix => Answers::Socket,
+                Protocol::Tcp => Answers::Port,
+            },
+            network: match program.network() {
+                Network::None => engine::Network::None,
+                Network::Bridge => engine::Network::Bridge,
+                Network::Host => engine::Network::Host,
+            },
             gpus: (program.compute == Compute::Gpu).then_some(engine::Gpus { count: 1 }),
         }
     }
@@ -304,7 +323,7 @@ impl Inner {
         let limit = self.config.create_timeout;
         let begun = rt::now();
         let due = begun + limit;
-        let id = spec.id.clone();
+        let mut id = spec.id.clone();
         if let Some(keeper) = &self.keeper {
             keeper.creating(self.engine.name(), &id, function);
         }
@@ -316,6 +335,12 @@ impl Inner {
             }
         };
         if let (Some(keeper), Some(trace)) = (&self.keeper, sandbox.trace()) {
+            if trace.id != id {
+                // It was created before anybody knew for whom.
+                keeper.creating(self.engine.name(), &trace.id, function);
+                keeper.gone(&id);
+                id.clone_from(&trace.id);
+            }
             keeper.created(trace);
         }
         let started = rt::now();
@@ -416,7 +441,7 @@ impl Backend for Live {
 
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
         let behaviour = spec.program.behaviour.unwrap_or(self.inner.config.behaviour);
-        let wanted = self.inner.spec(&spec.program, behaviour, None);
+        let wanted = self.inner.spec(&spec.program, behaviour, spec.memory, spec.cpus);
         if let Some(code) = wanted.code.as_ref().filter(|code| !code.is_dir()) {
             return Err(format!("its code is not there: {} is no folder", code.display()));
         }
@@ -440,7 +465,7 @@ impl Backend for Live {
             let why = Rc::from("the function was not admitted to this backend");
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
-        let spec = self.inner.spec(&function.program, function.behaviour, Some(request));
+        let spec = self.inner.spec(&function.program, function.behaviour, request.memory, request.cpus);
         Work::boxed(Rc::clone(&self.inner).create(spec, function.name.clone()))
     }
 

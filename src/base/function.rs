@@ -65,8 +65,21 @@ pub enum Protocol {
     /// Over a unix socket, with our agent in between.
     #[default]
     Unix,
-    /// Over TCP: the image is an HTTP server on `$PORT`, and nothing of ours is in it.
+    /// Over TCP on `$PORT`: an image that names no behaviour is a server by itself and has nothing of ours in it; otherwise
+    /// our agent listens there.
     Tcp,
+}
+
+/// What a function's containers have of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// A namespace with nothing but its own loopback.
+    None,
+    /// A namespace of its own with an address, joined to a bridge of the worker's.
+    Bridge,
+    /// The host's.
+    Host,
 }
 
 /// What a function's invocations need beside memory and processors.
@@ -99,12 +112,22 @@ pub struct Program {
     /// How its containers are talked to.
     #[serde(skip_serializing_if = "is_default")]
     pub protocol: Protocol,
-    /// Whether it needs the network.
-    #[serde(skip_serializing_if = "is_default")]
-    pub network: bool,
+    /// What its containers have of a network; see [`Program::network`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// Whether it needs a GPU.
     #[serde(skip_serializing_if = "is_default")]
     pub compute: Compute,
+}
+
+impl Program {
+    /// The network as it is given, else none, or one of its own where it is talked to over TCP.
+    pub fn network(&self) -> Network {
+        self.network.unwrap_or(match self.protocol {
+            Protocol::Unix => Network::None,
+            Protocol::Tcp => Network::Bridge,
+        })
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

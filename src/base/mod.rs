@@ -16,7 +16,7 @@ pub use dist::{Dist, Quantity};
 pub use exchange::Exchange;
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use front::{Front, Outcome};
-pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Program, Protocol, Unit};
+pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
 pub use number::{NumberFault, decimal, leading_decimal};
 pub use units::{Cpus, Duration, Mem, Time};

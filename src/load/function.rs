@@ -2,8 +2,8 @@
 
 use super::arrivals::Load;
 use crate::base::{
-    Behaviour, Compute, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Protocol,
-    Time,
+    Behaviour, Compute, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Program,
+    Protocol, Time,
 };
 use crate::rt::chance::{Luck, Purpose};
 use rand::RngExt;
@@ -65,12 +65,13 @@ pub struct FunctionConfig {
     /// A folder that its containers see read-only at `/code`; relative to the scenario. Live only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<PathBuf>,
-    /// How its containers are talked to: unix, or tcp for an image that is an HTTP server on `$PORT`. Live only.
+    /// How its containers are talked to: unix, or tcp on `$PORT`, as an image that is an HTTP server needs it. Live only.
     #[serde(default)]
     pub protocol: Protocol,
-    /// Whether its containers have the host's network. Live only.
-    #[serde(default)]
-    pub network: bool,
+    /// Their network: none, bridge (one of their own, joined to the worker's), host. None if not given, and bridge with tcp.
+    /// Live only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// Whether its containers need a GPU.
     #[serde(default)]
     pub compute: Compute,

@@ -6,7 +6,7 @@
 //! containers are created and removed, and how many executions get when there are more of them than processors, lets the
 //! simulator share them as the host does. Nothing else should run meanwhile.
 
-use super::live::engine;
+use super::live::{common, engine};
 use crate::backend::{
     Backend, Calibration, Create, Fingerprint, Live, LiveConfig, Measured, Processor, Sandbox,
 };
@@ -54,7 +54,7 @@ pub fn calibrate(
     let mut measured = BTreeMap::new();
     for name in backends {
         tell(name);
-        let Some(engine) = runtime.block_on(engine(name, config))? else {
+        let Some(engine) = runtime.block_on(engine(name, config, common(config)?))? else {
             return Err(Fault::usage("the simulated backend is what a calibration is for; name a real one"));
         };
         let swept = |e: elapse_real::engine::EngineFault| Fault::host(e.why);

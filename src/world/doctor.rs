@@ -1,6 +1,6 @@
 //! What this host can run, and what would spoil a run.
 
-use super::live::{BACKENDS, engine};
+use super::live::{BACKENDS, common, engine};
 use crate::backend::LiveConfig;
 use crate::base::{Fault, Result};
 use crate::rt;
@@ -24,7 +24,7 @@ pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
     });
     let mut any = false;
     for name in BACKENDS.into_iter().filter(|name| *name != "simulated") {
-        match runtime.block_on(engine(name, config)) {
+        match runtime.block_on(engine(name, config, common(config)?)) {
             Ok(_) if no_agent => {
                 all.push(Finding::new(Level::Missing, name, "it is there, and lacks the agent"));
             }

@@ -11,8 +11,9 @@ use crate::report::WorkerFacts;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use elapse_real::docker::Dockers;
-use elapse_real::engine::{Engine, EngineFault, agent_path};
+use elapse_real::engine::{Common, Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
+use elapse_real::net::Networks;
 use elapse_real::process::Processes;
 use std::rc::Rc;
 
@@ -35,25 +36,31 @@ fn host_fault(fault: EngineFault) -> Fault {
     Fault::host(fault.why)
 }
 
+/// What the engines of a worker share. No network is made before a function needs one.
+pub(super) fn common(config: &LiveConfig) -> Result<Common> {
+    let subnet = config.subnet.parse().map_err(Fault::usage)?;
+    Ok(Common {
+        worker: config.worker.clone(),
+        agent: agent_path(config.agent.as_deref()),
+        networks: Networks::new(&config.worker, subnet, config.networks as usize),
+    })
+}
+
 /// An engine by its name; none where the name is that of the simulated backend. Inside a runtime only.
-pub(super) async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<dyn Engine>>> {
-    let agent = agent_path(config.agent.as_deref());
+pub(super) async fn engine(
+    name: &str,
+    config: &LiveConfig,
+    common: Common,
+) -> Result<Option<Rc<dyn Engine>>> {
     let made: std::result::Result<Rc<dyn Engine>, EngineFault> = match name {
-        "process" => Processes::new(&config.worker, agent).map(|e| Rc::new(e) as _),
-        "docker" => Dockers::connect(&config.docker, &config.worker, agent, config.gpus)
-            .await
-            .map(|e| Rc::new(e) as _),
+        "process" => Processes::new(common).map(|e| Rc::new(e) as _),
+        "docker" => Dockers::connect(&config.docker, common, config.gpus).await.map(|e| Rc::new(e) as _),
         #[cfg(feature = "containerd")]
         "containerd" => {
-            let socket = &config.containerd;
-            elapse_real::containerd::Containerds::connect(
-                socket,
-                &config.worker,
-                agent,
-                config.runtime.word(),
-            )
-            .await
-            .map(|e| Rc::new(e) as _)
+            let (socket, runtime) = (&config.containerd, config.runtime.word());
+            let pooled = config.pooled as usize;
+            let made = elapse_real::containerd::Containerds::connect(socket, common, runtime, pooled);
+            made.await.map(|e| Rc::new(e) as _)
         }
         #[cfg(not(feature = "containerd"))]
         "containerd" => Err(EngineFault::lasting(
@@ -71,15 +78,23 @@ pub(super) async fn engine(name: &str, config: &LiveConfig) -> Result<Option<Rc<
     made.map(Some).map_err(host_fault)
 }
 
+/// The engines of a worker's backends, none where one is simulated, and the networks that they share.
+#[derive(Clone)]
+pub(super) struct Engines {
+    pub(super) all: Vec<Option<Rc<dyn Engine>>>,
+    pub(super) networks: Rc<Networks>,
+}
+
 /// The engines of these backends, with the images that functions need; what cannot be had is told at registration.
 pub(super) async fn engines(
     names: &[String],
     config: &LiveConfig,
     functions: &[FunctionSpec],
-) -> Result<Vec<Option<Rc<dyn Engine>>>> {
-    let mut engines = Vec::new();
+) -> Result<Engines> {
+    let common = common(config)?;
+    let mut engines = Engines { all: Vec::new(), networks: Rc::clone(&common.networks) };
     for name in names {
-        let engine = engine(name, config).await?;
+        let engine = engine(name, config, common.clone()).await?;
         if let Some(engine) = &engine {
             let wanted = functions.iter().filter(|f| f.backends.is_empty() || f.backends.contains(name));
             let mut images: Vec<Option<&str>> = wanted.map(|f| f.program.image.as_deref()).collect();
@@ -91,7 +106,7 @@ pub(super) async fn engines(
                 }
             }
         }
-        engines.push(engine);
+        engines.all.push(engine);
     }
     Ok(engines)
 }
@@ -104,7 +119,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let started = Started::default();
     let runtime = rt::Live::new()?;
     let engines = runtime.block_on(engines(&names, &scenario.live, &begun.assembled.functions))?;
-    runtime.block_on(sweep(&engines))?;
+    runtime.block_on(sweep(&engines, true))?;
     if let Some(span) = begun.station.as_ref().and_then(Station::marker) {
         let from = unix_now();
         elapse_real::mark(span.into());
@@ -140,7 +155,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         })
     });
     // What is still under way is recorded as unfinished when its task is dropped, and its container goes with it.
-    let swept = runtime.block_on(sweep(&engines));
+    let swept = runtime.block_on(sweep(&engines, false));
     drop(runtime);
     let interrupted = was_interrupted(outcome)?;
     let left = swept?;
@@ -168,13 +183,14 @@ pub(super) fn host_probe(dropped: Option<impl Fn() -> f64 + 'static>) -> HostPro
 
 /// Backends on these engines, simulated ones where there is none.
 pub(super) fn make_backends(
-    engines: Vec<Option<Rc<dyn Engine>>>,
+    engines: Engines,
     cores: Cpus,
     live: &LiveConfig,
     model: &Model,
     seed: u64,
 ) -> Vec<Rc<dyn Backend>> {
     engines
+        .all
         .into_iter()
         .map(|engine| -> Rc<dyn Backend> {
             match engine {
@@ -185,12 +201,15 @@ pub(super) fn make_backends(
         .collect()
 }
 
-/// Removes what bears the worker's name from every engine, and tells what that was.
-pub(super) async fn sweep(engines: &[Option<Rc<dyn Engine>>]) -> Result<Vec<String>> {
+/// Removes what bears the worker's name, and tells what of it should not have been there: when the worker starts, all.
+pub(super) async fn sweep(engines: &Engines, starts: bool) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for engine in engines.iter().flatten() {
+    for engine in engines.all.iter().flatten() {
         all.extend(engine.sweep().await.map_err(host_fault)?);
     }
+    let networks = &engines.networks;
+    let left = if starts { networks.sweep().await } else { networks.clear().await };
+    all.extend(left.map_err(host_fault)?);
     Ok(all)
 }
 
@@ -226,13 +245,15 @@ pub fn clean(config: &LiveConfig) -> Result<Vec<String>> {
     let runtime = rt::Live::new()?;
     let mut removed = Vec::new();
     let mut away = Vec::new();
+    let common = common(config)?;
     for name in BACKENDS {
-        match runtime.block_on(engine(name, config)) {
+        match runtime.block_on(engine(name, config, common.clone())) {
             Ok(Some(engine)) => removed.extend(runtime.block_on(engine.sweep()).map_err(host_fault)?),
             Ok(None) => {}
             Err(why) => away.push(why.to_string()),
         }
     }
+    removed.extend(runtime.block_on(common.networks.sweep()).map_err(host_fault)?);
     let left = elapse_real::doctor::leftovers_of(&config.worker);
     if left.is_empty() {
         return Ok(removed);

@@ -6,7 +6,8 @@ use elapse::base::Cpus;
 use elapse::rt::{self, Options, Sim};
 use elapse_real::docker::Dockers;
 use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Engine, agent_path};
+use elapse_real::engine::{Common, Engine, agent_path};
+use elapse_real::net::{Networks, Subnet};
 use elapse_real::process::Processes;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -40,6 +41,12 @@ pub fn agent() -> PathBuf {
 pub fn worker_name() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("t{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What an engine of this worker is made from.
+pub fn common_of(worker: &str) -> Common {
+    let networks = Networks::new(worker, Subnet::default(), 0);
+    Common { worker: worker.to_string(), agent: agent_path(Some(&agent())), networks }
 }
 
 /// The socket of a daemon that `tests/daemons.sh` has started for the tests.
@@ -90,19 +97,15 @@ impl Bench {
         self.backend.borrow().clone().expect("a backend, inside run")
     }
 
-    async fn engine(&self, worker: &str) -> Rc<dyn Engine> {
-        let agent = agent_path(Some(&agent()));
+    async fn engine(&self, common: Common) -> Rc<dyn Engine> {
         match &self.kind {
-            Kind::Docker(socket) => {
-                Rc::new(Dockers::connect(socket, worker, agent, 0).await.expect("an engine"))
-            }
+            Kind::Docker(socket) => Rc::new(Dockers::connect(socket, common, 0).await.expect("an engine")),
             #[cfg(feature = "containerd")]
             Kind::Containerd(socket) => {
-                let engine =
-                    elapse_real::containerd::Containerds::connect(socket, worker, agent, "runc").await;
+                let engine = elapse_real::containerd::Containerds::connect(socket, common, "runc", 0).await;
                 Rc::new(engine.expect("an engine"))
             }
-            _ => Rc::new(Processes::new(worker, agent).expect("an engine")),
+            _ => Rc::new(Processes::new(common).expect("an engine")),
         }
     }
 
@@ -114,7 +117,8 @@ impl Bench {
         let worker = worker_name();
         if self.is_real() {
             let runtime = rt::Live::new().expect("a runtime");
-            let engine = runtime.block_on(self.engine(&worker));
+            let common = common_of(&worker);
+            let engine = runtime.block_on(self.engine(common.clone()));
             let named = worker.clone();
             let config = LiveConfig { worker, ..LiveConfig::default() };
             let run = {
@@ -126,7 +130,8 @@ impl Bench {
             };
             runtime.block_on(run);
             *self.backend.borrow_mut() = None;
-            let left = runtime.block_on(engine.sweep()).expect("a sweep");
+            let mut left = runtime.block_on(engine.sweep()).expect("a sweep");
+            left.extend(runtime.block_on(common.networks.clear()).expect("a sweep"));
             assert!(left.is_empty(), "{} left on the host: {left:?}", self.name());
             assert_eq!(leftovers_of(&named), Vec::<String>::new(), "{}", self.name());
             return;

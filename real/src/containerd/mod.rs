@@ -5,24 +5,27 @@
 //! and the socket's directory are bound into any image.
 
 mod import;
+mod pool;
 mod spec;
+mod task;
 
-use crate::cgroup::{Gauge, remove_everywhere};
-use crate::engine::{Death, Engine, EngineFault, Local, Role, Sandbox, Spec, clear_place, place};
+use crate::cgroup::remove_everywhere;
+use crate::engine::{
+    self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
+};
 use crate::image;
-use crate::wire::Address;
 use containerd_client::Client;
 use containerd_client::services::v1 as leases;
 use containerd_client::services::v1::container::Runtime;
-use containerd_client::services::v1::snapshots::{PrepareSnapshotRequest, RemoveSnapshotRequest};
+use containerd_client::services::v1::snapshots::PrepareSnapshotRequest;
 use containerd_client::services::v1::{
-    Container, CreateContainerRequest, CreateNamespaceRequest, CreateTaskRequest, DeleteContainerRequest,
-    DeleteImageRequest, DeleteNamespaceRequest, DeleteTaskRequest, KillRequest, ListContainersRequest,
-    ListImagesRequest, Namespace, StartRequest, WaitRequest,
+    Container, CreateContainerRequest, CreateNamespaceRequest, CreateTaskRequest, DeleteImageRequest,
+    DeleteNamespaceRequest, GetRequest, ListContainersRequest, ListImagesRequest, Namespace,
 };
 use containerd_client::tonic::{Code, Request, Status};
 use containerd_client::types::Mount;
 use import::Unpacked;
+use pool::Pool;
 use prost::Message;
 use prost_types::Any;
 use std::cell::RefCell;
@@ -30,12 +33,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use tokio::sync::{Mutex, Notify};
+use task::Task;
+use tokio::sync::Mutex;
 
 const SNAPSHOTTER: &str = "overlayfs";
 const RUNTIME: &str = "io.containerd.runc.v2";
 const LABEL: &str = "elapse.worker";
-const SIGKILL: u32 = 9;
 /// Where containerd's shim lets the low-level runtime keep its state, a directory for each namespace.
 const RUNTIME_STATE: &str = "/run/containerd/runc";
 
@@ -48,10 +51,14 @@ struct RuncOptions {
 
 /// See the module.
 pub struct Containerds {
+    inner: Rc<Inner>,
+    pool: Rc<Pool>,
+}
+
+struct Inner {
     link: Rc<Link>,
-    worker: String,
+    common: Common,
     base: PathBuf,
-    agent: Result<PathBuf, EngineFault>,
     /// The low-level runtime: runc, crun.
     runtime: String,
     /// Images by the name that functions call them by; the agent's own under the empty name.
@@ -110,15 +117,16 @@ fn unless_gone<T>(what: &str, outcome: Result<T, Status>) -> Result<(), EngineFa
 }
 
 impl Containerds {
-    /// Connects to a daemon's socket; `runtime` is runc or crun.
+    /// Connects to a daemon's socket; `runtime` is runc or crun. Of each kind of sandbox that was asked for, `pooled` are
+    /// created ahead of need.
     ///
     /// # Errors
     /// Nobody answers there.
     pub async fn connect(
         socket: &Path,
-        worker: &str,
-        agent: Result<PathBuf, EngineFault>,
+        common: Common,
         runtime: &str,
+        pooled: usize,
     ) -> Result<Containerds, EngineFault> {
         let away = |why: String| {
             EngineFault::lasting(format!(
@@ -132,21 +140,22 @@ impl Containerds {
         }
         let client = Client::from_path(socket).await.map_err(|e| away(e.to_string()))?;
         client.version().version(()).await.map_err(|e| away(e.message().to_string()))?;
-        let namespace = format!("elapse-{worker}");
-        let link = Rc::new(Link { client, namespace, lease: None });
-        Ok(Containerds {
-            link,
-            worker: worker.to_string(),
-            base: place(worker, "containerd"),
-            agent,
+        let namespace = format!("elapse-{}", common.worker);
+        let inner = Rc::new(Inner {
+            link: Rc::new(Link { client, namespace, lease: None }),
+            base: place(&common.worker, "containerd"),
+            common,
             runtime: runtime.to_string(),
             images: RefCell::default(),
             obtaining: Mutex::new(()),
-        })
+        });
+        Ok(Containerds { pool: Rc::new(Pool::new(Rc::clone(&inner), pooled)), inner })
     }
+}
 
+impl Inner {
     async fn make_namespace(&self) -> Result<(), EngineFault> {
-        let labels = HashMap::from([(LABEL.to_string(), self.worker.clone())]);
+        let labels = HashMap::from([(LABEL.to_string(), self.common.worker.clone())]);
         let namespace = Namespace { name: self.link.namespace.clone(), labels };
         let made = self
             .link
@@ -166,14 +175,7 @@ impl Containerds {
         if spec.gpus.is_some() {
             return refuse("it gives out no GPUs; let the function run on docker");
         }
-        if !matches!(spec.role, Role::Port(_)) {
-            self.agent.as_ref().map_err(Clone::clone)?;
-        } else if spec.image.is_none() {
-            return refuse("protocol = \"tcp\" needs an image that is a server");
-        }
-        if matches!(spec.role, Role::Exec | Role::Serve) && spec.command.is_empty() {
-            return refuse("the function has no command");
-        }
+        self.common.check(spec)?;
         match self.images.borrow().get(spec.image.as_deref().unwrap_or_default()) {
             Some(Err(why)) => Err(why.clone()),
             _ => Ok(()),
@@ -214,7 +216,7 @@ impl Containerds {
 
     async fn obtain_under(&self, link: &Link, name: Option<&str>) -> Result<Unpacked, EngineFault> {
         let Some(name) = name else {
-            let agent = self.agent.clone()?;
+            let agent = self.common.agent.clone()?;
             let image = image::of_agent(&agent)
                 .map_err(|e| EngineFault::lasting(format!("cannot read {}: {e}", agent.display())))?;
             return import::from_tar(link, &image.tar, &image.name).await;
@@ -227,44 +229,39 @@ impl Containerds {
         import::known(link, name).await
     }
 
-    async fn start(&self, spec: Spec) -> Result<Rc<dyn Sandbox>, EngineFault> {
+    /// Creates what will run, up to where only its start is missing.
+    async fn make(&self, spec: Spec) -> Result<Rc<Task>, EngineFault> {
         self.refusal(&spec)?;
         let image = self.image(spec.image.as_deref()).await?;
         let dir = self.base.join(&spec.id);
         fs::create_dir_all(&dir)
             .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
-        let port = match spec.role {
-            Role::Port(_) => Some(crate::engine::free_port()?),
-            _ => None,
-        };
-        let sandbox = Rc::new(Task {
-            link: Rc::clone(&self.link),
-            id: spec.id.clone(),
-            address: port.map_or_else(|| Address::Unix(dir.join("s")), crate::engine::loopback),
-            dir,
-            gauge: RefCell::default(),
-            death: RefCell::default(),
-            changed: Notify::new(),
-        });
-        match self.begin(&spec, &image, &sandbox, port).await {
-            Ok(()) => Ok(sandbox),
+        let task = Rc::new(Task::new(Rc::clone(&self.link), &spec.id, dir));
+        match self.begin(&spec, &image, &task).await {
+            Ok(()) => Ok(task),
             Err(fault) => {
-                let _ = sandbox.remove().await;
+                let _ = task.remove().await;
                 Err(fault)
             }
         }
     }
 
-    async fn begin(
-        &self,
-        spec: &Spec,
-        image: &Unpacked,
-        sandbox: &Rc<Task>,
-        port: Option<u16>,
-    ) -> Result<(), EngineFault> {
+    async fn begin(&self, spec: &Spec, image: &Unpacked, sandbox: &Rc<Task>) -> Result<(), EngineFault> {
         let client = &self.link.client;
+        let port = engine::port_of(spec)?;
+        if spec.network == Network::Bridge {
+            sandbox.network.replace(Some(self.common.networks.lease().await?));
+        }
+        let (own, namespace) = {
+            let network = sandbox.network.borrow();
+            let own = port.and_then(|port| Some(network.as_ref()?.port(port)));
+            (own, network.as_ref().and_then(|lease| lease.namespace()).map(Path::to_path_buf))
+        };
+        if let Some(port) = port {
+            sandbox.answers_at(engine::keep_port(&sandbox.dir, own, port)?);
+        }
         let mounts = self.snapshot(&spec.id, image).await?;
-        let agent = if port.is_none() { Some(self.agent.clone()?) } else { None };
+        let agent = if spec.role == Role::Image { None } else { Some(self.common.agent.clone()?) };
         let bundle = spec::bundle(&spec::Wanted {
             spec,
             image,
@@ -272,13 +269,14 @@ impl Containerds {
             sockets: &sandbox.dir,
             cgroup: format!("/{}/{}", self.link.namespace, spec.id),
             port,
+            network: namespace.as_deref(),
         });
         let options = RuncOptions {
             binary_name: if self.runtime == "runc" { String::new() } else { self.runtime.clone() },
         };
         let container = Container {
             id: spec.id.clone(),
-            labels: HashMap::from([(LABEL.to_string(), self.worker.clone())]),
+            labels: HashMap::from([(LABEL.to_string(), self.common.worker.clone())]),
             image: image.name.clone(),
             runtime: Some(Runtime {
                 name: RUNTIME.into(),
@@ -306,12 +304,29 @@ impl Containerds {
             ..CreateTaskRequest::default()
         });
         let task = client.tasks().create(request).await.map_err(|e| fault("cannot create the task", &e))?;
-        *sandbox.gauge.borrow_mut() = Gauge::of_process(task.into_inner().pid as i32).ok();
-        Task::watch(sandbox);
-        let request =
-            self.link.request(StartRequest { container_id: spec.id.clone(), ..StartRequest::default() });
-        client.tasks().start(request).await.map_err(|e| fault("cannot start the task", &e))?;
+        sandbox.lives(task.into_inner().pid as i32);
         Ok(())
+    }
+
+    async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+        const RUNNING: i32 = 2;
+        let request =
+            self.link.request(GetRequest { container_id: trace.id.clone(), ..GetRequest::default() });
+        let task =
+            self.link.client.tasks().get(request).await.map_err(|e| fault("cannot find the task", &e))?;
+        let process = task.into_inner().process.unwrap_or_default();
+        if process.pid as i32 != trace.pid || process.status != RUNNING || !trace.is_alive() {
+            return Err(EngineFault::lasting(format!("{}: its process has ended", trace.id)));
+        }
+        let task = Rc::new(Task::new(Rc::clone(&self.link), &trace.id, self.base.join(&trace.id)));
+        if let Some(slot) = trace.network {
+            task.network.replace(Some(self.common.networks.adopt(slot).await?));
+        }
+        if let Some(at) = engine::kept_port(&task.dir) {
+            task.answers_at(at);
+        }
+        task.lives(trace.pid);
+        Ok(task)
     }
 
     async fn snapshot(&self, id: &str, image: &Unpacked) -> Result<Vec<Mount>, EngineFault> {
@@ -326,7 +341,7 @@ impl Containerds {
         Ok(prepared.map_err(|e| fault("cannot prepare a snapshot", &e))?.into_inner().mounts)
     }
 
-    async fn remove_all(&self) -> Result<Vec<String>, EngineFault> {
+    async fn remove_all(&self, kept: &[String]) -> Result<Vec<String>, EngineFault> {
         let client = &self.link.client;
         let mut removed = Vec::new();
         let request = self.link.request(ListContainersRequest::default());
@@ -335,24 +350,37 @@ impl Containerds {
             Err(status) if status.code() == Code::NotFound => Vec::new(),
             Err(status) => return Err(fault("cannot list containers", &status)),
         };
-        for container in found {
+        for container in found.into_iter().filter(|container| !kept.contains(&container.id)) {
             removed.push(format!("containerd container {}/{}", self.link.namespace, container.id));
-            let task = Rc::new(Task {
-                link: Rc::clone(&self.link),
-                dir: self.base.join(&container.id),
-                address: Address::Unix(PathBuf::new()),
-                id: container.id,
-                gauge: RefCell::default(),
-                death: RefCell::default(),
-                changed: Notify::new(),
-            });
-            task.remove().await?;
+            let dir = self.base.join(&container.id);
+            Task::new(Rc::clone(&self.link), &container.id, dir).remove().await?;
         }
-        removed.extend(import::remove_snapshots(&self.link).await?);
-        removed.extend(clear_place(&self.base, &[])?);
-        remove_everywhere(&self.link.namespace)
-            .map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
+        removed.extend(clear_place(&self.base, kept)?);
+        if kept.is_empty() {
+            removed.extend(import::remove_snapshots(&self.link).await?);
+            remove_everywhere(&self.link.namespace)
+                .map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
+            self.forget().await?;
+        }
         Ok(removed)
+    }
+
+    /// Removes images that were imported by us, and with them what only they hold; a user's own stay. Then the namespace.
+    async fn forget(&self) -> Result<(), EngineFault> {
+        self.images.borrow_mut().clear();
+        let client = &self.link.client;
+        let filters = vec![format!("labels.\"{LABEL}\"=={}", self.common.worker)];
+        let listed = client.images().list(self.link.request(ListImagesRequest { filters })).await;
+        for image in listed.map(|l| l.into_inner().images).unwrap_or_default() {
+            let request = DeleteImageRequest { name: image.name, sync: true, target: None };
+            unless_gone("cannot remove an image", client.images().delete(self.link.request(request)).await)?;
+        }
+        // The low-level runtime keeps its containers' state here, and an empty directory once they are gone.
+        let _ = fs::remove_dir(Path::new(RUNTIME_STATE).join(&self.link.namespace));
+        let request = DeleteNamespaceRequest { name: self.link.namespace.clone() };
+        // Refused where a user's images are in it.
+        let _ = client.namespaces().delete(self.link.request(request)).await;
+        Ok(())
     }
 }
 
@@ -362,130 +390,40 @@ impl Engine for Containerds {
     }
 
     fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
-        self.refusal(spec)
+        self.inner.refusal(spec)?;
+        self.pool.want(spec);
+        Ok(())
     }
 
     fn prepare<'a>(&'a self, image: Option<&'a str>) -> Local<'a, Result<(), EngineFault>> {
-        Box::pin(async move { self.image(image).await.map(drop) })
+        Box::pin(async move { self.inner.image(image).await.map(drop) })
     }
 
     fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {
-        Box::pin(self.start(spec))
-    }
-
-    fn sweep_but<'a>(&'a self, _kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
         Box::pin(async move {
-            let removed = self.remove_all().await?;
-            // Images that were imported by us, and with them what only they hold; a user's own stay.
-            self.images.borrow_mut().clear();
-            let client = &self.link.client;
-            let filters = vec![format!("labels.\"{LABEL}\"=={}", self.worker)];
-            let listed = client.images().list(self.link.request(ListImagesRequest { filters })).await;
-            for image in listed.map(|l| l.into_inner().images).unwrap_or_default() {
-                let request = DeleteImageRequest { name: image.name, sync: true, target: None };
-                unless_gone(
-                    "cannot remove an image",
-                    client.images().delete(self.link.request(request)).await,
-                )?;
-            }
-            // The low-level runtime keeps its containers' state here, and an empty directory once they are gone.
-            let _ = fs::remove_dir(Path::new(RUNTIME_STATE).join(&self.link.namespace));
-            let request = DeleteNamespaceRequest { name: self.link.namespace.clone() };
-            // Refused where a user's images are in it.
-            let _ = client.namespaces().delete(self.link.request(request)).await;
-            Ok(removed)
-        })
-    }
-}
-
-struct Task {
-    link: Rc<Link>,
-    id: String,
-    dir: PathBuf,
-    address: Address,
-    gauge: RefCell<Option<Gauge>>,
-    death: RefCell<Option<Death>>,
-    changed: Notify,
-}
-
-impl Task {
-    fn watch(task: &Rc<Task>) {
-        let task = Rc::clone(task);
-        drop(tokio::task::spawn_local(async move {
-            let request = WaitRequest { container_id: task.id.clone(), ..WaitRequest::default() };
-            let waited = task.link.client.tasks().wait(task.link.request(request)).await;
-            let how = match waited {
-                Ok(answer) => format!("its process exited with {}", answer.into_inner().exit_status),
-                Err(e) => format!("its end cannot be watched: {}", e.message()),
-            };
-            let oom = task.gauge.borrow().as_ref().is_some_and(Gauge::was_out_of_memory);
-            *task.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
-            task.changed.notify_waiters();
-        }));
-    }
-
-    async fn remove(&self) -> Result<(), EngineFault> {
-        let client = &self.link.client;
-        let id = || self.id.clone();
-        let kill = KillRequest { container_id: id(), signal: SIGKILL, all: true, ..KillRequest::default() };
-        // A task that never started, or that has ended, cannot be killed; deleting tells whether it is gone.
-        let _ = client.tasks().kill(self.link.request(kill)).await;
-        let wait = WaitRequest { container_id: id(), ..WaitRequest::default() };
-        let _ = client.tasks().wait(self.link.request(wait)).await;
-        let delete = self.link.request(DeleteTaskRequest { container_id: id() });
-        unless_gone("cannot remove the task", client.tasks().delete(delete).await)?;
-        let delete = self.link.request(DeleteContainerRequest { id: id() });
-        unless_gone("cannot remove the container", client.containers().delete(delete).await)?;
-        let delete = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: id() };
-        unless_gone(
-            "cannot remove the snapshot",
-            client.snapshots().remove(self.link.request(delete)).await,
-        )?;
-        match fs::remove_dir_all(&self.dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(EngineFault::passing(format!("cannot remove {}: {e}", self.dir.display())))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Sandbox for Task {
-    fn address(&self) -> Address {
-        self.address.clone()
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.gauge.borrow().as_ref()?.memory()
-    }
-
-    fn kills(&self) -> u64 {
-        self.gauge.borrow().as_ref().map_or(0, Gauge::kills)
-    }
-
-    fn death(&self) -> Option<Death> {
-        self.death.borrow().clone()
-    }
-
-    fn dies(&self) -> Local<'_, Death> {
-        Box::pin(async move {
-            loop {
-                let told = self.changed.notified();
-                if let Some(death) = self.death() {
-                    return death;
+            let task = match self.pool.take(&spec).await {
+                Some(started) => started,
+                None => {
+                    let task = self.inner.make(spec).await?;
+                    if let Err(fault) = task.start().await {
+                        let _ = task.remove().await;
+                        return Err(fault);
+                    }
+                    task
                 }
-                told.await;
-            }
+            };
+            Ok(task as Rc<dyn Sandbox>)
         })
     }
 
-    fn last_words(&self) -> Local<'_, String> {
-        let text = fs::read(self.dir.join("log")).unwrap_or_default();
-        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(500)..]).into_owned();
-        Box::pin(async move { tail.trim().replace('\n', "; ") })
+    fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+        Box::pin(self.inner.take_over(trace))
     }
 
-    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
-        Box::pin(self.remove())
+    fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
+        Box::pin(async move {
+            self.pool.empty().await;
+            self.inner.remove_all(kept).await
+        })
     }
 }

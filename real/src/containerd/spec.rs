@@ -1,7 +1,7 @@
 //! The OCI runtime specification of a sandbox.
 
 use super::import::Unpacked;
-use crate::engine::{Network, Role, Spec};
+use crate::engine::{Network, Spec};
 use crate::image::{AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -14,8 +14,10 @@ pub(super) struct Wanted<'a> {
     pub(super) agent: Option<&'a Path>,
     pub(super) sockets: &'a Path,
     pub(super) cgroup: String,
-    /// The port on which an image without our agent is to answer.
+    /// The port on which it is to answer, if not on a socket.
     pub(super) port: Option<u16>,
+    /// The network namespace that it joins, if that was made for it.
+    pub(super) network: Option<&'a Path>,
 }
 
 /// What docker gives a container by default.
@@ -42,7 +44,7 @@ fn mount(at: &str, kind: &str, options: &[&str]) -> Value {
 
 /// The specification as JSON.
 pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
-    let Wanted { spec, image, agent, sockets, cgroup, port } = wanted;
+    let Wanted { spec, image, agent, sockets, cgroup, port, network } = wanted;
     let mut env = image.env.clone();
     env.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
     match port {
@@ -66,15 +68,18 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
     if let Some(code) = &spec.code {
         mounts.push(bind(code, CODE_INSIDE, &["rbind", "ro"]));
     }
-    if let Some(agent) = agent {
+    if port.is_none() {
         mounts.push(bind(sockets, SOCKETS_INSIDE, &["rbind", "rw"]));
+    }
+    if let Some(agent) = agent {
         mounts.push(bind(agent, AGENT_INSIDE, &["rbind", "ro"]));
     }
-    let shares_network = port.is_some() || spec.network == Network::Host;
     let mut namespaces: Vec<Value> =
         ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
-    if !shares_network {
-        namespaces.push(json!({ "type": "network" }));
+    match network {
+        Some(path) => namespaces.push(json!({ "type": "network", "path": path })),
+        None if spec.network == Network::Host => {}
+        None => namespaces.push(json!({ "type": "network" })),
     }
     let mut resources = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
     if spec.memory > 0 {
@@ -116,11 +121,6 @@ fn arguments(spec: &Spec, image: &Unpacked, with_agent: bool) -> Vec<String> {
     if !with_agent {
         return if spec.command.is_empty() { image.command.clone() } else { spec.command.clone() };
     }
-    let words: &[&str] = match spec.role {
-        Role::Exec => &["exec", "--"],
-        Role::Serve => &["serve", "--"],
-        Role::Behave | Role::Port(_) => &[],
-    };
-    let words = words.iter().map(ToString::to_string);
+    let words = spec.role.words().iter().map(ToString::to_string);
     [AGENT_INSIDE.to_string()].into_iter().chain(words).chain(spec.command.clone()).collect()
 }

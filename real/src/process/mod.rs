@@ -9,13 +9,14 @@ mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
 use crate::engine::{
-    Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
+    self, Common, Death, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
 };
+use crate::net::Lease;
 use crate::wire::Address;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
 };
-use spawn::{Program, Root};
+use spawn::{Net, Program, Root};
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -35,7 +36,7 @@ type Job = (Program, oneshot::Sender<(Spawned, Program)>);
 /// See the module.
 pub struct Processes {
     base: PathBuf,
-    agent: Result<PathBuf, EngineFault>,
+    common: Common,
     root: bool,
     outlives: Cell<bool>,
     cgroups: Cgroups,
@@ -46,13 +47,13 @@ pub struct Processes {
 const SPAWNERS: usize = 4;
 
 impl Processes {
-    /// Sandboxes of the worker with this name, which run this agent.
+    /// Sandboxes of a worker.
     ///
     /// # Errors
     /// If the host gives it no threads.
-    pub fn new(worker: &str, agent: Result<PathBuf, EngineFault>) -> Result<Processes, EngineFault> {
+    pub fn new(common: Common) -> Result<Processes, EngineFault> {
         let root = rustix::process::geteuid().is_root();
-        let base = place(worker, "process");
+        let base = place(&common.worker, "process");
         let (spawners, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -75,8 +76,8 @@ impl Processes {
                 })
                 .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
         }
-        let cgroups = Cgroups::of(worker);
-        Ok(Processes { base, agent, root, outlives: Cell::new(false), cgroups, spawners })
+        let cgroups = Cgroups::of(&common.worker);
+        Ok(Processes { base, common, root, outlives: Cell::new(false), cgroups, spawners })
     }
 
     /// Whether sandboxes are isolated: only when root.
@@ -86,27 +87,18 @@ impl Processes {
 
     fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
         let refuse = |why: &str| Err(EngineFault::lasting(why));
-        if let Err(fault) = &self.agent {
-            return Err(fault.clone());
-        }
         if spec.image.is_some() {
             return refuse("it runs no images; let the function run on containerd or docker");
         }
         if spec.gpus.is_some() {
             return refuse("it gives out no GPUs; let the function run on docker");
         }
-        if let Role::Port(_) = spec.role {
-            return refuse("it starts our agent, which answers on a socket; leave protocol = \"tcp\" out");
-        }
-        if matches!(spec.role, Role::Exec | Role::Serve) && spec.command.is_empty() {
-            return refuse("the function has no command");
-        }
-        Ok(())
+        self.common.check(spec)
     }
 
     async fn start(&self, spec: Spec) -> Result<Rc<dyn Sandbox>, EngineFault> {
         self.refusal(&spec)?;
-        let agent = self.agent.clone()?;
+        let agent = self.common.agent.clone()?;
         let dir = self.base.join(&spec.id);
         let broken = |what: &str, e: io::Error| {
             let passing =
@@ -116,8 +108,21 @@ impl Processes {
         fs::create_dir_all(self.base.join("root"))
             .map_err(|e| broken(&format!("cannot make {}", self.base.display()), e))?;
         let mut half = Half::new(&dir).map_err(|e| broken("cannot make its directory", e))?;
-        let socket = dir.join("s");
-        let listener = UnixListener::bind(&socket).map_err(|e| broken("cannot listen for it", e))?;
+        let port = engine::port_of(&spec)?;
+        if spec.network == Network::Bridge {
+            half.network = Some(self.common.networks.lease().await?);
+        }
+        let listener = match port {
+            Some(port) => {
+                engine::keep_port(&dir, half.network.as_ref().map(|lease| lease.port(port)), port)?;
+                None
+            }
+            None => {
+                let bound =
+                    UnixListener::bind(dir.join("s")).map_err(|e| broken("cannot listen for it", e))?;
+                Some(bound.into())
+            }
+        };
         let log = File::create(dir.join("log")).map_err(|e| broken("cannot make its log", e))?;
         if self.root {
             let limits = Limits { memory: spec.memory, cpus: spec.cpus, pids: spec.pids };
@@ -125,28 +130,31 @@ impl Processes {
         }
         let doors = half.group.as_ref().map_or(Ok(Vec::new()), Group::doors);
         let doors = doors.map_err(|e| broken("cannot limit it", e))?;
+        let network = match &half.network {
+            _ if spec.network == Network::Host => Ok(Net::Host),
+            Some(lease) => {
+                File::open(lease.namespace().unwrap_or(Path::new(""))).map(|f| Net::Joined(f.into()))
+            }
+            None => Ok(Net::Own),
+        };
+        let network = network.map_err(|e| broken("cannot open its network", e))?;
+        let door = Door { listener, port, network };
         let program = self
-            .program(&spec, &agent, &dir, listener.into(), log, doors)
+            .program(&spec, &agent, &dir, door, log, doors)
             .map_err(|e| broken("cannot prepare it", e))?;
         let (answer, answered) = oneshot::channel();
         let gone = || EngineFault::lasting("the threads that start processes have ended");
         self.spawners.send((program, answer)).map_err(|_| gone())?;
         let (spawned, _program) = answered.await.map_err(|_| gone())?;
         let (pid, pidfd) = spawned.map_err(|e| broken("cannot start it", e))?;
-        let (dir, group) = half.done();
-        Ok(self.sandbox(&spec.id, pid, pidfd, dir, group))
+        Ok(self.sandbox(&spec.id, pid, pidfd, half))
     }
 
-    fn sandbox(
-        &self,
-        id: &str,
-        pid: i32,
-        pidfd: OwnedFd,
-        dir: PathBuf,
-        group: Option<Group>,
-    ) -> Rc<dyn Sandbox> {
+    fn sandbox(&self, id: &str, pid: i32, pidfd: OwnedFd, mut had: Half) -> Rc<dyn Sandbox> {
+        let (dir, group, network) =
+            (had.dir.take().unwrap_or_default(), had.group.take(), had.network.take());
         let sandbox = Rc::new(Process {
-            trace: Trace::of(id, pid),
+            trace: Trace::of(id, pid, network.as_ref()),
             life: Rc::new(Life {
                 pidfd,
                 // In a pid namespace the first process takes all others with it.
@@ -155,7 +163,8 @@ impl Processes {
                 changed: Notify::new(),
             }),
             group: group.map(Arc::new),
-            socket: dir.join("s"),
+            network: RefCell::new(network),
+            address: engine::kept_port(&dir).map_or_else(|| Address::Unix(dir.join("s")), Address::Tcp),
             log: dir.join("log"),
             dir,
             destroyed: Cell::new(false),
@@ -164,7 +173,7 @@ impl Processes {
         sandbox
     }
 
-    fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+    async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
         let gone = |e: &dyn std::fmt::Display| EngineFault::lasting(format!("{}: {e}", trace.id));
         let pid = Pid::from_raw(trace.pid).ok_or_else(|| gone(&"it has no process"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| gone(&e))?;
@@ -173,11 +182,15 @@ impl Processes {
             return Err(gone(&"its process has ended"));
         }
         let dir = self.base.join(&trace.id);
-        if !dir.join("s").exists() {
+        if !dir.join("s").exists() && engine::kept_port(&dir).is_none() {
             return Err(gone(&"its socket is gone"));
         }
+        let network = match trace.network {
+            Some(slot) => Some(self.common.networks.adopt(slot).await?),
+            None => None,
+        };
         let group = if self.root { self.cgroups.adopt(&trace.id).map_err(|e| gone(&e))? } else { None };
-        Ok(self.sandbox(&trace.id, trace.pid, pidfd, dir, group))
+        Ok(self.sandbox(&trace.id, trace.pid, pidfd, Half { dir: Some(dir), group, network }))
     }
 
     fn program(
@@ -185,7 +198,7 @@ impl Processes {
         spec: &Spec,
         agent: &Path,
         dir: &Path,
-        listener: OwnedFd,
+        door: Door,
         log: File,
         doors: Vec<File>,
     ) -> io::Result<Program> {
@@ -193,15 +206,13 @@ impl Processes {
         let text = |s: &str| CString::new(s).map_err(io::Error::from);
         let path = text(&inside.to_string_lossy())?;
         let mut args = vec![path.clone()];
-        match spec.role {
-            Role::Behave | Role::Port(_) => {}
-            Role::Exec => args.extend([text("exec")?, text("--")?]),
-            Role::Serve => args.extend([text("serve")?, text("--")?]),
-        }
-        for word in &spec.command {
+        for word in spec.role.words().iter().copied().chain(spec.command.iter().map(String::as_str)) {
             args.push(text(word)?);
         }
-        let mut env = vec![text("LISTEN_FDS=1")?];
+        let mut env = vec![match door.port {
+            Some(port) => text(&format!("PORT={port}"))?,
+            None => text("LISTEN_FDS=1")?,
+        }];
         let given = |name: &str| spec.env.iter().any(|(n, _)| n == name);
         if !given("PATH") {
             env.push(text("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")?);
@@ -214,26 +225,39 @@ impl Processes {
         } else {
             None
         };
-        let host_network = spec.network == Network::Host;
         let outlives = self.outlives.get();
-        Ok(Program { path, args, env, listener, log, doors, root, host_network, outlives })
+        Ok(Program {
+            path,
+            args,
+            env,
+            listener: door.listener,
+            log,
+            doors,
+            root,
+            network: door.network,
+            outlives,
+        })
     }
+}
+
+/// How it is reached: a socket that is handed over, or a port on which it listens by itself.
+struct Door {
+    listener: Option<OwnedFd>,
+    port: Option<u16>,
+    network: Net,
 }
 
 /// What a creation has taken so far; gives it back if it comes to nothing.
 struct Half {
     dir: Option<PathBuf>,
     group: Option<Group>,
+    network: Option<Lease>,
 }
 
 impl Half {
     fn new(dir: &Path) -> io::Result<Half> {
         fs::create_dir(dir)?;
-        Ok(Half { dir: Some(dir.to_path_buf()), group: None })
-    }
-
-    fn done(mut self) -> (PathBuf, Option<Group>) {
-        (self.dir.take().unwrap_or_default(), self.group.take())
+        Ok(Half { dir: Some(dir.to_path_buf()), group: None, network: None })
     }
 }
 
@@ -271,7 +295,7 @@ impl Engine for Processes {
     }
 
     fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
-        Box::pin(async move { self.take_over(trace) })
+        Box::pin(self.take_over(trace))
     }
 
     fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
@@ -288,8 +312,9 @@ struct Process {
     trace: Option<Trace>,
     life: Rc<Life>,
     group: Option<Arc<Group>>,
+    network: RefCell<Option<Lease>>,
     dir: PathBuf,
-    socket: PathBuf,
+    address: Address,
     log: PathBuf,
     destroyed: Cell<bool>,
 }
@@ -350,7 +375,7 @@ impl Life {
 
 impl Sandbox for Process {
     fn address(&self) -> Address {
-        Address::Unix(self.socket.clone())
+        self.address.clone()
     }
 
     fn memory(&self) -> Option<u64> {
@@ -399,6 +424,10 @@ impl Sandbox for Process {
                 }
                 fs::remove_dir_all(&dir)
             });
+            // Whatever was in it has ended, and took its sockets along.
+            if let Some(network) = self.network.take() {
+                network.give_back();
+            }
             match removed.await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(e)) => Err(EngineFault::passing(format!("something of the sandbox is left: {e}"))),

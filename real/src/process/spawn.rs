@@ -82,6 +82,17 @@ impl Root {
     }
 }
 
+/// The network of a sandbox.
+#[derive(Debug)]
+pub enum Net {
+    /// A namespace of its own, with a loopback.
+    Own,
+    /// The namespace for which this stands.
+    Joined(OwnedFd),
+    /// The host's.
+    Host,
+}
+
 /// A process that is asked for.
 #[derive(Debug)]
 pub struct Program {
@@ -91,16 +102,16 @@ pub struct Program {
     pub args: Vec<CString>,
     /// `NAME=value`.
     pub env: Vec<CString>,
-    /// Becomes descriptor 3.
-    pub listener: OwnedFd,
+    /// Becomes descriptor 3, if it does not listen by itself.
+    pub listener: Option<OwnedFd>,
     /// Becomes its output and its errors.
     pub log: File,
     /// `cgroup.procs` of the groups that it joins.
     pub doors: Vec<File>,
     /// A root of its own, with namespaces; a plain process without.
     pub root: Option<Root>,
-    /// It keeps the host's network.
-    pub host_network: bool,
+    /// Its network; a plain process keeps the host's.
+    pub network: Net,
     /// It lives on when the thread that started it ends.
     pub outlives: bool,
 }
@@ -144,7 +155,7 @@ pub fn spawn(program: &Program) -> io::Result<(i32, OwnedFd)> {
     let mut flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
     if program.root.is_some() {
         flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
-        if !program.host_network {
+        if matches!(program.network, Net::Own) {
             flags |= libc::CLONE_NEWNET;
         }
     }
@@ -203,8 +214,12 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
             if let Err(step) = build_root(root) {
                 return step;
             }
-            if !program.host_network && !loopback_up() {
-                return "bringing loopback up";
+            match &program.network {
+                Net::Own if !loopback_up() => return "bringing loopback up",
+                Net::Joined(namespace) if libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) != 0 => {
+                    return "joining the network";
+                }
+                _ => {}
             }
             libc::sethostname(c"elapse".as_ptr(), 6);
         } else if libc::setpgid(0, 0) != 0 {
@@ -217,10 +232,12 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
             return "redirecting output";
         }
         // Duplicating a descriptor onto itself would leave it to be closed at exec.
-        let listener = program.listener.as_raw_fd();
-        let moved = if listener == 3 { libc::fcntl(3, libc::F_SETFD, 0) } else { libc::dup2(listener, 3) };
-        if moved < 0 {
-            return "handing the socket over";
+        if let Some(listener) = program.listener.as_ref().map(AsRawFd::as_raw_fd) {
+            let moved =
+                if listener == 3 { libc::fcntl(3, libc::F_SETFD, 0) } else { libc::dup2(listener, 3) };
+            if moved < 0 {
+                return "handing the socket over";
+            }
         }
         if program.root.is_some()
             && (libc::setgroups(0, std::ptr::null()) != 0

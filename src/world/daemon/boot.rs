@@ -6,7 +6,8 @@ use super::state::State;
 use crate::backend::{Backend, Keeper, Live, Simulated};
 use crate::base::{Cpus, Duration, Fault, Result};
 use crate::worker::Worker;
-use elapse_real::engine::{Engine, Sandbox};
+use crate::world::live::Engines;
+use elapse_real::engine::Sandbox;
 use std::rc::Rc;
 
 /// How long a container of an earlier life may take to answer.
@@ -24,16 +25,13 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// What could not be removed, or a journal that cannot be written.
-pub(super) async fn found(
-    engines: &[Option<Rc<dyn Engine>>],
-    state: Option<&State>,
-    on_boot: OnBoot,
-) -> Result<Vec<Found>> {
+pub(super) async fn found(engines: &Engines, state: Option<&State>, on_boot: OnBoot) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     if let (OnBoot::Recover, Some(state)) = (on_boot, state) {
-        engines.iter().flatten().for_each(|engine| engine.outlive());
+        engines.all.iter().flatten().for_each(|engine| engine.outlive());
         for (id, left) in state.left() {
             let engine = engines
+                .all
                 .iter()
                 .enumerate()
                 .find_map(|(i, e)| e.as_ref().filter(|e| e.name() == left.backend).map(|e| (i, e)));
@@ -46,9 +44,16 @@ pub(super) async fn found(
     }
     let kept: Vec<String> = found.iter().map(|f| f.id.clone()).collect();
     let mut removed = Vec::new();
-    for engine in engines.iter().flatten() {
+    for engine in engines.all.iter().flatten() {
         removed.extend(engine.sweep_but(&kept).await.map_err(|fault| Fault::host(fault.why))?);
     }
+    if on_boot == OnBoot::Recover {
+        let ready = engines.networks.reload().await.map_err(|fault| Fault::host(fault.why))?;
+        if ready > 0 {
+            tracing::info!(target: "elapse", ready, "network namespaces of an earlier life taken over");
+        }
+    }
+    removed.extend(engines.networks.sweep().await.map_err(|fault| Fault::host(fault.why))?);
     if !removed.is_empty() {
         tracing::warn!(
             target: "elapse", removed = removed.join(", "), "removed what an earlier life of this worker had left"
@@ -68,12 +73,13 @@ pub(super) struct Backends {
 
 impl Backends {
     pub(super) fn new(
-        engines: &[Option<Rc<dyn Engine>>],
+        engines: &Engines,
         config: &DaemonConfig,
         cores: Cpus,
         state: Option<Rc<State>>,
     ) -> Backends {
         let live: Vec<Option<Rc<Live>>> = engines
+            .all
             .iter()
             .map(|engine| {
                 let backend = Live::new(Rc::clone(engine.as_ref()?), config.live.clone());

@@ -93,7 +93,7 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
             seed: config.seed,
             creations: Creations::default(),
         })?;
-        let desk = Desk::new(worker.clone(), engines.clone(), &config, state.clone());
+        let desk = Desk::new(worker.clone(), engines.all.clone(), &config, state.clone());
         for (spec, function) in specs.into_iter().zip(&functions) {
             match desk.register(spec, function) {
                 // What its file names it must serve; what was registered later may wait for its image to be back.
@@ -110,7 +110,7 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
         drop(watched);
         Ok::<_, Fault>((outcome, served))
     });
-    let swept = runtime.block_on(sweep(&engines));
+    let swept = runtime.block_on(sweep(&engines, false));
     drop(runtime);
     let (outcome, served) = outcome?;
     served.end(&config.listen);

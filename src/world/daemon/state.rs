@@ -21,9 +21,22 @@ use std::path::Path;
 enum Entry {
     Registered(Box<FunctionConfig>),
     Deregistered(String),
-    Creating { id: String, backend: String, function: String },
-    Created { id: String, pid: i32, started: u64, boot: String },
-    Gone { id: String },
+    Creating {
+        id: String,
+        backend: String,
+        function: String,
+    },
+    Created {
+        id: String,
+        pid: i32,
+        started: u64,
+        boot: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        network: Option<u32>,
+    },
+    Gone {
+        id: String,
+    },
 }
 
 /// A container that an earlier life had.
@@ -57,9 +70,9 @@ impl Known {
             Entry::Creating { id, backend, function } => {
                 self.containers.insert(id, Left { backend, function, trace: None });
             }
-            Entry::Created { id, pid, started, boot } => {
+            Entry::Created { id, pid, started, boot, network } => {
                 if let Some(left) = self.containers.get_mut(&id) {
-                    left.trace = Some(Trace { id, pid, started, boot });
+                    left.trace = Some(Trace { id, pid, started, boot, network });
                 }
             }
             Entry::Gone { id } => drop(self.containers.remove(&id)),
@@ -73,8 +86,8 @@ impl Known {
         for (id, left) in &self.containers {
             let (backend, function) = (left.backend.clone(), left.function.clone());
             entries.push(Entry::Creating { id: id.clone(), backend, function });
-            if let Some(Trace { id, pid, started, boot }) = left.trace.clone() {
-                entries.push(Entry::Created { id, pid, started, boot });
+            if let Some(Trace { id, pid, started, boot, network }) = left.trace.clone() {
+                entries.push(Entry::Created { id, pid, started, boot, network });
             }
         }
         entries
@@ -177,8 +190,8 @@ impl Keeper for State {
     }
 
     fn created(&self, trace: Trace) {
-        let Trace { id, pid, started, boot } = trace;
-        self.note(Entry::Created { id, pid, started, boot });
+        let Trace { id, pid, started, boot, network } = trace;
+        self.note(Entry::Created { id, pid, started, boot, network });
     }
 
     fn gone(&self, id: &str) {
@@ -194,7 +207,8 @@ mod tests {
     fn what_was_known_is_known_again_however_often_it_was_compacted() {
         let folder = std::env::temp_dir().join(format!("elapse-state-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let trace = |id: &str| Trace { id: id.into(), pid: 7, started: 9, boot: "b".into() };
+        let trace =
+            |id: &str| Trace { id: id.into(), pid: 7, started: 9, boot: "b".into(), network: Some(3) };
         for round in 0..3 {
             let state = State::open(&folder).unwrap();
             assert_eq!(state.left().len(), round);

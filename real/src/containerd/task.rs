@@ -1,0 +1,155 @@
+//! A sandbox of containerd: its task, what it took from the host, and its end.
+
+use super::{Link, SNAPSHOTTER, fault, unless_gone};
+use crate::cgroup::Gauge;
+use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
+use crate::net::Lease;
+use crate::wire::Address;
+use containerd_client::services::v1::snapshots::RemoveSnapshotRequest;
+use containerd_client::services::v1::{
+    DeleteContainerRequest, DeleteTaskRequest, KillRequest, StartRequest, WaitRequest,
+};
+use std::cell::RefCell;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use tokio::sync::Notify;
+
+const SIGKILL: u32 = 9;
+
+/// See the module.
+pub(super) struct Task {
+    link: Rc<Link>,
+    id: String,
+    pub(super) dir: PathBuf,
+    address: RefCell<Address>,
+    pub(super) network: RefCell<Option<Lease>>,
+    trace: RefCell<Option<Trace>>,
+    gauge: RefCell<Option<Gauge>>,
+    death: RefCell<Option<Death>>,
+    changed: Notify,
+}
+
+impl Task {
+    /// One that is not there yet, or not looked at.
+    pub(super) fn new(link: Rc<Link>, id: &str, dir: PathBuf) -> Task {
+        Task {
+            link,
+            id: id.to_string(),
+            address: RefCell::new(Address::Unix(dir.join("s"))),
+            dir,
+            network: RefCell::default(),
+            trace: RefCell::default(),
+            gauge: RefCell::default(),
+            death: RefCell::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn answers_at(&self, at: SocketAddr) {
+        self.address.replace(Address::Tcp(at));
+    }
+
+    /// Its first process is there.
+    pub(super) fn lives(self: &Rc<Self>, pid: i32) {
+        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
+        *self.trace.borrow_mut() = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        self.watch();
+    }
+
+    /// Lets what was created run.
+    pub(super) async fn start(&self) -> Result<(), EngineFault> {
+        let request = StartRequest { container_id: self.id.clone(), ..StartRequest::default() };
+        let started = self.link.client.tasks().start(self.link.request(request)).await;
+        started.map(drop).map_err(|e| fault("cannot start the task", &e))
+    }
+
+    fn watch(self: &Rc<Self>) {
+        let task = Rc::clone(self);
+        drop(tokio::task::spawn_local(async move {
+            let request = WaitRequest { container_id: task.id.clone(), ..WaitRequest::default() };
+            let waited = task.link.client.tasks().wait(task.link.request(request)).await;
+            let how = match waited {
+                Ok(answer) => format!("its process exited with {}", answer.into_inner().exit_status),
+                Err(e) => format!("its end cannot be watched: {}", e.message()),
+            };
+            let oom = task.gauge.borrow().as_ref().is_some_and(Gauge::was_out_of_memory);
+            *task.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
+            task.changed.notify_waiters();
+        }));
+    }
+
+    /// Ends it and removes all of it; what is gone already is no fault.
+    pub(super) async fn remove(&self) -> Result<(), EngineFault> {
+        let client = &self.link.client;
+        let id = || self.id.clone();
+        let kill = KillRequest { container_id: id(), signal: SIGKILL, all: true, ..KillRequest::default() };
+        // A task that never started, or that has ended, cannot be killed; deleting tells whether it is gone.
+        let _ = client.tasks().kill(self.link.request(kill)).await;
+        let wait = WaitRequest { container_id: id(), ..WaitRequest::default() };
+        let _ = client.tasks().wait(self.link.request(wait)).await;
+        let delete = self.link.request(DeleteTaskRequest { container_id: id() });
+        unless_gone("cannot remove the task", client.tasks().delete(delete).await)?;
+        let delete = self.link.request(DeleteContainerRequest { id: id() });
+        unless_gone("cannot remove the container", client.containers().delete(delete).await)?;
+        let delete = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: id() };
+        unless_gone(
+            "cannot remove the snapshot",
+            client.snapshots().remove(self.link.request(delete)).await,
+        )?;
+        if let Some(network) = self.network.take() {
+            network.give_back();
+        }
+        match fs::remove_dir_all(&self.dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(EngineFault::passing(format!("cannot remove {}: {e}", self.dir.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sandbox for Task {
+    fn address(&self) -> Address {
+        self.address.borrow().clone()
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        self.trace.borrow().clone()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.gauge.borrow().as_ref()?.memory()
+    }
+
+    fn kills(&self) -> u64 {
+        self.gauge.borrow().as_ref().map_or(0, Gauge::kills)
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.death.borrow().clone()
+    }
+
+    fn dies(&self) -> Local<'_, Death> {
+        Box::pin(async move {
+            loop {
+                let told = self.changed.notified();
+                if let Some(death) = self.death() {
+                    return death;
+                }
+                told.await;
+            }
+        })
+    }
+
+    fn last_words(&self) -> Local<'_, String> {
+        let text = fs::read(self.dir.join("log")).unwrap_or_default();
+        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(500)..]).into_owned();
+        Box::pin(async move { tail.trim().replace('\n', "; ") })
+    }
+
+    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
+        Box::pin(self.remove())
+    }
+}
