@@ -72,6 +72,40 @@ fn equal_runs_hold_and_a_wrong_cold_start_is_named() {
 }
 
 #[test]
+fn a_run_whose_invocations_fail_is_not_like_one_whose_do_not() {
+    let folder = scratch("compare-failed");
+    let a = run(&folder, "a", &[]);
+    let failed = run(&folder, "failed", &["function.0.failure=1", "function.1.failure=1"]);
+    let told = elapse(&["compare", text(&a), text(&failed)]);
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    assert!(said(&told).contains("FAILS  completed"), "{}", said(&told));
+    // What only one of them has is as different as can be.
+    let warm = run(&folder, "none", &["model.creation_failure=1"]);
+    let told = elapse(&["compare", text(&a), text(&warm), "--tolerance", "completed=off"]);
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    assert!(said(&told).contains("FAILS  latency_ms.p50"), "{}", said(&told));
+}
+
+#[test]
+fn runs_of_one_name_are_told_apart_and_begin_together() {
+    let folder = scratch("compare-names");
+    let mut runs = Vec::new();
+    for (above, start) in [("a", "2024-03-04T00:00:00Z"), ("b", "2024-03-04T00:00:07Z")] {
+        std::fs::create_dir_all(folder.join(above)).expect("a folder");
+        runs.push(run(&folder, &format!("{above}/run"), &[&format!("start={start}")]));
+    }
+    let aligned = elapse(&["align", text(&runs[0]), text(&runs[1]), "--step", "10s"]);
+    let rows = said(&aligned);
+    let of = |run: &str| {
+        let found = rows.lines().find(|l| l.starts_with(&format!("0,{run}/records,invocations,")));
+        found
+            .and_then(|l| l.rsplit(',').next().map(str::to_string))
+            .unwrap_or_else(|| panic!("{run}: {rows}"))
+    };
+    assert_eq!(of("a-run"), of("b-run"), "the same invocations in the first ten seconds");
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let folder = scratch("compare-refused");
     let open = run(&folder, "open", &[]);

@@ -6,12 +6,12 @@ use elapse::base::{Duration, Fault, Result};
 use elapse::report::{self, Alignment, Finished, Rule, Side};
 use elapse::world::{self, GraphiteConfig, Wire};
 use elapse_real::graphite::Client;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub fn plot(args: &PlotArgs) -> Result<u8> {
     let mut runs = Vec::new();
-    for folder in &args.runs {
-        runs.push((name_of(folder), Finished::open(folder)?));
+    for (name, folder) in names_of(&args.runs).into_iter().zip(&args.runs) {
+        runs.push((name, Finished::open(folder)?));
     }
     for (name, run) in &runs {
         let plots = report::redraw(run, &args.series)?;
@@ -27,7 +27,24 @@ pub fn plot(args: &PlotArgs) -> Result<u8> {
     Ok(0)
 }
 
-/// A run is called like its folder.
+/// Runs are called like their folders; where two are called the same, with what is above as well.
+fn names_of(folders: &[PathBuf]) -> Vec<String> {
+    let short: Vec<String> = folders.iter().map(|folder| name_of(folder)).collect();
+    let mut names: Vec<String> = Vec::new();
+    for (folder, name) in folders.iter().zip(&short) {
+        let mut given = name.clone();
+        if short.iter().filter(|other| *other == name).count() > 1 {
+            let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.clone());
+            if let Some(above) = whole.parent().and_then(Path::file_name) {
+                given = format!("{}-{name}", above.to_string_lossy());
+            }
+        }
+        let same = names.iter().filter(|n| **n == given).count();
+        names.push(if same == 0 { given } else { format!("{given}-{}", same + 1) });
+    }
+    names
+}
+
 fn name_of(folder: &Path) -> String {
     let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
     whole.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned())
@@ -82,8 +99,8 @@ pub fn graphite_check(args: CheckArgs) -> Result<u8> {
 
 pub fn align(args: &AlignArgs) -> Result<u8> {
     let mut runs = Vec::new();
-    for folder in &args.runs {
-        runs.push((name_of(folder), Finished::open(folder)?));
+    for (name, folder) in names_of(&args.runs).into_iter().zip(&args.runs) {
+        runs.push((name, Finished::open(folder)?));
     }
     let pair = |flag: &str, text: &str| -> Result<(String, String)> {
         let (left, right) = text.split_once('=').ok_or_else(|| {

@@ -105,12 +105,13 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
                 run.folder.display()
             )));
         }
-        let first = (start / step).floor() as i64;
-        let buckets = ((end / step).ceil() as i64 - first).max(1) as usize;
-        let zero = if how.relative { first as f64 * step } else { 0.0 };
-        let time = |i: usize| (first + i as i64) as f64 * step - zero;
+        // On the calendar buckets begin at whole steps, as Graphite's do; beside other runs, at the run's own start.
+        let first = if how.relative { start } else { (start / step).floor() * step };
+        let buckets = (((end - first) / step - 1e-9).ceil() as i64).max(1) as usize;
+        let zero = if how.relative { first } else { 0.0 };
+        let time = |i: usize| (first - zero) + i as f64 * step;
         let mut put = |source: &str, path: &str, values: &[Option<f64>]| -> Result<()> {
-            let path = super::tables::quoted(path);
+            let (source, path) = (super::tables::quoted(source), super::tables::quoted(path));
             let mut text = String::new();
             for (i, value) in values.iter().enumerate() {
                 let value = value.map_or(String::new(), super::tables::short);
@@ -119,12 +120,12 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
             out.write_all(text.as_bytes()).map_err(gone)
         };
         if run.file("records.csv").exists() {
-            for (path, values) in records(&run.file("records.csv"), first as f64 * step, step, buckets)? {
+            for (path, values) in records(&run.file("records.csv"), first, step, buckets)? {
                 put(&source("records"), &path, &values)?;
             }
         }
         for (source, track) in &all {
-            let values = resample(track, how.rule(&track.path), first as f64 * step, step, buckets);
+            let values = resample(track, how.rule(&track.path), first, step, buckets);
             put(source, &track.path, &values)?;
         }
     }

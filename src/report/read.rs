@@ -1,6 +1,6 @@
 //! Reads a finished run back from its folder: what plots, alignment and comparison are made of.
 
-use crate::base::{Fault, Result};
+use crate::base::{Duration, Fault, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -100,6 +100,15 @@ impl Finished {
     /// Its length in seconds.
     pub fn seconds(&self) -> f64 {
         self.summary["virtual_seconds"].as_f64().unwrap_or(0.0)
+    }
+
+    /// The seconds of its measuring window; all of it where it has none.
+    pub fn window(&self) -> [f64; 2] {
+        let measure = &self.run["plan"]["measure"];
+        let seconds = |key: &str| {
+            measure[key].as_str().and_then(|text| text.parse::<Duration>().ok()).map(|d| d.0 as f64 / 1e9)
+        };
+        [seconds("warm_up").unwrap_or(0.0), seconds("until").unwrap_or(f64::INFINITY)]
     }
 
     /// The path of one of its files.

@@ -178,9 +178,13 @@ impl Run {
         begun.workers = started.borrow().iter().map(|w| facts_of(w, sim.now(), &self.scenario)).collect();
         if let Some(station) = &mut begun.station {
             let start = self.scenario.start.0;
+            begun.shift = station.shift(start, begun.facts.end);
             for facts in &begun.workers {
-                begun.shift =
-                    station.send(&self.scenario.name, &facts.name, &facts.series, start, begun.facts.end);
+                let moved = start.saturating_add_signed(begun.shift * 1_000_000_000);
+                if !station.send(&self.scenario.name, &facts.name, &facts.series, moved) {
+                    // It would be waited for again with each worker.
+                    break;
+                }
             }
         }
         // Drops what is still under way, which records it as unfinished.
@@ -453,6 +457,26 @@ impl Finished {
             "event_hash": self.event_hash.map(|h| format!("{h:016x}")),
             "result_hash": format!("{:016x}", self.summary.result_hash),
         });
+        let mut value = value;
+        without_secrets(&mut value);
         Ok(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
+    }
+}
+
+/// Takes user and password out of every address: a run's folder is passed on.
+fn without_secrets(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::String(text) => {
+            if let Some((scheme, rest)) = text.split_once("://")
+                && let Some((user, host)) =
+                    rest.split_once('@').filter(|(user, _)| !user.contains(['/', ' ']))
+                && !user.is_empty()
+            {
+                *text = format!("{scheme}://{host}");
+            }
+        }
+        serde_json::Value::Array(all) => all.iter_mut().for_each(without_secrets),
+        serde_json::Value::Object(all) => all.values_mut().for_each(without_secrets),
+        _ => {}
     }
 }

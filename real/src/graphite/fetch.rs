@@ -95,9 +95,11 @@ impl Client {
     /// Why Graphite did not answer.
     pub fn wait_for(&self, path: &str, last: u64, limit: Duration) -> Result<Option<Duration>, String> {
         const LOOK: Duration = Duration::from_millis(200);
+        // Two points of a coarse archive at least: one tells no step.
+        const BACK: u64 = 600;
         let begun = Instant::now();
         loop {
-            let seen = self.render(&[path.to_string()], last.saturating_sub(60), last)?;
+            let seen = self.render(&[path.to_string()], last.saturating_sub(BACK), last)?;
             // A coarser archive shows it at the start of its step.
             let there = |s: &Fetched| s.points.iter().any(|(at, v)| v.is_some() && at + s.step.max(1) > last);
             if seen.iter().any(there) {
@@ -151,7 +153,9 @@ impl Client {
             series = self.series(&query)?;
         }
         for s in &mut series {
-            s.points.retain(|(at, _)| (from..=until).contains(at));
+            // A value covers the step that it begins: one that begins before covers the start.
+            let step = s.step.max(1);
+            s.points.retain(|(at, _)| at + step > from && *at <= until);
         }
         Ok(series)
     }

@@ -21,7 +21,7 @@ pub struct Check {
     pub figure: String,
     /// In words, what it measures.
     pub what: &'static str,
-    /// Both sides' medians.
+    /// Both sides' medians; NaN where a side has no such figure.
     pub values: [f64; 2],
     /// How far they may be apart: the tolerance, and half of the larger spread.
     pub allowed: f64,
@@ -30,8 +30,9 @@ pub struct Check {
 }
 
 /// Those that hold for a simulator that is worth its name, and what each measures.
-const USUAL: [(&str, f64, f64, &str); 7] = [
+const USUAL: [(&str, f64, f64, &str); 8] = [
     ("invocations", 0.0, 0.0, "the load"),
+    ("completed", 0.02, 1.0, "what became of it"),
     ("cold_starts", 0.02, 1.0, "how often containers are created for an invocation"),
     ("latency_ms.p50", 0.05, 0.0, "the usual latency"),
     ("latency_ms.p99", 0.15, 0.0, "the tail of latency"),
@@ -84,9 +85,19 @@ pub(super) fn judge(
     figures: &[(String, Figure, Figure)],
     tolerances: &[Tolerance],
 ) -> Result<Vec<Check>> {
+    let alone = [a.figures(), b.figures()];
     let mut checks = Vec::new();
     for tolerance in tolerances {
+        let what = USUAL.iter().find(|usual| usual.0 == tolerance.figure).map_or("", |usual| usual.3);
         let Some((_, x, y)) = figures.iter().find(|(path, ..)| *path == tolerance.figure) else {
+            // One that only one of them has (cold starts on one side, none on the other) is as different as can be.
+            let [x, y] = alone.each_ref().map(|of| of.get(&tolerance.figure).map(|f| f.median));
+            if x.is_some() || y.is_some() {
+                let values = [x, y].map(|v| v.unwrap_or(f64::NAN));
+                let figure = tolerance.figure.clone();
+                checks.push(Check { figure, what, values, allowed: tolerance.absolute, holds: false });
+                continue;
+            }
             // A figure that neither run has (no cold start at all) is equal on both sides.
             if USUAL.iter().any(|usual| usual.0 == tolerance.figure) {
                 continue;
@@ -101,7 +112,6 @@ pub(super) fn judge(
         let reference = if b.is_live() && !a.is_live() { y } else { x };
         let allowed = (tolerance.relative * reference.median.abs()).max(tolerance.absolute)
             + x.spread.max(y.spread) / 2.0;
-        let what = USUAL.iter().find(|usual| usual.0 == tolerance.figure).map_or("", |usual| usual.3);
         // Figures are told with six decimals.
         let holds = (x.median - y.median).abs() <= allowed + 1e-6;
         checks.push(Check {

@@ -43,6 +43,8 @@ impl Side {
             .map_err(|e| Fault::reading(folder, &e))?
             .flatten()
             .map(|entry| entry.path())
+            // Other runs in the same folder, or one that is still being written, are no repeats of it.
+            .filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("repeat-")))
             .filter(|path| path.join("run.json").exists() && path.join("summary.json").exists())
             .collect();
         repeats.sort();
@@ -86,7 +88,11 @@ impl Side {
         for run in &self.runs {
             let mut before = 0;
             for (value, up_to) in run.distributions()?.remove(figure).unwrap_or_default().0 {
-                *counts.entry(value.to_bits()).or_default() += up_to - before;
+                let more = up_to.checked_sub(before).ok_or_else(|| {
+                    let path = run.file("distributions.csv");
+                    Fault::usage(format!("cannot use {}: the counts of {figure} fall", path.display()))
+                })?;
+                *counts.entry(value.to_bits()).or_default() += more;
                 before = up_to;
             }
         }

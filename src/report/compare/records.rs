@@ -23,13 +23,19 @@ impl Times {
         for run in runs {
             let path = run.file("records.csv");
             let Some(start) = run.start().filter(|_| path.exists()) else { return Ok(None) };
-            let length = run.seconds().max(1e-9);
+            // What the run measured, as in its summary: by arrival inside the window.
+            let [from, until] = run.window();
+            let length = (until.min(run.seconds()) - from).max(1e-9);
             let columns = ["arrival_unix_ns", "exec_start_ns", "exec_end_ns", "return_ns", "intended_ns"];
             each_row(&path, columns, |[arrival, begun, ended, back, intended]| {
                 if ended.is_empty() || back.is_empty() {
                     return Ok(());
                 }
-                let share = (float(arrival)? / 1e9 - start) / length;
+                let at = float(arrival)? / 1e9 - start;
+                if !(from..until).contains(&at) {
+                    return Ok(());
+                }
+                let share = (at - from) / length;
                 let block = (share.max(0.0) * BLOCKS as f64) as usize;
                 times.blocks[block.min(BLOCKS - 1)].add(float(back)? as u64);
                 let intended = float(intended)?;

@@ -79,25 +79,24 @@ impl Station {
         move || sender.as_ref().map_or(0.0, |s| s.report().dropped as f64)
     }
 
-    /// Sends a simulated worker's whole series, and says by how many seconds it was moved.
-    pub(crate) fn send(
-        &mut self,
-        run: &str,
-        worker: &str,
-        series: &Series,
-        start_unix_ns: u64,
-        end: Time,
-    ) -> i64 {
-        let shift = match self.config.shift {
-            Shift::None => 0,
-            Shift::Now => unix_now().as_secs() as i64 - ((start_unix_ns + end.0) / NS) as i64,
-        };
-        let Some(sender) = &self.sender else { return 0 };
+    /// By how many seconds a simulated run is to be moved.
+    pub(crate) fn shift(&self, start_unix_ns: u64, end: Time) -> i64 {
+        match self.config.shift {
+            Shift::Now if self.sender.is_some() => {
+                unix_now().as_secs() as i64 - ((start_unix_ns + end.0) / NS) as i64
+            }
+            _ => 0,
+        }
+    }
+
+    /// Sends a simulated worker's whole series; whether carbon took it.
+    pub(crate) fn send(&mut self, run: &str, worker: &str, series: &Series, start_unix_ns: u64) -> bool {
+        let Some(sender) = &self.sender else { return true };
         let mut emit = Emit {
             sender: Rc::clone(sender),
             prefix: metrics::prefix(run, worker),
             paths: Arc::from([]),
-            start: start_unix_ns.saturating_add_signed(shift * NS as i64),
+            start: start_unix_ns,
             step: self.step,
         };
         emit.columns(series.columns());
@@ -106,10 +105,10 @@ impl Station {
             if !sender.push(&emit.paths, seconds, emitted(row), self.config.wait.into()) {
                 self.remarks
                     .push("Graphite: carbon takes no points; the rest of the run was not sent.".into());
-                break;
+                return false;
             }
         }
-        shift
+        true
     }
 
     /// Waits until everything is sent.
