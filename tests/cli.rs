@@ -341,3 +341,16 @@ fn the_shipped_traces_are_what_the_generator_makes() {
     assert!(files(&dir.join("c")) == files(&shipped.join("csv-20")));
     assert!(files(&dir.join("a")) == files(&shipped.join("azure-2019-day")));
 }
+
+#[test]
+fn a_reader_that_stops_early_is_no_fault() {
+    let folder = scratch("closed-pipe");
+    let line = format!(
+        "set -o pipefail; {} sim {}/scenarios/quickstart.toml --set duration=10s --out {} --no-plots | true",
+        env!("CARGO_BIN_EXE_elapse"),
+        env!("CARGO_MANIFEST_DIR"),
+        folder.join("run").display()
+    );
+    let output = Command::new("bash").args(["-c", &line]).output().expect("bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

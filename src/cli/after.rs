@@ -73,7 +73,7 @@ pub fn graphite_pull(args: &PullArgs) -> Result<u8> {
     if args.run.join("report.html").exists() {
         report::write_plots(&args.run, &plots, false)?;
     }
-    println!("{}", args.run.join("graphite.csv").display());
+    say!("{}", args.run.join("graphite.csv").display());
     Ok(u8::from(pulled.points == 0))
 }
 
@@ -93,7 +93,7 @@ pub fn graphite_check(args: CheckArgs) -> Result<u8> {
     };
     config.check().map_err(Fault::usage)?;
     let (says, good) = world::graphite_check(&config, args.creations)?;
-    says.iter().for_each(|line| println!("{line}"));
+    says.iter().for_each(|line| say!("{line}"));
     Ok(u8::from(!good))
 }
 

@@ -38,7 +38,7 @@ pub fn live(args: LiveArgs) -> Result<u8> {
             return Ok(INTERRUPTED);
         }
         let target = folder.join(format!("repeat-{nth}"));
-        println!("repeat {nth} of {}", args.repeat);
+        say!("repeat {nth} of {}", args.repeat);
         let code = run_into(plan.clone(), &common, &world, &target, interrupt.clone())?;
         if code != 0 {
             return Ok(code);
@@ -79,19 +79,24 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8> {
             args.out.display()
         )));
     }
+    // Minutes of measuring are not to end in a folder that is not there.
+    let above = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !above.is_dir() {
+        return Err(Fault::usage(format!("--out {}: {} is no folder", args.out.display(), above.display())));
+    }
     let config = LiveConfig { worker: "calibrate".into(), ..sockets(&args.sockets) };
     let calibration = world::calibrate(&config, &args.backends, args.rounds, print::measuring)?;
     let text = toml::to_string(&calibration).map_err(|e| Fault::bug(e.to_string()))?;
-    std::fs::write(&args.out, text).map_err(|e| Fault::writing(&args.out, &e))?;
+    report::replace(&args.out, text.as_bytes())?;
     print::calibrated(&calibration);
-    println!("{}", args.out.display());
+    say!("{}", args.out.display());
     Ok(0)
 }
 
 pub fn clean(args: &CleanArgs) -> Result<u8> {
     let config = LiveConfig { worker: args.worker.clone(), ..sockets(&args.sockets) };
     for removed in world::clean(&config)? {
-        println!("removed {removed}");
+        say!("removed {removed}");
     }
     Ok(0)
 }
@@ -248,6 +253,6 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
         GenerateFormat::Csv => generator::csv(&args.folder, &plan)?,
         GenerateFormat::Azure2019 => generator::azure_2019(&args.folder, &plan)?,
     }
-    println!("{}", args.folder.display());
+    say!("{}", args.folder.display());
     Ok(0)
 }

@@ -1,5 +1,13 @@
 //! Words: flags, help, exit codes, printing.
 
+/// A line on standard output. Whoever reads it may stop when it has enough: that is no fault, and no panic as of `println!`.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod after;
 mod args;
 mod daemon;

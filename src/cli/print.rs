@@ -37,9 +37,9 @@ pub fn calibrated(calibration: &Calibration) {
     let ms = |dist: &Dist| format!("{:.3} ms", dist.mean() / 1e6);
     for (name, m) in &calibration.backend {
         let cold: Vec<String> = m.cold_start.iter().map(|(n, d)| format!("{} at {n}", ms(d))).collect();
-        println!("{name}: cold start {}; removal {}", cold.join(", "), ms(&m.removal));
+        say!("{name}: cold start {}; removal {}", cold.join(", "), ms(&m.removal));
         let over: Vec<String> = m.overhead.iter().map(|(b, d)| format!("{} {}", b.word(), ms(d))).collect();
-        println!("  beyond the intended duration: {}; first call {}", over.join(", "), ms(&m.first_call));
+        say!("  beyond the intended duration: {}; first call {}", over.join(", "), ms(&m.first_call));
     }
 }
 
@@ -51,7 +51,7 @@ pub fn findings(all: &[Finding]) {
             Level::Spoils => "spoils ",
             Level::Missing => "missing",
         };
-        println!("{mark}  {:<12} {}", finding.what, finding.says);
+        say!("{mark}  {:<12} {}", finding.what, finding.says);
     }
 }
 
@@ -60,7 +60,7 @@ pub fn text(text: &str) {
 }
 
 pub fn paths(paths: &[std::path::PathBuf]) {
-    paths.iter().for_each(|path| println!("{}", path.display()));
+    paths.iter().for_each(|path| say!("{}", path.display()));
 }
 
 /// A table on stdout. Whoever reads it may stop early.
@@ -81,8 +81,8 @@ pub fn remarks(remarks: &[String]) {
 
 /// What came from Graphite.
 pub fn pulled(pulled: &Pulled) {
-    println!("{} series with {} points", pulled.series, pulled.points);
-    pulled.remarks.iter().for_each(|remark| println!("  note: {remark}"));
+    say!("{} series with {} points", pulled.series, pulled.points);
+    pulled.remarks.iter().for_each(|remark| say!("  note: {remark}"));
 }
 
 /// A line on the terminal that tells how far a run is.
@@ -133,22 +133,22 @@ pub fn finished(finished: &Finished) {
         .filter(|s| summary.ended(**s) > 0)
         .map(|s| format!("{} {s}", summary.ended(*s)))
         .collect();
-    println!("{}: {} invocations: {}", summary.facts.name, summary.invocations(), ended.join(", "));
-    println!(
+    say!("{}: {} invocations: {}", summary.facts.name, summary.invocations(), ended.join(", "));
+    say!(
         "  starts     cold {}  warm {}  prewarmed {}  late {}",
         get("cold_starts"),
         get("warm_starts"),
         get("prewarmed_starts"),
         get("late_starts")
     );
-    println!(
+    say!(
         "  containers created {}  evicted {}  expired {}  left {}",
         get("containers_created"),
         get("evictions"),
         get("expirations"),
         get("containers_left")
     );
-    println!("  ms         {:>12} {:>12} {:>12} {:>12} {:>12}", "mean", "p50", "p90", "p99", "max");
+    say!("  ms         {:>12} {:>12} {:>12} {:>12} {:>12}", "mean", "p50", "p90", "p99", "max");
     for (name, key) in [
         ("latency", "latency_ms"),
         ("queue", "queue_ms"),
@@ -156,7 +156,7 @@ pub fn finished(finished: &Finished) {
         ("execution", "exec_ms"),
     ] {
         let at = |q: &str| get(&format!("{key}.{q}"));
-        println!(
+        say!(
             "  {name:<10} {:>12} {:>12} {:>12} {:>12} {:>12}",
             at("mean"),
             at("p50"),
@@ -165,7 +165,7 @@ pub fn finished(finished: &Finished) {
             at("max")
         );
     }
-    println!(
+    say!(
         "  memory MB  peak used {}  running {}  cached {}  of {}",
         get("memory_mb.peak_used"),
         get("memory_mb.peak_running"),
@@ -174,29 +174,30 @@ pub fn finished(finished: &Finished) {
     );
     let seconds = summary.facts.end.as_secs_f64();
     match finished.event_hash {
-        Some(event_hash) => println!(
+        Some(event_hash) => say!(
             "  virtual {seconds:.1} s in {:.2} s: {:.0} times real time, {:.0} invocations per CPU second; result hash {:016x}, event hash {event_hash:016x}",
             finished.wall_seconds,
             seconds / finished.wall_seconds.max(1e-9),
             summary.invocations() as f64 / finished.cpu_seconds.max(1e-9),
             summary.result_hash,
         ),
-        None => println!(
+        None => say!(
             "  live on {} for {seconds:.1} s, worker and load used {:.2} CPU seconds",
-            summary.facts.backend, finished.cpu_seconds
+            summary.facts.backend,
+            finished.cpu_seconds
         ),
     }
     for warning in summary.warnings() {
-        println!("  note: {warning}");
+        say!("  note: {warning}");
     }
     if let Some(graphite) = &finished.graphite {
         if let Some(pulled) = &graphite.pulled {
-            println!("  Graphite: {} series with {} points, in graphite.csv", pulled.series, pulled.points);
+            say!("  Graphite: {} series with {} points, in graphite.csv", pulled.series, pulled.points);
         }
-        graphite.remarks.iter().for_each(|remark| println!("  note: {remark}"));
+        graphite.remarks.iter().for_each(|remark| say!("  note: {remark}"));
     }
     if let Some(folder) = &finished.folder {
         let folder = folder.display();
-        println!("  results in {folder}; open {folder}/report.html");
+        say!("  results in {folder}; open {folder}/report.html");
     }
 }

@@ -131,6 +131,12 @@ impl Config {
             return Err(format!("memory_check is {}; it is at least 1ms", self.memory_check));
         }
         positive("status", self.status.0 == 0)?;
+        if !self.status.0.is_multiple_of(1_000_000_000) {
+            return Err(format!(
+                "status is {}; Graphite and metrics.csv know whole seconds only, so it is one of them or more",
+                self.status
+            ));
+        }
         positive("timeout", self.timeout == Some(Duration::ZERO))
     }
 

@@ -19,8 +19,10 @@ pub fn check(config: &GraphiteConfig, creations: bool) -> Result<(Vec<String>, b
     let sender = Sender::open(carbon, config.protocol.into(), config.buffer)
         .map_err(|e| Fault::host(format!("cannot start the thread that sends to Graphite: {e}")))?;
     let limit: Duration = config.wait.into();
-    let gauge = probe(&sender, &client, "elapse.probe.check.queue_length", limit).map_err(Fault::host)?;
-    let total = probe(&sender, &client, "elapse.probe.check.invocations", limit).map_err(Fault::host)?;
+    // Each check looks at series of its own: what the one before has sent would be taken for this one's.
+    let place = format!("elapse.probe.check-{:x}", unix_now().as_millis());
+    let gauge = probe(&sender, &client, &format!("{place}.queue_length"), limit).map_err(Fault::host)?;
+    let total = probe(&sender, &client, &format!("{place}.invocations"), limit).map_err(Fault::host)?;
     let mut says =
         vec![format!("a point could be read {:.1} s after it was sent", gauge.readable_after.as_secs_f64())];
     let mut good = true;

@@ -2,6 +2,7 @@
 
 use crate::base::{Duration, Fault, Result};
 use crate::report::{amend, graphite_csv, replace};
+use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Client, Fetched};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) struct Query {
     pub(crate) wait: Duration,
     /// Points of our own that should be there.
     pub(crate) expected: u64,
+    /// Our own paths with the last point that was sent, on the run's calendar: what lies there already is an earlier run's.
+    pub(crate) latest: Vec<(String, u64, f64)>,
 }
 
 /// What was fetched.
@@ -79,6 +82,12 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     let mut seen = rustc_hash::FxHashSet::default();
     targets.retain(|t| seen.insert(t.clone()));
     let mut series = whole(query, &targets, on_theirs(query.from), on_theirs(query.until))?;
+    let others = of_others(query, &series);
+    if others > 0 {
+        remarks.push(format!(
+            "Graphite: {others} of our series end with another value than was sent; they may be an earlier run's of the same name."
+        ));
+    }
     for s in &mut series {
         s.points.iter_mut().for_each(|(at, _)| *at = at.saturating_add_signed(-query.shift));
     }
@@ -114,6 +123,20 @@ fn own_points(query: &Query, series: &[Fetched]) -> u64 {
     ours.map(|s| s.points.iter().filter(|p| p.1.is_some()).count() as u64).sum()
 }
 
+/// How many of our series have another value where our last point should be. An archive that is coarser than what was sent
+/// has made something else of it, and says nothing.
+fn of_others(query: &Query, series: &[Fetched]) -> usize {
+    let by_path: rustc_hash::FxHashMap<&str, &Fetched> =
+        series.iter().map(|s| (s.target.as_str(), s)).collect();
+    let differs = |(path, at, value): &&(String, u64, f64)| {
+        let at = at.saturating_add_signed(query.shift);
+        let found = by_path.get(path.as_str()).filter(|s| s.step <= 1);
+        let point = found.and_then(|s| s.points.iter().find(|p| p.0 == at)).and_then(|p| p.1);
+        point.is_some_and(|there| (there - value).abs() > 1e-6 * value.abs().max(1.0))
+    };
+    query.latest.iter().filter(differs).count()
+}
+
 /// What is answered, once all our points are in it. Carbon takes points out of its cache before they are in their file: for
 /// that moment they are in neither.
 fn whole(
@@ -123,8 +146,12 @@ fn whole(
     until: u64,
 ) -> std::result::Result<Vec<Fetched>, String> {
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
-    let enough = |series: &[Fetched]| own_points(query, series) >= query.expected;
-    query.client.render_until(targets, from, until, PATIENCE.min(query.wait.into()), enough)
+    let begun = unix_now();
+    let enough = |series: &[Fetched]| {
+        let all = own_points(query, series) >= query.expected || unix_now().saturating_sub(begun) >= PATIENCE;
+        all && of_others(query, series) == 0
+    };
+    query.client.render_until(targets, from, until, query.wait.into(), enough)
 }
 
 fn say_what_is_missing(query: &Query, targets: &[String], series: &[Fetched], remarks: &mut Vec<String>) {
@@ -187,7 +214,8 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
         |why: &str| Fault::usage(format!("cannot read {}: {why}; is it an Elapse run?", path.display()));
     let about: Value = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     let at = |key: &str| about[key].as_u64().ok_or_else(|| wrong(&format!("there is no {key}")));
-    let (from, until) = (at("start_unix_ns")? / 1_000_000_000, at("end_unix_ns")? / 1_000_000_000);
+    let (start, until) = (at("start_unix_ns")? / 1_000_000_000, at("end_unix_ns")? / 1_000_000_000);
+    let from = since(start, about["marker_unix_seconds"][0].as_f64());
     let shift = about["graphite"]["shift_seconds"].as_i64().unwrap_or(0);
     let own = own_paths(&run.join("metrics.csv"))?;
     // Whoever never sent to Graphite does not miss its own series there.
@@ -201,12 +229,26 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
         shift,
         wait: Duration::ZERO,
         expected: 0,
+        latest: Vec::new(),
     };
     let pulled =
         gather(&query, None).map_err(|why| Fault::host(format!("{why}; {} is as it was", run.display())))?;
-    replace(&run.join("graphite.csv"), &pulled.csv)?;
-    amend(&path, "graphite", pulled.json.clone())?;
+    let file = run.join("graphite.csv");
+    if pulled.points == 0 && file.exists() {
+        // What was fetched before is worth more than nothing.
+        return Ok(pulled);
+    }
+    replace(&file, &pulled.csv)?;
+    // What was sent stays known.
+    let mut json = about["graphite"].as_object().cloned().unwrap_or_default();
+    json.extend(pulled.json.as_object().cloned().unwrap_or_default());
+    amend(&path, "graphite", json.into())?;
     Ok(pulled)
+}
+
+/// From when a run's series are fetched: a marker and some quiet before it belong to them.
+pub(super) fn since(start: u64, marker: Option<f64>) -> u64 {
+    marker.map_or(start, |at| (at as u64).saturating_sub(30).min(start))
 }
 
 /// The paths in a `metrics.csv`; none if there is none.

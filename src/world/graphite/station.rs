@@ -70,7 +70,8 @@ impl Station {
     pub(crate) fn sink(&self, run: &str, worker: &str, start_unix_ns: u64) -> Option<Box<dyn Sink>> {
         let sender = Rc::clone(self.sender.as_ref()?);
         let prefix = metrics::prefix(run, worker);
-        Some(Box::new(Emit { sender, prefix, paths: Arc::from([]), start: start_unix_ns, step: self.step }))
+        let slots = Slots { start: start_unix_ns, step: self.step, last: None };
+        Some(Box::new(Emit { sender, prefix, paths: Arc::from([]), slots }))
     }
 
     /// Points that were dropped so far.
@@ -92,17 +93,9 @@ impl Station {
     /// Sends a simulated worker's whole series; whether carbon took it.
     pub(crate) fn send(&mut self, run: &str, worker: &str, series: &Series, start_unix_ns: u64) -> bool {
         let Some(sender) = &self.sender else { return true };
-        let mut emit = Emit {
-            sender: Rc::clone(sender),
-            prefix: metrics::prefix(run, worker),
-            paths: Arc::from([]),
-            start: start_unix_ns,
-            step: self.step,
-        };
-        emit.columns(series.columns());
-        for (at, row) in series.points() {
-            let Some(seconds) = emit.due(at) else { continue };
-            if !sender.push(&emit.paths, seconds, emitted(row), self.config.wait.into()) {
+        let paths = paths(&metrics::prefix(run, worker), series.columns());
+        for (seconds, row) in self.sent(series, start_unix_ns) {
+            if !sender.push(&paths, seconds, emitted(row), self.config.wait.into()) {
                 self.remarks
                     .push("Graphite: carbon takes no points; the rest of the run was not sent.".into());
                 return false;
@@ -133,12 +126,27 @@ impl Station {
         let client = self.config.client()?;
         let own = if self.config.carbon.is_some() { own } else { Vec::new() };
         let targets = self.config.targets.clone();
-        Some(Query { client, own, targets, from, until, shift, wait: self.config.wait, expected: 0 })
+        Some(Query {
+            client,
+            own,
+            targets,
+            from,
+            until,
+            shift,
+            wait: self.config.wait,
+            expected: 0,
+            latest: Vec::new(),
+        })
     }
 
-    /// Whether a point of this instant was sent: of two in one step Graphite would keep one.
-    pub(crate) fn sends(&self, at: Time) -> bool {
-        due(at, self.step)
+    /// The points of a series that are sent, with their unix seconds: of two in one step Graphite would keep one.
+    pub(crate) fn sent<'a>(
+        &self,
+        series: &'a Series,
+        start_unix_ns: u64,
+    ) -> impl Iterator<Item = (u64, &'a [f64])> + use<'a> {
+        let mut slots = Slots { start: start_unix_ns, step: self.step, last: None };
+        series.points().filter_map(move |(at, row)| Some((slots.due(at)?, row)))
     }
 
     pub(crate) fn marker(&self) -> Option<crate::base::Duration> {
@@ -146,13 +154,29 @@ impl Station {
     }
 }
 
-/// Whether a point is a whole number of steps after the start.
-fn due(at: Time, step: u64) -> bool {
-    step <= 1 || (at.0 / NS).is_multiple_of(step)
+/// The steps of Graphite's that points have gone into.
+struct Slots {
+    /// Time zero on the calendar.
+    start: u64,
+    step: u64,
+    last: Option<u64>,
+}
+
+impl Slots {
+    /// The unix second of a point, if nothing was sent into its step yet.
+    fn due(&mut self, at: Time) -> Option<u64> {
+        let seconds = (self.start + at.0) / NS;
+        let slot = seconds / self.step.max(1);
+        (self.last.replace(slot) != Some(slot)).then_some(seconds)
+    }
+}
+
+fn paths(prefix: &str, columns: &Columns) -> Arc<[String]> {
+    columns.names.iter().map(|name| format!("{prefix}{name}")).collect()
 }
 
 /// As `metrics.csv` has them: six decimals.
-fn emitted(row: &[f64]) -> Vec<f64> {
+pub(super) fn emitted(row: &[f64]) -> Vec<f64> {
     row.iter().map(|v| (v * 1e6).round() / 1e6).collect()
 }
 
@@ -161,25 +185,16 @@ struct Emit {
     sender: Rc<Sender>,
     prefix: String,
     paths: Arc<[String]>,
-    start: u64,
-    /// Only points this many seconds apart: of two in one step Graphite would keep one.
-    step: u64,
-}
-
-impl Emit {
-    /// The unix second of a point, if it is sent.
-    fn due(&self, at: Time) -> Option<u64> {
-        due(at, self.step).then_some((self.start + at.0) / NS)
-    }
+    slots: Slots,
 }
 
 impl Sink for Emit {
     fn columns(&mut self, columns: &Columns) {
-        self.paths = columns.names.iter().map(|name| format!("{}{name}", self.prefix)).collect();
+        self.paths = paths(&self.prefix, columns);
     }
 
     fn take(&mut self, at: Time, values: &[f64]) {
-        if let Some(seconds) = self.due(at) {
+        if let Some(seconds) = self.slots.due(at) {
             self.sender.offer(&self.paths, seconds, emitted(values));
         }
     }
@@ -190,9 +205,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_points_a_whole_step_apart_are_sent() {
-        let sent = |step: u64| (0..=60).filter(|s| due(Time(s * NS), step)).collect::<Vec<u64>>();
-        assert_eq!(sent(1).len(), 61);
-        assert_eq!(sent(30), [0, 30, 60]);
+    fn each_step_of_graphites_gets_one_point() {
+        let sent = |step: u64, apart: u64, start: u64| {
+            let mut slots = Slots { start: start * NS, step, last: None };
+            (0..=60).step_by(apart as usize).filter_map(|s| slots.due(Time(s * NS))).collect::<Vec<u64>>()
+        };
+        assert_eq!(sent(1, 1, 0).len(), 61);
+        assert_eq!(sent(30, 1, 0), [0, 30, 60]);
+        // The start need not be a multiple of the step, nor the interval a divisor of it.
+        assert_eq!(sent(30, 1, 17), [17, 30, 60]);
+        assert_eq!(sent(10, 16, 0), [0, 16, 32, 48]);
     }
 }

@@ -1,10 +1,10 @@
 //! What happens with Graphite when a run's results are whole and in their place: whatever goes wrong now, they stay.
 
-use super::pull::{Pulled, gather};
-use super::station::Station;
+use super::pull::{Pulled, gather, since};
+use super::station::{Station, emitted};
 use crate::base::Result;
 use crate::metrics;
-use crate::report::{self, Summary, WorkerFacts};
+use crate::report::{self, Summary};
 use std::path::Path;
 
 /// From when to when all processors were busy before the load, unix seconds.
@@ -50,22 +50,32 @@ impl Visit<'_> {
         let Some(folder) = folder else { return Ok(came) };
         let facts = &self.summary.facts;
         let start = facts.start_unix_ns / NS;
-        // The marker and some quiet before it belong to what is fetched.
-        let from = self.marker.map_or(start, |(from, _)| (from as u64).saturating_sub(30).min(start));
+        let from = since(start, self.marker.map(|(from, _)| from));
         let until = (facts.start_unix_ns + facts.end.0) / NS;
         let own = self.summary.workers.iter().flat_map(|w| {
             let prefix = metrics::prefix(&facts.name, &w.name);
             w.series.columns().names.iter().map(move |name| format!("{prefix}{name}"))
         });
-        let last = self.summary.workers.iter().filter_map(|w| w.series.points().last()).map(|p| p.0).max();
-        let last = last.map(|at| (facts.start_unix_ns + at.0) / NS);
+        // As they were sent, on the run's own calendar.
+        let moved = facts.start_unix_ns.saturating_add_signed(self.shift * NS as i64);
+        let mut latest = Vec::new();
+        let mut expected = 0;
+        for w in &self.summary.workers {
+            let (names, prefix) = (&w.series.columns().names, metrics::prefix(&facts.name, &w.name));
+            let mut last = None;
+            for point in station.sent(&w.series, moved) {
+                expected += names.len() as u64;
+                last = Some(point);
+            }
+            let Some((at, row)) = last else { continue };
+            let at = at.saturating_add_signed(-self.shift);
+            let values = names.iter().zip(emitted(row));
+            latest.extend(values.map(|(name, value)| (format!("{prefix}{name}"), at, value)));
+        }
+        let last = latest.iter().map(|(_, at, _)| *at).max();
         if let Some(mut query) = station.query(own.collect(), from, until, self.shift) {
             if sent.is_some_and(|sent| sent.dropped + sent.unsent == 0) {
-                let rows = |w: &WorkerFacts| {
-                    let sent = w.series.points().filter(|(at, _)| station.sends(*at)).count();
-                    (sent * w.series.columns().names.len()) as u64
-                };
-                query.expected = self.summary.workers.iter().map(rows).sum();
+                (query.expected, query.latest) = (expected, latest);
             }
             match gather(&query, last) {
                 Ok(pulled) => {
