@@ -166,6 +166,25 @@ fn a_simulated_run_laid_at_now_is_found_whole_by_pickle() {
 }
 
 #[test]
+fn a_second_run_of_one_name_is_not_given_the_points_of_the_first() {
+    let Some(g) = graphite("a_second_run_of_one_name_is_not_given_the_points_of_the_first") else { return };
+    let folder = scratch("graphite-again");
+    let lines = format!("carbon = \"{}\"\nurl = \"{}\"", g.carbon, g.url);
+    let file = scenario(&folder, &unique("again"), 300, &lines);
+    // Both at the same instants, within what Graphite keeps.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let start = jiff::Timestamp::from_second(now.as_secs() as i64 - 900).expect("a time").to_string();
+    for seed in ["1", "2"] {
+        let out = folder.join(seed);
+        let set = format!("start={start}");
+        let ran =
+            elapse(&["sim", text(&file), "--out", text(&out), "--seed", seed, "--set", &set, "--no-plots"]);
+        assert!(ran.status.success(), "{}", said(&ran));
+        assert_same(&values(&out, "metrics.csv"), &values(&out, "graphite.csv"));
+    }
+}
+
+#[test]
 fn a_start_that_graphite_would_forget_is_refused() {
     let Some(g) = graphite("a_start_that_graphite_would_forget_is_refused") else { return };
     let folder = scratch("graphite-start");
