@@ -6,7 +6,7 @@ use common::containers::{agent, common_of, daemon, worker_name};
 use common::{has, plan, program, scratch};
 use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig, Sandbox};
 use elapse::base::{
-    Behaviour, Compute, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Protocol, Time,
+    Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Protocol, Time,
 };
 use elapse::rt;
 use elapse::world::Run;
@@ -44,7 +44,7 @@ fn spec(behaviour: Behaviour, command: &[&str], code: Option<PathBuf>) -> Functi
 }
 
 fn creation() -> Create {
-    Create { function: FunctionId(0), memory: Mem(256 * MIB), cpus: Cpus::from_cores(1), nth: 0 }
+    Create { function: FunctionId(0), memory: Mem(256 * MIB), cpus: Cpus::from_cores(1), nth: 0, gpu: None }
 }
 
 fn call(ms: u64) -> Invocation {
@@ -127,30 +127,33 @@ fn a_users_server_is_joined_to_the_socket() {
     });
 }
 
+/// A scenario as `elapse live` runs it, on a docker that gives out one GPU.
 #[test]
 fn a_gpu_belongs_to_one_container_at_a_time() {
-    let Some(socket) = daemon("docker", "a_gpu_belongs_to_one_container_at_a_time") else { return };
-    let (worker, config) = (worker_name(), LiveConfig::default());
-    let runtime = rt::Live::new().expect("a runtime");
-    runtime.block_on(async {
-        let connected = Dockers::connect(&socket, common_of(&worker), 1).await;
-        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
-        let backend = Live::new(Rc::clone(&engine), LiveConfig { worker: worker.clone(), ..config });
-        let mut spec = spec(Behaviour::Echo, &[], None);
-        spec.program.compute = Compute::Gpu;
-        let first = ready(&backend, &spec).await;
-        let second = backend.create(&creation()).await.expect_err("there is only one");
-        assert!(second.transient && second.why.contains("every GPU is taken"), "{}", second.why);
-        backend.invoke(first, &call(0)).await.expect("it runs");
-        backend.remove(first).await;
-        let again = ready(&backend, &spec).await;
-        backend.remove(again).await;
-        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
-        let none = Dockers::connect(&socket, common_of(&worker), 0).await.expect("an engine");
-        let backend = Live::new(Rc::new(none), LiveConfig { worker, ..LiveConfig::default() });
-        let refused = backend.admit(FunctionId(0), &spec).expect_err("a host without GPUs");
-        assert!(refused.contains("live.gpus"), "{refused}");
-    });
+    let test = "a_gpu_belongs_to_one_container_at_a_time";
+    let Some(socket) = daemon("docker", test) else { return };
+    let folder = scratch(test);
+    let function = |name: &str, start: &str| {
+        format!(
+            "[[function]]\nname = \"{name}\"\nmemory = \"64MiB\"\nduration = \"100ms\"\nbehaviour = \"echo\"\n\
+             compute = \"gpu\"\nload = {{ constant = \"{start}\" }}\n"
+        )
+    };
+    let text = format!(
+        "name = \"gpu\"\nduration = \"3s\"\n[worker]\nmemory = \"1GiB\"\ncores = 4\ngpus = 1\nbackends = [\"docker\"]\n[live]\n\
+         worker = \"{}\"\nagent = {:?}\ndocker = {socket:?}\n{}{}",
+        worker_name(),
+        agent(),
+        function("first", "1/s"),
+        function("second", "1/s")
+    );
+    let finished = Run::new(plan(&text)).live().expect("a run");
+    let summary = finished.summary.json();
+    let of = |key: &str| summary[key].as_u64().unwrap_or_default();
+    assert_eq!((of("invocations"), of("completed")), (6, 6), "{summary}");
+    // Each needs the only GPU, so each waits for the other and evicts its container.
+    assert_eq!((of("cold_starts"), of("evictions")), (6, 5), "{summary}");
+    drop(folder);
 }
 
 #[test]
@@ -160,7 +163,7 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
     let worker = worker_name();
     let runtime = rt::Live::new().expect("a runtime");
     runtime.block_on(async {
-        let connected = Dockers::connect(&socket, common_of(&worker), 0).await;
+        let connected = Dockers::connect(&socket, common_of(&worker)).await;
         let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
         // Our agent's image is such a server, if nobody names it a socket.
         engine.prepare(None).await.expect("an image");
@@ -247,7 +250,8 @@ fn what_cannot_be_served_is_refused_with_a_reason() {
             "it asks for docker, and the worker has process",
         ),
         (format!("{head}{function}image = 'x/y:1'\n"), "it runs no images"),
-        (format!("{head}{function}compute = 'gpu'\n"), "it gives out no GPUs"),
+        (format!("{head}{function}compute = 'gpu'\n"), "the worker has none; say how many it has"),
+        (format!("{head}gpus = 1\n{function}compute = 'gpu'\n"), "it gives out no GPUs"),
         (format!("{head}{function}code = '/no/such/folder'\n"), "is no folder"),
         (
             format!("{head}backends = ['docker']\n{function}[live]\ndocker = '/no/such.sock'\n"),

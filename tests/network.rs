@@ -207,7 +207,7 @@ fn containers_answer_in_networks_of_their_own() {
                 (spec.program.protocol, spec.program.network) = (protocol, network);
                 bench.backend().admit(FunctionId(0), &spec).expect("admitted");
                 let (memory, cpus) = (spec.memory, Cpus::from_cores(1));
-                let create = |nth| Create { function: FunctionId(0), memory, cpus, nth };
+                let create = |nth| Create { function: FunctionId(0), memory, cpus, nth, gpu: None };
                 let mut sandboxes = Vec::new();
                 for nth in 0..3 {
                     let created = bench.backend().create(&create(nth)).await;
@@ -268,6 +268,7 @@ fn a_container_reaches_its_neighbour_only_with_a_network() {
             memory: Mem(64 << 20),
             cpus: Cpus::from_cores(1),
             nth: 0,
+            gpu: None,
         };
         let mut all = Vec::new();
         for id in 0..3 {

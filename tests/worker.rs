@@ -5,7 +5,7 @@ mod common;
 use common::{figure, plan, simulate};
 use elapse::backend::{Backend, Model, Simulated};
 use elapse::base::{
-    Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Record, StartKind, Status, Time,
+    Compute, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Record, StartKind, Status, Time,
 };
 use elapse::metrics::Meter;
 use elapse::rt::{self, Options, Sim};
@@ -107,6 +107,45 @@ fn the_most_recently_used_container_is_taken_and_the_longest_idle_evicted() {
         assert_eq!(r[4].start, Some(StartKind::Cold), "c evicts container 1, the longest idle");
         assert_eq!(r[5].container, r[1].container);
         assert_eq!(w.counts().evictions, 1);
+    });
+}
+
+#[test]
+fn a_gpu_is_held_by_a_container_and_shared_by_those_that_say_how_much_they_need() {
+    let gpu = |name: &str, need: Option<u64>| {
+        let mut spec = function(name, 100, SEC);
+        (spec.program.compute, spec.program.gpu_memory) = (Compute::Gpu, need.map(Mem::from_mib));
+        spec
+    };
+    in_sim(async move || {
+        let config = Config { gpus: 1, ..config(10_000) };
+        let worker =
+            start(config, Model::default(), vec![gpu("a", None), gpu("b", None), function("c", 100, SEC)]);
+        // The second waits until the first has finished, and evicts its container; one without a GPU stays.
+        let records =
+            send(&worker, &[(0.0, 2, 0.5), (2.0, 0, 1.0), (2.1, 1, 1.0), (6.0, 1, 1.0), (6.1, 2, 0.5)]).await;
+        let starts: Vec<StartKind> = records.iter().map(|r| r.start.expect("a start")).collect();
+        use StartKind::{Cold, Warm};
+        assert_eq!(starts, [Cold, Cold, Cold, Warm, Warm]);
+        assert_eq!(records[2].dispatch, Some(at(4.0)), "when the first has returned");
+        let missing = worker.register(gpu("d", Some(1))).map(drop);
+        missing.expect("it names less than one has");
+    });
+    in_sim(async move || {
+        let config = Config { gpus: 2, gpu_memory: Some(Mem::from_mib(8)), ..config(10_000) };
+        let worker =
+            start(config, Model::default(), vec![gpu("a", Some(5)), gpu("b", Some(3)), gpu("c", None)]);
+        let too_much = worker.register(gpu("d", Some(9))).expect_err("no GPU has so much").to_string();
+        assert!(too_much.contains("each has 8") && too_much.contains("gpu_memory"), "{too_much}");
+        // 5 and 3 share the first, 5 takes of the second, and one that needs all of one waits.
+        let records = send(&worker, &[(0.0, 0, 1.0), (0.1, 1, 1.0), (0.2, 0, 3.0), (0.3, 2, 1.0)]).await;
+        let dispatched: Vec<Time> = records.iter().map(|r| r.dispatch.expect("dispatched")).collect();
+        assert_eq!(dispatched, [at(0.0), at(0.1), at(0.2), at(2.1)]);
+    });
+    in_sim(async move || {
+        let worker = start(config(1_000), Model::default(), vec![function("c", 100, SEC)]);
+        let none = worker.register(gpu("a", None)).expect_err("it has none").to_string();
+        assert!(none.contains("needs a GPU") && none.contains("[worker] gpus"), "{none}");
     });
 }
 

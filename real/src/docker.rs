@@ -7,7 +7,6 @@ use crate::cgroup::Gauge;
 use crate::engine::{
     self, Common, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
-use crate::gpu::{GpuLease, Gpus};
 use crate::image::{self, AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use crate::net::Lease;
 use crate::wire::Address;
@@ -41,7 +40,6 @@ pub struct Dockers {
     agent_image: RefCell<Option<String>>,
     /// What became of the images that were asked for.
     images: RefCell<HashMap<String, Result<(), EngineFault>>>,
-    gpus: Gpus,
 }
 
 fn fault(e: &Error) -> EngineFault {
@@ -62,7 +60,7 @@ impl Dockers {
     ///
     /// # Errors
     /// Nobody answers there, or a daemon that is too old.
-    pub async fn connect(socket: &Path, common: Common, gpus: u32) -> Result<Dockers, EngineFault> {
+    pub async fn connect(socket: &Path, common: Common) -> Result<Dockers, EngineFault> {
         let away = |e: Error| {
             EngineFault::lasting(format!(
                 "docker does not answer at {}: {e}; install docker.io, start it, and see that you may use it",
@@ -87,22 +85,11 @@ impl Dockers {
             common,
             agent_image: RefCell::default(),
             images: RefCell::default(),
-            gpus: Gpus::new(gpus),
         })
     }
 
     fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
-        let refuse = |why: String| Err(EngineFault::lasting(why));
         self.common.check(spec)?;
-        if let Some(wanted) = &spec.gpus {
-            let there = self.gpus.count();
-            if wanted.count as usize > there {
-                return refuse(format!(
-                    "the function needs {} GPU and this host has {there}; say how many it has (live.gpus)",
-                    wanted.count
-                ));
-            }
-        }
         match spec.image.as_ref().and_then(|image| self.images.borrow().get(image).cloned()) {
             Some(Err(why)) => Err(why),
             _ => Ok(()),
@@ -158,15 +145,14 @@ impl Dockers {
             Some(image) => image.clone(),
             None => self.agent_image().await?,
         };
-        let gpus = self.gpus.take(spec.gpus.as_ref().map_or(0, |g| g.count) as usize)?;
         let dir = self.base.join(&spec.id);
         std::fs::create_dir_all(&dir)
             .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
         let port = engine::port_of(&spec)?;
         let name = self.name_of(&spec.id);
-        let body = self.body(&spec, image, &dir, port, &gpus)?;
+        let body = self.body(&spec, image, &dir, port)?;
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let container = Rc::new(self.container(&spec.id, gpus));
+        let container = Rc::new(self.container(&spec.id, spec.gpu));
         let begun = async {
             self.docker.create_container(Some(options), body).await?;
             let none = None::<bollard::query_parameters::StartContainerOptions>;
@@ -205,7 +191,7 @@ impl Dockers {
     }
 
     /// One that is not there yet, or not looked at.
-    fn container(&self, id: &str, gpus: GpuLease) -> Container {
+    fn container(&self, id: &str, gpu: Option<u32>) -> Container {
         let dir = self.base.join(id);
         Container {
             docker: self.docker.clone(),
@@ -218,7 +204,7 @@ impl Dockers {
             gauge: RefCell::default(),
             death: RefCell::default(),
             changed: Notify::new(),
-            _gpus: gpus,
+            gpu,
         }
     }
 
@@ -231,9 +217,9 @@ impl Dockers {
             return Err(gone("its process has ended"));
         }
         let requests = seen.host_config.and_then(|h| h.device_requests).unwrap_or_default();
-        let devices = requests.into_iter().flat_map(|r| r.device_ids.unwrap_or_default());
-        let gpus = self.gpus.these(devices.filter_map(|d| d.parse().ok()));
-        let container = Rc::new(self.container(&trace.id, gpus));
+        let mut devices = requests.into_iter().flat_map(|r| r.device_ids.unwrap_or_default());
+        let gpu = devices.next().and_then(|device| device.parse().ok());
+        let container = Rc::new(self.container(&trace.id, gpu));
         if let Some(slot) = trace.network {
             container.network.replace(Some(self.common.networks.adopt(slot).await?));
         }
@@ -250,7 +236,6 @@ impl Dockers {
         image: String,
         dir: &Path,
         port: Option<u16>,
-        gpus: &GpuLease,
     ) -> Result<ContainerCreateBody, EngineFault> {
         let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let mut host = HostConfig {
@@ -272,9 +257,9 @@ impl Dockers {
         if spec.pids > 0 {
             host.pids_limit = Some(i64::from(spec.pids));
         }
-        if !gpus.taken.is_empty() {
+        if let Some(gpu) = spec.gpu {
             host.device_requests = Some(vec![DeviceRequest {
-                device_ids: Some(gpus.taken.iter().map(ToString::to_string).collect()),
+                device_ids: Some(vec![gpu.to_string()]),
                 capabilities: Some(vec![vec!["gpu".into()]]),
                 ..DeviceRequest::default()
             }]);
@@ -374,7 +359,7 @@ struct Container {
     gauge: RefCell<Option<Gauge>>,
     death: RefCell<Option<Death>>,
     changed: Notify,
-    _gpus: GpuLease,
+    gpu: Option<u32>,
 }
 
 impl Container {
@@ -432,6 +417,10 @@ impl Sandbox for Container {
 
     fn trace(&self) -> Option<Trace> {
         self.trace.borrow().clone()
+    }
+
+    fn gpu(&self) -> Option<u32> {
+        self.gpu
     }
 
     fn memory(&self) -> Option<u64> {

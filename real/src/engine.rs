@@ -40,8 +40,8 @@ pub struct Spec {
     pub answers: Answers,
     /// What it has of a network.
     pub network: Network,
-    /// GPUs, where the engine has any to give.
-    pub gpus: Option<Gpus>,
+    /// The GPU that it has, by the host's number.
+    pub gpu: Option<u32>,
 }
 
 /// What the command of a sandbox is to the agent.
@@ -92,13 +92,6 @@ pub enum Network {
     Bridge,
     /// The host's.
     Host,
-}
-
-/// GPUs for a sandbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gpus {
-    /// How many.
-    pub count: u32,
 }
 
 /// Why an engine could not do something.
@@ -290,6 +283,11 @@ pub trait Sandbox {
     /// How a later life of the worker finds it; none where the engine takes nothing over. Its id need not be the one that
     /// was asked for: the sandbox may have been created before.
     fn trace(&self) -> Option<Trace> {
+        None
+    }
+
+    /// The GPU that it has, if any.
+    fn gpu(&self) -> Option<u32> {
         None
     }
 

@@ -8,7 +8,6 @@
 //! containerd sandboxes of a containerd daemon (a feature, because its client needs protoc to build)
 //! docker    sandboxes of a docker daemon, with GPUs
 //! image     the image of our agent alone, and image files
-//! gpu       GPUs of the host, and which containers have them
 //! net       networks of sandboxes' own: namespaces, bridges, addresses that are leased
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP
@@ -24,7 +23,6 @@ pub mod containerd;
 pub mod docker;
 pub mod doctor;
 pub mod engine;
-mod gpu;
 pub mod graphite;
 mod host;
 pub mod image;

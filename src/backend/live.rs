@@ -4,117 +4,18 @@
 //! invocation ends with its answer, or with the sandbox's death, whichever comes first. An error that the function
 //! reports leaves the container as good as before; a broken connection does not.
 
-use super::{Backend, CallFault, Create, CreateFault, Sandbox, Work};
+use super::{Backend, CallFault, Create, CreateFault, LiveConfig, Sandbox, Work};
 use crate::base::{
     Behaviour, Compute, Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Network,
     Program, Protocol,
 };
 use crate::rt::{self, Either, sync};
 use elapse_real::engine::{self, Answers, Death, Engine, EngineFault, Role, Spec, Trace};
-use elapse_real::net::Subnet;
 use elapse_real::wire::{Answer, Call, Peer, WireFault};
-use serde::{Deserialize, Serialize};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::rc::Rc;
-
-/// A scenario's `[live]`: what only a live run needs to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LiveConfig {
-    /// The worker's name on this host: in paths, cgroups, namespaces and labels.
-    pub worker: String,
-    /// What invocations of functions do that name no behaviour of their own, for instance those of a trace.
-    pub behaviour: Behaviour,
-    /// Our agent, for containers that need it; beside the program if none is named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<PathBuf>,
-    /// Longest time until a new container answers.
-    pub create_timeout: Duration,
-    /// Processes and threads that a container may have; 0 for any number.
-    pub pids: u32,
-    /// GPUs of this host that docker may give out.
-    pub gpus: u32,
-    /// containerd's socket.
-    pub containerd: PathBuf,
-    /// What containerd starts containers with.
-    pub runtime: OciRuntime,
-    /// docker's socket.
-    pub docker: PathBuf,
-    /// Of each kind of container that functions have on containerd, how many are created ahead and only started on demand.
-    pub pooled: u32,
-    /// IPv4 addresses that the worker's bridges take theirs from.
-    pub subnet: String,
-    /// Namespaces that are kept ready, once a function has a network of its own.
-    pub networks: u32,
-}
-
-/// What a daemon starts containers with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OciRuntime {
-    /// The reference.
-    #[default]
-    Runc,
-    /// The one in C, which starts faster.
-    Crun,
-}
-
-impl OciRuntime {
-    /// Its program.
-    pub fn word(self) -> &'static str {
-        match self {
-            OciRuntime::Runc => "runc",
-            OciRuntime::Crun => "crun",
-        }
-    }
-}
-
-impl Default for LiveConfig {
-    fn default() -> LiveConfig {
-        LiveConfig {
-            worker: "live".into(),
-            behaviour: Behaviour::Sleep,
-            agent: None,
-            create_timeout: Duration::from_secs(30),
-            pids: 512,
-            gpus: 0,
-            containerd: "/run/containerd/containerd.sock".into(),
-            runtime: OciRuntime::Runc,
-            docker: "/var/run/docker.sock".into(),
-            pooled: 0,
-            subnet: Subnet::default().to_string(),
-            networks: 4,
-        }
-    }
-}
-
-impl LiveConfig {
-    /// What cannot be meant.
-    ///
-    /// # Errors
-    /// One sentence.
-    pub fn check(&self) -> Result<(), String> {
-        // It becomes part of socket paths and interface names, which are short.
-        const LONGEST: usize = 20;
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.worker.is_empty() || self.worker.len() > LONGEST || !self.worker.chars().all(plain) {
-            return Err(format!(
-                "worker is '{}'; it is 1 to {LONGEST} lower-case letters, digits and hyphens",
-                self.worker
-            ));
-        }
-        if matches!(self.behaviour, Behaviour::Exec | Behaviour::Serve) {
-            return Err(format!(
-                "behaviour is {}, which needs a command; give it to the functions that have one",
-                self.behaviour.word()
-            ));
-        }
-        self.subnet.parse::<Subnet>().map(drop)
-    }
-}
 
 /// See the module.
 pub struct Live {
@@ -229,7 +130,14 @@ impl Live {
 }
 
 impl Inner {
-    fn spec(&self, program: &Program, behaviour: Behaviour, memory: Mem, cpus: Cpus) -> Spec {
+    fn spec(
+        &self,
+        program: &Program,
+        behaviour: Behaviour,
+        memory: Mem,
+        cpus: Cpus,
+        gpu: Option<u32>,
+    ) -> Spec {
         let by_itself = program.protocol == Protocol::Tcp && program.image.is_some();
         let role = match behaviour {
             _ if by_itself && program.behaviour.is_none() => Role::Image,
@@ -261,7 +169,7 @@ impl Inner {
                 Network::Bridge => engine::Network::Bridge,
                 Network::Host => engine::Network::Host,
             },
-            gpus: (program.compute == Compute::Gpu).then_some(engine::Gpus { count: 1 }),
+            gpu,
         }
     }
 
@@ -441,7 +349,8 @@ impl Backend for Live {
 
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
         let behaviour = spec.program.behaviour.unwrap_or(self.inner.config.behaviour);
-        let wanted = self.inner.spec(&spec.program, behaviour, spec.memory, spec.cpus);
+        let gpu = (spec.program.compute == Compute::Gpu).then_some(0);
+        let wanted = self.inner.spec(&spec.program, behaviour, spec.memory, spec.cpus, gpu);
         if let Some(code) = wanted.code.as_ref().filter(|code| !code.is_dir()) {
             return Err(format!("its code is not there: {} is no folder", code.display()));
         }
@@ -465,7 +374,8 @@ impl Backend for Live {
             let why = Rc::from("the function was not admitted to this backend");
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
-        let spec = self.inner.spec(&function.program, function.behaviour, request.memory, request.cpus);
+        let spec =
+            self.inner.spec(&function.program, function.behaviour, request.memory, request.cpus, request.gpu);
         Work::boxed(Rc::clone(&self.inner).create(spec, function.name.clone()))
     }
 

@@ -4,11 +4,13 @@
 //! answers are [`Work`], a future that costs nothing where there is nothing to wait for.
 
 mod live;
+mod live_config;
 mod measured;
 mod sharing;
 mod simulated;
 
-pub use live::{Keeper, Live, LiveConfig, OciRuntime};
+pub use live::{Keeper, Live};
+pub use live_config::{LiveConfig, OciRuntime};
 pub use measured::{Calibration, Fingerprint, Measured, Processor};
 pub use simulated::{Contention, Model, Simulated};
 
@@ -35,6 +37,8 @@ pub struct Create {
     pub cpus: Cpus,
     /// Containers created for this function before.
     pub nth: u64,
+    /// The GPU that it has, or has a part of.
+    pub gpu: Option<u32>,
 }
 
 /// Why a container could not be created.

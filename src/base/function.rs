@@ -89,7 +89,7 @@ pub enum Compute {
     /// Nothing.
     #[default]
     Cpu,
-    /// A GPU for each container.
+    /// A GPU for each container, or a part of one.
     Gpu,
 }
 
@@ -118,6 +118,9 @@ pub struct Program {
     /// Whether it needs a GPU.
     #[serde(skip_serializing_if = "is_default")]
     pub compute: Compute,
+    /// Memory of a GPU that a container needs; one alone where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<Mem>,
 }
 
 impl Program {

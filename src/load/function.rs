@@ -75,6 +75,9 @@ pub struct FunctionConfig {
     /// Whether its containers need a GPU.
     #[serde(default)]
     pub compute: Compute,
+    /// Memory of a GPU that each of its containers needs; a GPU alone where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<Mem>,
     /// Backends it may run on, in order of preference. Live only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<String>,
@@ -117,6 +120,7 @@ impl FunctionConfig {
             protocol: program.protocol,
             network: program.network,
             compute: program.compute,
+            gpu_memory: program.gpu_memory,
             backends: spec.backends.clone(),
             load: None,
         }
@@ -185,6 +189,7 @@ impl FunctionConfig {
                         protocol: self.protocol,
                         network: self.network,
                         compute: self.compute,
+                        gpu_memory: self.gpu_memory,
                     },
                 }
             })

@@ -17,6 +17,11 @@ pub struct Config {
     /// Memory that containers may reserve together; `"unlimited"` for all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Mem>,
+    /// GPUs, of which a container of a function with `compute = "gpu"` takes one, or a part of one.
+    pub gpus: u32,
+    /// Memory of each GPU, which containers that name how much they need share; each has one alone where this is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_memory: Option<Mem>,
     /// Backends, in order of preference. Live only; the simulator models them.
     pub backends: Vec<String>,
     /// How long an idle container is kept; `"forever"` for ever.
@@ -74,6 +79,8 @@ impl Default for Config {
             count: 1,
             cores: None,
             memory: None,
+            gpus: 0,
+            gpu_memory: None,
             backends: vec!["process".into()],
             keep_alive: Duration::from_secs(600),
             eviction: "lru".into(),
@@ -127,6 +134,7 @@ impl Config {
         };
         positive("cores", self.cores == Some(Cpus(0)))?;
         positive("memory", self.memory == Some(Mem(0)))?;
+        positive("gpu_memory", self.gpu_memory == Some(Mem(0)))?;
         if self.memory_check < Duration::from_millis(1) {
             return Err(format!("memory_check is {}; it is at least 1ms", self.memory_check));
         }

@@ -472,7 +472,10 @@ impl Inner {
             let mut state = self.state.borrow_mut();
             let cpus = state.functions[function.index()].spec.cpus;
             let c = state.pool.get(key);
-            let (backend, request) = (c.backend, Create { function, memory: c.memory, cpus, nth: c.nth });
+            let (backend, request) = (
+                c.backend,
+                Create { function, memory: c.memory, cpus, nth: c.nth, gpu: c.gpu.map(|part| part.gpu) },
+            );
             self.backends[usize::from(backend)].create(&request)
         };
         let sandbox = work.await.map_err(|fault| fault.why)?;

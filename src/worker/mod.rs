@@ -6,6 +6,7 @@
 
 mod config;
 pub mod eviction;
+mod gpus;
 mod intake;
 mod invoke;
 mod ledger;
@@ -25,7 +26,8 @@ pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Sandbox, Work};
 use crate::base::{
-    ColdCause, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts,
+    ColdCause, Compute, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time,
+    WorkerCounts,
 };
 use crate::metrics::{BACKEND_PATHS, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
@@ -143,7 +145,7 @@ impl Worker {
         let queue = parts.queue.or_else(|| queue::build(&config.queue.policy)).ok_or_else(unknown)?;
         let capacity = config.memory.unwrap_or(Mem::MAX);
         let ledger = Ledger::new(capacity, parts.window.0, parts.window.1);
-        let pool = Pool::new(eviction, capacity != Mem::MAX);
+        let pool = Pool::new(eviction, capacity != Mem::MAX || config.gpus > 0);
         let patience = config.patience();
         let worker = Worker(Rc::new(Inner {
             number: parts.number,
@@ -196,6 +198,21 @@ impl Worker {
                 spec.memory
             ));
         }
+        if spec.program.compute == Compute::Gpu {
+            let (count, each) = (state.gpus.count(), state.gpus.each());
+            if count == 0 {
+                return refuse(
+                    "it needs a GPU, and the worker has none; say how many it has ([worker] gpus)".into(),
+                );
+            }
+            if let Some(need) = spec.program.gpu_memory.filter(|need| *need > each) {
+                return refuse(format!(
+                    "it needs {need} of a GPU, and each has {each} ([worker] gpu_memory)"
+                ));
+            }
+        } else if spec.program.gpu_memory.is_some() {
+            return refuse("it names gpu_memory and needs no GPU; compute = \"gpu\" may be missing".into());
+        }
         let cores = state.config.cores.unwrap_or(Cpus::MAX);
         if spec.cpus > cores {
             return refuse(format!(
@@ -230,12 +247,12 @@ impl Worker {
         refuse(format!("no backend can serve it: {}", reasons.join("; ")))
     }
 
-    /// Takes a container of an earlier life as an idle one of a function, whose backend has it under this name. False if
-    /// there is no memory for it.
-    pub fn adopt(&self, function: FunctionId, sandbox: Sandbox) -> bool {
+    /// Takes a container of an earlier life as an idle one of a function, whose backend has it under this name; `gpu` is the
+    /// one that it has. False if there is no memory for it, or another has that GPU.
+    pub fn adopt(&self, function: FunctionId, sandbox: Sandbox, gpu: Option<u32>) -> bool {
         let key = {
             let mut state = self.0.state.borrow_mut();
-            let Some(key) = state.begin_creation(function, rt::now(), None) else { return false };
+            let Some(key) = state.begin_creation_on(gpu, function, rt::now(), None) else { return false };
             state.pool.get(key).sandbox = Some(sandbox);
             key
         };
@@ -419,8 +436,7 @@ impl Inner {
     fn removed(self: &Rc<Inner>, key: Key) {
         {
             let mut state = self.state.borrow_mut();
-            let container = state.pool.forget(key);
-            state.ledger.leave(Phase::Removing, container.memory, rt::now());
+            state.forget(key, Phase::Removing, rt::now());
         }
         self.pump();
     }
@@ -456,8 +472,7 @@ impl Dispose for Disposer<'_> {
             None => Work::ready(()),
         };
         if matches!(work, Work::Ready(_)) {
-            state.ledger.leave(phase, memory, now);
-            state.pool.forget(key);
+            state.forget(key, phase, now);
             return;
         }
         state.pool.get(key).phase = Phase::Removing;

@@ -5,6 +5,7 @@
 //! O(1), whatever the number of containers. The order of eviction is a heap, kept only where memory is limited.
 
 use super::eviction::{Eviction, Idle};
+use super::gpus::Part;
 use super::ledger::Phase;
 use crate::backend::Sandbox;
 use crate::base::{ColdCause, Duration, FunctionId, Mem, Time};
@@ -44,6 +45,7 @@ pub(super) struct Container {
     /// Containers created for its function before it.
     pub(super) nth: u64,
     pub(super) memory: Mem,
+    pub(super) gpu: Option<Part>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) keep_alive: Duration,
     pub(super) idle_since: Time,
@@ -209,6 +211,7 @@ impl Pool {
             condemned: false,
             nth,
             memory,
+            gpu: None,
             sandbox: None,
             keep_alive,
             idle_since: Time::ZERO,
@@ -438,12 +441,32 @@ impl Pool {
         }
     }
 
+    /// Memory of this GPU that containers in this phase have.
+    pub(super) fn on_gpu(&self, gpu: u32, phase: Phase) -> Mem {
+        let parts = self.containers.iter().filter(|(_, c)| c.phase == phase).filter_map(|(_, c)| c.gpu);
+        Mem(parts.filter(|part| part.gpu == gpu).fold(0u64, |sum, part| sum.saturating_add(part.memory.0)))
+    }
+
     /// The idle container that the policy lets go first.
     pub(super) fn victim(&mut self) -> Option<Key> {
-        loop {
-            let mut candidate = self.candidates.pop()?;
-            let stale = |c: &Container| c.epoch != candidate.epoch || c.phase != Phase::Cached;
-            if self.containers.get(candidate.key.0 as usize).is_none_or(stale) {
+        self.victim_among(|_| true)
+    }
+
+    /// The idle container on this GPU that the policy lets go first.
+    pub(super) fn victim_on(&mut self, gpu: u32) -> Option<Key> {
+        self.victim_among(|c| c.gpu.is_some_and(|part| part.gpu == gpu))
+    }
+
+    fn victim_among(&mut self, wanted: impl Fn(&Container) -> bool) -> Option<Key> {
+        let mut others = Vec::new();
+        let found = loop {
+            let Some(mut candidate) = self.candidates.pop() else { break None };
+            let Some(c) = self.containers.get(candidate.key.0 as usize) else { continue };
+            if c.epoch != candidate.epoch || c.phase != Phase::Cached {
+                continue;
+            }
+            if !wanted(c) {
+                others.push(candidate);
                 continue;
             }
             let view = self.idle_view(candidate.key);
@@ -456,7 +479,9 @@ impl Pool {
                 }
             }
             self.eviction.evicted(&view, candidate.priority);
-            return Some(candidate.key);
-        }
+            break Some(candidate.key);
+        };
+        self.candidates.extend(others);
+        found
     }
 }

@@ -74,7 +74,8 @@ impl Worker {
             let cpus = state.functions[function.index()].spec.cpus;
             let c = state.pool.get(key);
             c.prewarmed = true;
-            let request = Create { function, memory: c.memory, cpus, nth: c.nth };
+            let request =
+                Create { function, memory: c.memory, cpus, nth: c.nth, gpu: c.gpu.map(|part| part.gpu) };
             (key, inner.backends[usize::from(c.backend)].create(&request))
         };
         let begun = rt::now();

@@ -2,11 +2,13 @@
 //! dispatched.
 
 use super::config::{Config, Dispatch};
+use super::gpus::Gpus;
 use super::ledger::{Ledger, Phase};
 use super::pool::{Key, Pool};
 use super::queue::{Joining, QueuePolicy};
 use crate::base::{
-    ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit, WorkerCounts,
+    ColdCause, Compute, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit,
+    WorkerCounts,
 };
 use crate::rt::sync::OneSender;
 use rustc_hash::FxHashMap;
@@ -140,6 +142,7 @@ pub(super) struct State {
     apps: FxHashMap<String, u32>,
     pub(super) pool: Pool,
     pub(super) ledger: Ledger,
+    pub(super) gpus: Gpus,
     cores: Cpus,
     pub(super) cpus_used: u64,
     policy: Box<dyn QueuePolicy>,
@@ -173,6 +176,7 @@ impl State {
             apps: FxHashMap::default(),
             pool,
             ledger,
+            gpus: Gpus::new(config.gpus, config.gpu_memory.unwrap_or(Mem::MAX)),
             cores: config.cores.unwrap_or(Cpus::MAX),
             cpus_used: 0,
             policy,
@@ -279,18 +283,35 @@ impl State {
         Grant { container, start, cause: None, create: false, cpus }
     }
 
-    /// Reserves memory for a container of this function, evicting if `dispose` is given, and enters it as creating.
+    /// Reserves memory, and a GPU if it needs one, for a container of this function, evicting if `dispose` is given, and
+    /// enters it as creating.
     pub(super) fn begin_creation(
         &mut self,
         function: FunctionId,
         now: Time,
         dispose: Option<&mut dyn Dispose>,
     ) -> Option<Key> {
+        self.begin_creation_on(None, function, now, dispose)
+    }
+
+    /// [`begin_creation`](State::begin_creation) of a container that has this very GPU already.
+    pub(super) fn begin_creation_on(
+        &mut self,
+        gpu: Option<u32>,
+        function: FunctionId,
+        now: Time,
+        mut dispose: Option<&mut dyn Dispose>,
+    ) -> Option<Key> {
         let limit = self.config.max_creating;
         if limit > 0 && self.ledger.count(Phase::Creating) >= limit {
             return None;
         }
-        let memory = self.functions[function.index()].spec.memory;
+        let spec = &self.functions[function.index()].spec;
+        let memory = spec.memory;
+        let part = match spec.program.compute {
+            Compute::Cpu => None,
+            Compute::Gpu => Some(self.gpu_for(gpu, spec.program.gpu_memory, now, &mut dispose)?),
+        };
         if self.ledger.free() < memory && !dispose.is_some_and(|d| self.make_room(memory, now, d)) {
             return None;
         }
@@ -315,9 +336,52 @@ impl State {
             f.keep_alive,
             nth,
         );
+        self.pool.get(key).gpu = part.map(|(gpu, memory)| self.gpus.take(gpu, memory));
         self.ledger.enter(Phase::Creating, memory, now);
         self.counts.containers_created += 1;
         Some(key)
+    }
+
+    /// A GPU that has enough free for a container, this one if it is said which; idle containers of one are evicted if only
+    /// that makes room, and if it does.
+    fn gpu_for(
+        &mut self,
+        gpu: Option<u32>,
+        named: Option<Mem>,
+        now: Time,
+        dispose: &mut Option<&mut dyn Dispose>,
+    ) -> Option<(u32, Mem)> {
+        let need = self.gpus.need(named);
+        let free = |state: &State| match gpu {
+            Some(gpu) => state.gpus.has(gpu, need).then_some((gpu, need)),
+            None => state.gpus.find(need, |_| Mem(0)).map(|gpu| (gpu, need)),
+        };
+        if let Some(found) = free(self) {
+            return Some(found);
+        }
+        let dispose = dispose.as_deref_mut()?;
+        self.expire(now, dispose);
+        let going = |state: &State, gpu| state.pool.on_gpu(gpu, Phase::Removing);
+        // What is being removed comes back by itself: nothing else goes for it.
+        if self.gpus.find(need, |gpu| going(self, gpu)).is_none() {
+            let idle = |gpu| Mem(self.pool.on_gpu(gpu, Phase::Cached).0.saturating_add(going(self, gpu).0));
+            let chosen = self.gpus.find(need, idle)?;
+            while !self.gpus.has(chosen, Mem(need.0.saturating_sub(going(self, chosen).0))) {
+                let victim = self.pool.victim_on(chosen)?;
+                self.counts.evictions += 1;
+                dispose.dispose(self, victim, ColdCause::Evicted, now);
+            }
+        }
+        free(self)
+    }
+
+    /// A container is gone: what it had is free.
+    pub(super) fn forget(&mut self, key: Key, phase: Phase, now: Time) {
+        let container = self.pool.forget(key);
+        self.ledger.leave(phase, container.memory, now);
+        if let Some(part) = container.gpu {
+            self.gpus.give(part);
+        }
     }
 
     fn make_room(&mut self, need: Mem, now: Time, dispose: &mut dyn Dispose) -> bool {

@@ -346,8 +346,13 @@ fn shares(mut seen: Vec<f64>) -> Vec<f64> {
 }
 
 async fn create(backend: &Live, nth: u32) -> Result<Sandbox> {
-    let request =
-        Create { function: FunctionId(0), memory: MEMORY, cpus: Cpus::from_cores(1), nth: u64::from(nth) };
+    let request = Create {
+        function: FunctionId(0),
+        memory: MEMORY,
+        cpus: Cpus::from_cores(1),
+        nth: u64::from(nth),
+        gpu: None,
+    };
     backend.create(&request).await.map_err(|fault| Fault::host(fault.why.to_string()))
 }
 

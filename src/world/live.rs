@@ -54,7 +54,7 @@ pub(super) async fn engine(
 ) -> Result<Option<Rc<dyn Engine>>> {
     let made: std::result::Result<Rc<dyn Engine>, EngineFault> = match name {
         "process" => Processes::new(common).map(|e| Rc::new(e) as _),
-        "docker" => Dockers::connect(&config.docker, common, config.gpus).await.map(|e| Rc::new(e) as _),
+        "docker" => Dockers::connect(&config.docker, common).await.map(|e| Rc::new(e) as _),
         #[cfg(feature = "containerd")]
         "containerd" => {
             let (socket, runtime) = (&config.containerd, config.runtime.word());

@@ -99,7 +99,7 @@ impl Bench {
 
     async fn engine(&self, common: Common) -> Rc<dyn Engine> {
         match &self.kind {
-            Kind::Docker(socket) => Rc::new(Dockers::connect(socket, common, 0).await.expect("an engine")),
+            Kind::Docker(socket) => Rc::new(Dockers::connect(socket, common).await.expect("an engine")),
             #[cfg(feature = "containerd")]
             Kind::Containerd(socket) => {
                 let engine = elapse_real::containerd::Containerds::connect(socket, common, "runc", 0).await;

@@ -172,7 +172,7 @@ impl Inner {
 
     fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
         let refuse = |why: &str| Err(EngineFault::lasting(why));
-        if spec.gpus.is_some() {
+        if spec.gpu.is_some() {
             return refuse("it gives out no GPUs; let the function run on docker");
         }
         self.common.check(spec)?;

@@ -90,7 +90,7 @@ impl Processes {
         if spec.image.is_some() {
             return refuse("it runs no images; let the function run on containerd or docker");
         }
-        if spec.gpus.is_some() {
+        if spec.gpu.is_some() {
             return refuse("it gives out no GPUs; let the function run on docker");
         }
         self.common.check(spec)

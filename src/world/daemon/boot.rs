@@ -101,16 +101,17 @@ impl Backends {
         let (all, mut warm) = (found.len(), 0);
         let answered = futures::future::join_all(found.into_iter().map(async |f| {
             let live = self.live[f.backend].as_ref()?;
+            let gpu = f.sandbox.gpu();
             match live.adopt(&f.id, f.sandbox, ANSWER).await {
-                Ok(sandbox) => Some((live, f.function, sandbox)),
+                Ok(sandbox) => Some((live, f.function, sandbox, gpu)),
                 Err(why) => {
                     tracing::warn!(target: "elapse", container = f.id, why, "removed");
                     None
                 }
             }
         }));
-        for (live, function, sandbox) in answered.await.into_iter().flatten() {
-            if desk.function(&function).is_some_and(|id| worker.adopt(id, sandbox)) {
+        for (live, function, sandbox, gpu) in answered.await.into_iter().flatten() {
+            if desk.function(&function).is_some_and(|id| worker.adopt(id, sandbox, gpu)) {
                 warm += 1;
             } else {
                 live.remove(sandbox).await;
