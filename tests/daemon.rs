@@ -188,3 +188,46 @@ fn wrong_configurations_are_told_in_a_sentence() {
     let away = elapse(&["status", "--at", &format!("unix:{}", folder.join("none").display())]);
     assert!(away.status.code() == Some(3) && said(&away).contains("does not answer"), "{}", said(&away));
 }
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let test = "a_hangup_reads_the_configuration_again";
+    if !has("process", test, agent().exists() && program("kill")) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "", "");
+    let again = |daemon: &Daemon| {
+        daemon.signal("HUP");
+        let told = [daemon.notified(), daemon.notified()];
+        assert!(told[0].contains("RELOADING=1") && told[0].contains("MONOTONIC_USEC="), "{told:?}");
+        assert!(told[1].contains("READY=1"), "{told:?}");
+    };
+    // One goes, one comes, and what cannot change is named.
+    daemon.reconfigure("name = \"slow\"", "name = \"slower\"");
+    daemon.reconfigure("cores = 4", "cores = 3");
+    again(&daemon);
+    let listed = said(&daemon.ask(&["list"]));
+    assert!(
+        listed.contains("\"slower\"") && listed.contains("\"echo\"") && !listed.contains("\"slow\""),
+        "{listed}"
+    );
+    assert!(
+        daemon.log().contains("worker.cores") && daemon.log().contains("from the next start"),
+        "{}",
+        daemon.log()
+    );
+    // A file that cannot be used changes nothing.
+    daemon.reconfigure("cores = 3", "coers = 3");
+    again(&daemon);
+    assert!(
+        daemon.log().contains("did you mean 'cores'") && daemon.log().contains("as it was"),
+        "{}",
+        daemon.log()
+    );
+    assert!(said(&daemon.ask(&["list"])).contains("\"slower\""));
+    daemon.reconfigure("coers = 3", "cores = 3");
+    again(&daemon);
+    daemon.signal("TERM");
+    let (code, log) = daemon.ended();
+    assert_eq!(code, Some(0), "{log}");
+}

@@ -179,6 +179,27 @@ impl Interrupt {
     }
 }
 
+/// Tells whether somebody wants the configuration read again (SIGHUP).
+#[derive(Clone, Debug)]
+pub struct Hangup(Arc<AtomicBool>);
+
+impl Hangup {
+    /// Listens for SIGHUP, which otherwise ends the process.
+    ///
+    /// # Errors
+    /// If the kernel does not let it.
+    pub fn listen() -> std::io::Result<Hangup> {
+        let flag = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&flag))?;
+        Ok(Hangup(flag))
+    }
+
+    /// Whether it came since this was asked last.
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
 /// Runs a future in a thread with an event loop of its own, so that nothing of it waits for the caller's.
 ///
 /// # Errors

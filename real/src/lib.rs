@@ -44,4 +44,6 @@ pub async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static)
     tokio::task::spawn_blocking(f).await.map_err(|e| e.to_string())
 }
 
-pub use host::{Host, Interrupt, Load, Usage, aside, host, load, machine_id, mark, rest, sync_times, usage};
+pub use host::{
+    Hangup, Host, Interrupt, Load, Usage, aside, host, load, machine_id, mark, rest, sync_times, usage,
+};

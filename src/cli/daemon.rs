@@ -12,7 +12,8 @@ pub fn worker(args: &WorkerArgs) -> Result<u8> {
     }
     let config = world::load_daemon(&args.config, &overrides)?;
     let interrupt = deeds::listen()?;
-    world::worker(config, &interrupt)?;
+    let file = args.config.clone();
+    world::worker(config, &interrupt, move || world::load_daemon(&file, &overrides))?;
     Ok(0)
 }
 
@@ -23,7 +24,8 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
     }
     let config = world::load_controller(&args.config, &overrides)?;
     let interrupt = deeds::listen()?;
-    world::controller(config, &interrupt)?;
+    let file = args.config.clone();
+    world::controller(config, &interrupt, move || world::load_controller(&file, &overrides))?;
     Ok(0)
 }
 

@@ -5,6 +5,7 @@
 //!
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
+use super::token::Token;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -116,7 +117,7 @@ impl Answer {
 
 /// What the API is told at its start.
 pub(super) struct Terms {
-    pub(super) token: Option<String>,
+    pub(super) token: Token,
     pub(super) body_limit: usize,
     pub(super) concurrent: usize,
     /// Before every request id, so that those of two lives differ.
@@ -182,8 +183,8 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
         str::to_string,
     ));
     let open = request.uri().path() == "/v1/health";
-    let mut response = match &shared.terms.token {
-        Some(token) if !open && !brings(request.headers(), token) => {
+    let mut response = match shared.terms.token.current() {
+        Some(token) if !open && !brings(request.headers(), &token) => {
             tracing::warn!(target: "elapse", request = id.0, path = request.uri().path(), "no valid token");
             error(StatusCode::UNAUTHORIZED, "a valid bearer token is needed", &id)
         }

@@ -101,11 +101,32 @@ impl Desk {
         Ok(())
     }
 
+    /// Forgets a function; false if there is none of the name.
+    pub(super) fn forget(&self, name: &str) -> bool {
+        let known = self.functions.borrow_mut().remove(name);
+        known.map(|called| self.worker.deregister(called.id)).is_some()
+    }
+
+    /// Registers a function, with its image obtained first.
+    pub(super) async fn admit(&self, config: &FunctionConfig) -> Result<()> {
+        check_function(config)?;
+        let Some(spec) = config.specs().pop() else { return Err(Fault::bug("a function of one has none")) };
+        for (engine, backend) in self.engines.iter().zip(&self.backends) {
+            if let Some(engine) = engine
+                && (spec.backends.is_empty() || spec.backends.contains(backend))
+                && let Err(fault) = engine.prepare(spec.program.image.as_deref()).await
+            {
+                tracing::info!(target: "elapse", backend, image = spec.program.image, %fault);
+            }
+        }
+        self.register(spec, config)
+    }
+
     /// Forgets a function: no further call of it is taken, and its containers go when they are idle.
     async fn deregister(&self, name: &str) -> Answer {
-        let known = self.functions.borrow_mut().remove(name);
-        let Some(called) = known else { return self.unknown(name) };
-        self.worker.deregister(called.id);
+        if !self.forget(name) {
+            return self.unknown(name);
+        }
         if let Some(state) = &self.state
             && let Err(fault) = state.deregistered(name).await
         {
@@ -116,17 +137,7 @@ impl Desk {
 
     async fn registered(&self, json: &[u8]) -> Result<Answer> {
         let config = function_of(json)?;
-        check_function(&config)?;
-        let Some(spec) = config.specs().pop() else { return Err(Fault::bug("a function of one has none")) };
-        for (engine, backend) in self.engines.iter().zip(&self.backends) {
-            if let Some(engine) = engine
-                && (spec.backends.is_empty() || spec.backends.contains(backend))
-                && let Err(fault) = engine.prepare(spec.program.image.as_deref()).await
-            {
-                tracing::info!(target: "elapse", backend, image = spec.program.image, %fault);
-            }
-        }
-        self.register(spec, &config)?;
+        self.admit(&config).await?;
         if let Some(state) = &self.state {
             state.registered(&config).await?;
         }

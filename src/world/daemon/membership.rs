@@ -47,7 +47,7 @@ impl Member {
         let Some(at) = terms.address.as_deref().filter(|_| registration == Registration::Required) else {
             return Ok(None);
         };
-        let bearer = terms.token_file.as_deref().map(super::read_token).transpose()?;
+        let bearer = terms.token_file.as_deref().map(super::token::read_token).transpose()?;
         Ok(Some(Rc::new(Member {
             peer: Peer::new(address(at)?),
             bearer: bearer.map(|token| format!("Bearer {token}")),

@@ -13,7 +13,9 @@ mod desk;
 mod listener;
 mod membership;
 mod reception;
+mod reload;
 mod state;
+mod token;
 
 pub use client::Client;
 pub use config::DaemonConfig;
@@ -29,16 +31,16 @@ use crate::rt::{self, Either};
 use crate::worker::{Creations, Parts, Worker};
 use api::{Order, Terms};
 use desk::Desk;
-use elapse_real::Interrupt;
 use elapse_real::lock::NameLock;
+use elapse_real::{Hangup, Interrupt};
 use listener::Listener;
 use membership::Member;
 use reception::{Office, Reception};
 use sd_notify::NotifyState;
 use serde_json::json;
 use state::State;
-use std::path::Path;
 use std::rc::Rc;
+use token::Token;
 use tokio::sync::mpsc;
 
 /// Between two looks whether somebody wants the end.
@@ -46,13 +48,18 @@ const LOOK: Duration = Duration(50_000_000);
 /// Points of its series that a daemon keeps.
 const POINTS: usize = 10_000;
 
-/// Runs a worker until it is told to end, or cannot go on.
+/// Runs a worker until it is told to end, or cannot go on. `reread` reads its configuration again, on SIGHUP.
 ///
 /// # Errors
 /// Why it could not start, or what ended it.
-pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
+pub fn run(
+    config: DaemonConfig,
+    interrupt: &Interrupt,
+    reread: impl Fn() -> Result<DaemonConfig> + 'static,
+) -> Result<()> {
+    let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let _name = NameLock::take(&config.live.worker).map_err(Fault::host)?;
-    let token = config.token_file.as_deref().map(read_token).transpose()?;
+    let token = Token::of(config.token_file.as_deref())?;
     let place = address(&config.listen)?;
     let listener = Listener::bind(&place)?;
     let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
@@ -67,7 +74,7 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
     let (orders, taken) = mpsc::channel(64);
     let life = unix_now().as_millis() as u64;
     let terms = Terms {
-        token,
+        token: token.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
         life: format!("{life:x}"),
@@ -106,8 +113,13 @@ pub fn run(config: DaemonConfig, interrupt: &Interrupt) -> Result<()> {
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let watched = rt::spawn_named("watchdog", watchdog());
+        let at_desk = Rc::clone(&desk);
+        let apply = async move |old: &DaemonConfig, new: &DaemonConfig| {
+            reload::apply(&at_desk, &token, old, new).await
+        };
+        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, apply));
         let outcome = serve(&desk, &worker, member, taken, interrupt).await;
-        drop(watched);
+        drop((watched, reloads));
         Ok::<_, Fault>((outcome, served))
     });
     let swept = runtime.block_on(sweep(&engines, false));
@@ -216,16 +228,4 @@ async fn watchdog() {
         notify(&[NotifyState::Watchdog]);
         rt::sleep(Duration((limit.as_nanos() / 2).min(u128::from(u64::MAX)) as u64)).await;
     }
-}
-
-fn read_token(path: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
-    let token = text.trim();
-    if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Fault::usage(format!(
-            "{}: a token has at least 16 letters and digits; make one with: openssl rand -hex 32",
-            path.display()
-        )));
-    }
-    Ok(token.to_string())
 }

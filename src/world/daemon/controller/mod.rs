@@ -14,29 +14,41 @@ use super::api::Terms;
 use super::config::address;
 use super::listener::Listener;
 use super::reception::Reception;
-use super::{notify, read_token, wanted, watchdog, work};
+use super::reload::{self, Reloaded};
+use super::token::{Token, read_token};
+use super::{notify, wanted, watchdog, work};
 use crate::base::{Fault, Result};
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use desk::Desk;
-use elapse_real::Interrupt;
+use elapse_real::{Hangup, Interrupt};
 use sd_notify::NotifyState;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
-/// Runs a controller until it is told to end, or cannot go on.
+impl Reloaded for ControllerConfig {
+    const AT_ONCE: &'static [&'static str] = &["token_file"];
+}
+
+/// Runs a controller until it is told to end, or cannot go on. `reread` reads its configuration again, on SIGHUP.
 ///
 /// # Errors
 /// Why it could not start, or what ended it.
-pub fn run(config: ControllerConfig, interrupt: &Interrupt) -> Result<()> {
+pub fn run(
+    config: ControllerConfig,
+    interrupt: &Interrupt,
+    reread: impl Fn() -> Result<ControllerConfig> + 'static,
+) -> Result<()> {
+    let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let place = address(&config.listen)?;
-    let token = config.token_file.as_deref().map(read_token).transpose()?;
-    let for_workers = config.worker_token_file.as_deref().map(read_token).transpose()?.or(token.clone());
+    let token = Token::of(config.token_file.as_deref())?;
+    let for_workers = config.worker_token_file.as_deref().map(read_token).transpose()?;
+    let for_workers = for_workers.or(token.current().map(|token| token.to_string()));
     let listener = Listener::bind(&place)?;
     let runtime = rt::Live::new()?;
     let (orders, taken) = mpsc::channel(64);
     let terms = Terms {
-        token,
+        token: token.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
         life: format!("{:x}", unix_now().as_millis()),
@@ -50,6 +62,8 @@ pub fn run(config: ControllerConfig, interrupt: &Interrupt) -> Result<()> {
         tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let watched = rt::spawn_named("watchdog", watchdog());
+        let apply = async move |_: &ControllerConfig, new: &ControllerConfig| token.exchange(new.token_file.as_deref());
+        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, apply));
         let outcome = match rt::select(health.given_up(), wanted(&reception, interrupt)).await {
             Either::Left(why) => Err(Fault::bug(why.to_string())),
             Either::Right(()) => {
@@ -61,7 +75,7 @@ pub fn run(config: ControllerConfig, interrupt: &Interrupt) -> Result<()> {
                 Ok(())
             }
         };
-        drop((watched, working));
+        drop((watched, working, reloads));
         Ok::<_, Fault>((outcome, served))
     });
     drop(runtime);
