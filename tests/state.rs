@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::containers::agent;
+use common::containers::{agent, daemon};
 use common::daemon::{Daemon, elapse, said};
 use common::{has, program};
 use std::path::PathBuf;
@@ -81,6 +81,38 @@ fn containers_of_a_killed_life_are_taken_over_warm() {
     assert_eq!(start_of(&neighbour, "echo"), "warm", "a neighbour's container was not touched");
     ends_well(daemon);
     ends_well(neighbour);
+}
+
+#[test]
+fn containers_of_a_daemon_of_their_own_are_taken_over_too() {
+    let test = "containers_of_a_daemon_of_their_own_are_taken_over_too";
+    for name in ["docker", "containerd"] {
+        let Some(socket) = daemon(name, test).filter(|_| can(test)) else { continue };
+        if name == "containerd" && !cfg!(feature = "containerd") {
+            continue;
+        }
+        let (_, top) = state(&format!("{test}-{name}"));
+        let mut daemon = Daemon::worker(test, &top, &format!("{name} = {socket:?}\npooled = 1"));
+        daemon.kill();
+        daemon.reconfigure("cores = 4", &format!("cores = 4\nbackends = [\"{name}\"]"));
+        daemon.start_again();
+        assert_eq!((start_of(&daemon, "echo"), start_of(&daemon, "echo")), ("cold".into(), "warm".into()));
+        daemon.kill();
+        daemon.start_again();
+        assert!(daemon.log().contains("warm=1 of=1"), "{name}: {}", daemon.log());
+        assert_eq!(start_of(&daemon, "echo"), "warm", "{name}");
+        // With clean it is removed, as is what was created ahead.
+        daemon.kill();
+        daemon.reconfigure("on_boot = \"recover\"", "on_boot = \"clean\"");
+        daemon.start_again();
+        assert!(
+            daemon.log().contains("had left") && !daemon.log().contains("taken over"),
+            "{}",
+            daemon.log()
+        );
+        assert_eq!(start_of(&daemon, "echo"), "cold", "{name}");
+        ends_well(daemon);
+    }
 }
 
 /// Killed at random moments under load: what was acknowledged is there, and nothing is left in the end.
