@@ -189,7 +189,9 @@ fn containers_answer_in_networks_of_their_own() {
     if !private(test) {
         return;
     }
-    for bench in benches(test).into_iter().filter(|bench| bench.is_real()) {
+    // One that was created ahead has a network too, which would be counted.
+    let real = benches(test).into_iter().filter(|bench| bench.is_real() && !bench.name().contains("ahead"));
+    for bench in real {
         let name = bench.name();
         println!("{test} on {name}");
         bench.run(|bench| async move {

@@ -28,8 +28,8 @@ enum Kind {
     Process,
     /// At this socket.
     Docker(PathBuf),
-    /// At this socket.
-    Containerd(PathBuf),
+    /// At this socket, with so many of each kind created ahead.
+    Containerd(PathBuf, usize),
 }
 
 /// Where `make build` puts the agent.
@@ -68,7 +68,8 @@ pub fn benches(test: &str) -> Vec<Rc<Bench>> {
     if let Some(socket) = daemon("containerd", test)
         && has("containerd", test, cfg!(feature = "containerd"))
     {
-        kinds.push(Kind::Containerd(socket));
+        kinds.push(Kind::Containerd(socket.clone(), 0));
+        kinds.push(Kind::Containerd(socket, 1));
     }
     kinds.into_iter().map(|kind| Rc::new(Bench { kind, backend: Default::default() })).collect()
 }
@@ -80,7 +81,8 @@ impl Bench {
             Kind::SimulatedLive => "simulated, in real time",
             Kind::Process => "process",
             Kind::Docker(_) => "docker",
-            Kind::Containerd(_) => "containerd",
+            Kind::Containerd(_, 0) => "containerd",
+            Kind::Containerd(..) => "containerd, created ahead",
         }
     }
 
@@ -101,8 +103,9 @@ impl Bench {
         match &self.kind {
             Kind::Docker(socket) => Rc::new(Dockers::connect(socket, common).await.expect("an engine")),
             #[cfg(feature = "containerd")]
-            Kind::Containerd(socket) => {
-                let engine = elapse_real::containerd::Containerds::connect(socket, common, "runc", 0).await;
+            Kind::Containerd(socket, pooled) => {
+                let engine =
+                    elapse_real::containerd::Containerds::connect(socket, common, "runc", *pooled).await;
                 Rc::new(engine.expect("an engine"))
             }
             _ => Rc::new(Processes::new(common).expect("an engine")),
