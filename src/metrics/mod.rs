@@ -112,8 +112,11 @@ pub const BACKEND_PATHS: &[Path] = &[
     ),
 ];
 
+/// How many values a host has.
+pub const HOST_VALUES: usize = 5;
+
 /// Every metric path of a live worker's host; a simulated one has none.
-pub const HOST_PATHS: &[Path] = &[
+pub const HOST_PATHS: &[Path; HOST_VALUES] = &[
     total(
         "cpu_host_seconds",
         "core seconds",

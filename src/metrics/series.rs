@@ -1,6 +1,6 @@
 //! What a worker measures of itself at equal steps: the series that is kept, and where each point goes besides.
 
-use super::{BACKEND_PATHS, HOST_PATHS, Kind, PATHS, Snapshot, path_part};
+use super::{BACKEND_PATHS, HOST_PATHS, HOST_VALUES, Kind, PATHS, Snapshot, path_part};
 use crate::base::{Duration, Time};
 use std::rc::Rc;
 
@@ -41,7 +41,7 @@ pub trait Sink {
 }
 
 /// What reads the host's values, in the order of [`HOST_PATHS`].
-pub type HostProbe = Box<dyn Fn() -> [f64; HOST_PATHS.len()]>;
+pub type HostProbe = Box<dyn Fn() -> [f64; HOST_VALUES]>;
 
 /// Measures a worker: its series, its host, and where points go besides.
 pub struct Meter {

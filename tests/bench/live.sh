@@ -42,7 +42,18 @@ loop warm-1 1 20000 '' 0s
 loop warm-16 16 100000 '' 0s
 live warm-1 "$out/warm-1.toml" --records none
 live warm-16 "$out/warm-16.toml" --records none
+echo "== the same over TCP through the worker's bridge, and over the socket, in a network namespace of their own"
+for clients in 1 16 64; do
+    n=$((clients == 1 ? 20000 : 100000))
+    loop wire-$clients $clients $n '' 0s
+    for wire in unix tcp; do
+        unshare --net sh -c 'ip link set lo up && exec "$@"' -- $elapse live "$out/wire-$clients.toml" --no-plots --force \
+            --records none --out "$out/wire-$wire-$clients" --set "function.0.protocol=$wire" >/dev/null
+    done
+done
 echo "== cold starts"
+loop created-ahead 1 200 'keep_alive = "0s"' 300ms
+live cold-created-ahead "$out/created-ahead.toml" --set 'worker.backends=["containerd"]' --set live.pooled=2
 loop cold 1 200 'keep_alive = "0s"' 20ms
 for backend in process containerd docker; do
     n=200
@@ -99,7 +110,13 @@ for name, what in (("warm-1", "warm call, 1 client, us"), ("warm-16", "warm call
     rate = s["completed"] / s["virtual_seconds"]
     l = s["latency_ms"]
     print(f"| {what} | {l['p50'] * 1e3:.0f} | {l['p99'] * 1e3:.0f} | {rate:,.0f} calls/s |")
-for b in ("process", "containerd", "docker"):
+for clients in (1, 16, 64):
+    for wire in ("unix", "tcp"):
+        s = summary(f"wire-{wire}-{clients}")
+        l, rate = s["latency_ms"], s["completed"] / s["virtual_seconds"]
+        over = "unix socket" if wire == "unix" else "TCP through the bridge"
+        print(f"| {over}, {clients} clients, us | {l['p50'] * 1e3:.0f} | {l['p99'] * 1e3:.0f} | {rate:,.0f} calls/s |")
+for b in ("process", "containerd", "created-ahead", "docker"):
     c = summary(f"cold-{b}")["cold_ms"]
     print(f"| cold start {b}, ms | {c['p50']:.1f} | {c['p99']:.1f} | n = {c['n']} |")
 print("\n| scenario | | invocations | cold starts | latency p50 ms | p90 | p99 | exec p50 | queue p99 | cold p50 |\n|---|---|---|---|---|---|---|---|---|---|")

@@ -113,11 +113,8 @@ pub fn run(
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let watched = rt::spawn_named("watchdog", watchdog());
-        let at_desk = Rc::clone(&desk);
-        let apply = async move |old: &DaemonConfig, new: &DaemonConfig| {
-            reload::apply(&at_desk, &token, old, new).await
-        };
-        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, apply));
+        let running = reload::Running { desk: Rc::clone(&desk), token };
+        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, running));
         let outcome = serve(&desk, &worker, member, taken, interrupt).await;
         drop((watched, reloads));
         Ok::<_, Fault>((outcome, served))

@@ -19,22 +19,52 @@ use std::rc::Rc;
 /// Between two looks whether somebody sent SIGHUP.
 const LOOK: Duration = Duration(50_000_000);
 
-/// Tells a daemon's configuration that is read again from the one that it has.
+/// A daemon's configuration that can be read again while it runs.
 pub(super) trait Reloaded: Serialize + Sized {
     /// Top-level keys that change at once.
     const AT_ONCE: &'static [&'static str];
+    /// What they change.
+    type Running;
+
+    /// Changes what runs from the configuration that it has to this one.
+    ///
+    /// # Errors
+    /// What cannot be changed at all; nothing has changed then.
+    async fn apply(&self, old: &Self, running: &Self::Running) -> Result<()>;
+}
+
+/// What a reload changes of a worker.
+pub(super) struct Running {
+    pub(super) desk: Rc<Desk>,
+    pub(super) token: Token,
 }
 
 impl Reloaded for DaemonConfig {
     const AT_ONCE: &'static [&'static str] = &["function", "token_file"];
+    type Running = Running;
+
+    /// Functions that are gone from the file are deregistered, new ones registered, and those that differ are both. One that
+    /// cannot be registered is told, by itself.
+    async fn apply(&self, old: &DaemonConfig, running: &Running) -> Result<()> {
+        running.token.exchange(self.token_file.as_deref())?;
+        for function in old.functions.iter().filter(|f| !self.functions.contains(f)) {
+            running.desk.forget(&function.name);
+        }
+        for function in self.functions.iter().filter(|f| !old.functions.contains(f)) {
+            if let Err(fault) = running.desk.admit(function).await {
+                tracing::error!(target: "elapse", %fault, "not registered");
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Reads the configuration again whenever it is asked for, and lets `apply` do what can be done at once.
+/// Reads the configuration again whenever it is asked for, and changes what runs.
 pub(super) async fn on_hangup<C: Reloaded>(
     hangup: Hangup,
     mut config: C,
     reread: impl Fn() -> Result<C>,
-    apply: impl AsyncFn(&C, &C) -> Result<()>,
+    running: C::Running,
 ) {
     loop {
         rt::sleep(LOOK).await;
@@ -46,7 +76,7 @@ pub(super) async fn on_hangup<C: Reloaded>(
         notify(&tells);
         let outcome = async {
             let next = reread()?;
-            apply(&config, &next).await?;
+            next.apply(&config, &running).await?;
             let later = differing(&config, &next);
             config = next;
             Ok::<_, Fault>(later)
@@ -84,26 +114,4 @@ fn differing<C: Reloaded>(old: &C, new: &C) -> Vec<String> {
         }
     }
     keys.into_iter().collect()
-}
-
-/// Functions that are gone from the file are deregistered, new ones registered, and those that differ are both.
-///
-/// # Errors
-/// A token that cannot be read; nothing has changed then. Functions that cannot be registered are told, each by itself.
-pub(super) async fn apply(
-    desk: &Rc<Desk>,
-    token: &Token,
-    old: &DaemonConfig,
-    new: &DaemonConfig,
-) -> Result<()> {
-    token.exchange(new.token_file.as_deref())?;
-    for function in old.functions.iter().filter(|f| !new.functions.contains(f)) {
-        desk.forget(&function.name);
-    }
-    for function in new.functions.iter().filter(|f| !old.functions.contains(f)) {
-        if let Err(fault) = desk.admit(function).await {
-            tracing::error!(target: "elapse", %fault, "not registered");
-        }
-    }
-    Ok(())
 }

@@ -28,6 +28,11 @@ use tokio::sync::mpsc;
 
 impl Reloaded for ControllerConfig {
     const AT_ONCE: &'static [&'static str] = &["token_file"];
+    type Running = Token;
+
+    async fn apply(&self, _: &ControllerConfig, token: &Token) -> Result<()> {
+        token.exchange(self.token_file.as_deref())
+    }
 }
 
 /// Runs a controller until it is told to end, or cannot go on. `reread` reads its configuration again, on SIGHUP.
@@ -62,8 +67,7 @@ pub fn run(
         tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let watched = rt::spawn_named("watchdog", watchdog());
-        let apply = async move |_: &ControllerConfig, new: &ControllerConfig| token.exchange(new.token_file.as_deref());
-        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, apply));
+        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, token));
         let outcome = match rt::select(health.given_up(), wanted(&reception, interrupt)).await {
             Either::Left(why) => Err(Fault::bug(why.to_string())),
             Either::Right(()) => {
