@@ -7,7 +7,7 @@ mod common;
 
 use common::containers::{agent, worker_name};
 use common::{has, scratch};
-use elapse::metrics::{BACKEND_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation};
+use elapse::metrics::{BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation};
 use elapse::report::Finished;
 use elapse_real::graphite::{Client, Protocol, Sender};
 use std::collections::{BTreeMap, BTreeSet};
@@ -408,7 +408,7 @@ fn what_is_shipped_for_graphite_is_what_the_code_says() {
     assert_eq!(file("storage-schemas.conf"), STORAGE_SCHEMAS);
     assert_eq!(file("storage-aggregation.conf"), storage_aggregation());
     let page = file("README.md");
-    for path in [PATHS, BACKEND_PATHS, HOST_PATHS].concat() {
+    for path in [PATHS, BACKEND_PATHS, HOST_PATHS, CONTROLLER_PATHS].concat() {
         let kind = if path.kind == Kind::Total { "total" } else { "gauge" };
         let row = format!("| `{}` | {kind} | {} | {} |", path.name, path.unit, path.help);
         assert!(page.contains(&row), "real/graphite/README.md does not say: {row}");

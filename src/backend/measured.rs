@@ -96,6 +96,31 @@ pub struct Processor {
 }
 
 impl Measured {
+    /// What no host can have shown. Distributions are checked as they are read.
+    fn check(&self) -> Result<(), String> {
+        if self.cold_start.is_empty() {
+            return Err("there is no cold_start".into());
+        }
+        for (table, keys) in [("cold_start", &self.cold_start), ("concurrent", &self.concurrent)] {
+            if let Some(key) = keys.keys().find(|key| key.parse::<u32>().is_err()) {
+                return Err(format!("{table}: '{key}' is no number of things at once"));
+            }
+        }
+        if let Some(share) = self.stretch.values().flatten().find(|x| !(x.is_finite() && **x >= 0.0)) {
+            return Err(format!("stretch: {share} is no share; it is a finite number >= 0"));
+        }
+        let Some(p) = self.processor else { return Ok(()) };
+        for (key, value, least) in
+            [("cores", p.cores, f64::MIN_POSITIVE), ("creating", p.creating, 0.0), ("removing", p.removing, 0.0)]
+        {
+            if !(value.is_finite() && value >= least) {
+                let bound = if least > 0.0 { "above" } else { "not below" };
+                return Err(format!("processor.{key} is {value}; it is a finite number {bound} 0"));
+            }
+        }
+        Ok(())
+    }
+
     /// The cold start with so many creations under way: of the nearest number that was measured.
     pub fn cold_start(&self, under_way: u32) -> Option<&Dist> {
         let number = |key: &str| key.parse::<u32>().unwrap_or(1);
@@ -121,9 +146,14 @@ impl Calibration {
     /// What of it cannot be meant, and where.
     pub fn read(path: &Path) -> Result<Calibration> {
         let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
-        toml::from_str(&text).map_err(|e: toml::de::Error| {
+        let calibration: Calibration = toml::from_str(&text).map_err(|e: toml::de::Error| {
             let line = e.span().map_or(1, |s| text[..s.start.min(text.len())].lines().count() as u64);
             Fault::at(path, line.max(1), e.message().trim().replace('\n', "; "))
-        })
+        })?;
+        for (name, measured) in &calibration.backend {
+            let why = |why| Fault::usage(format!("{}: backend {name}: {why}; measure it again", path.display()));
+            measured.check().map_err(why)?;
+        }
+        Ok(calibration)
     }
 }

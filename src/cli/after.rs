@@ -6,6 +6,7 @@ use elapse::base::{Duration, Fault, Result};
 use elapse::report::{self, Alignment, Finished, Rule, Side};
 use elapse::world::{self, GraphiteConfig, Wire};
 use elapse_real::graphite::Client;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub fn plot(args: &PlotArgs) -> Result<u8> {
@@ -129,12 +130,15 @@ pub fn align(args: &AlignArgs) -> Result<u8> {
     for (patterns, rule) in rules {
         how.rules.extend(patterns.iter().map(|p| (p.clone(), rule)));
     }
-    let mut table = Vec::new();
-    let remarks = report::align(&runs, &how, &mut table)?;
-    match &args.out {
-        Some(path) => report::replace(path, &table)?,
-        None => print::table(&table)?,
-    }
+    let remarks = match &args.out {
+        Some(path) => report::replace_by(path, |mut file| report::align(&runs, &how, &mut file))?,
+        None => {
+            let mut out = BufWriter::new(print::Table);
+            let remarks = report::align(&runs, &how, &mut out)?;
+            out.flush().map_err(|e| Fault::host(format!("cannot write the table: {e}")))?;
+            remarks
+        }
+    };
     print::remarks(&remarks);
     Ok(0)
 }

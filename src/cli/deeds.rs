@@ -6,7 +6,7 @@ use super::args::{
 };
 use super::{INTERRUPTED, print};
 use elapse::backend::LiveConfig;
-use elapse::base::{Fault, Result};
+use elapse::base::{Fault, FaultKind, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
 use elapse::report::{self, Side};
 use elapse::rt::wall;
@@ -33,19 +33,34 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     let cooldown: elapse::base::Duration = args.cooldown.parse().map_err(wrong)?;
     let folder = common.out.clone().unwrap_or_else(|| default_target(&plan));
     let interrupt = listen()?;
+    let mut unfetched = Vec::new();
     for nth in 1..=args.repeat {
         if nth > 1 && !elapse_real::rest(cooldown.into(), &interrupt) {
             return Ok(INTERRUPTED);
         }
         let target = folder.join(format!("repeat-{nth}"));
         say!("repeat {nth} of {}", args.repeat);
-        let code = run_into(plan.clone(), &common, &world, &target, interrupt.clone())?;
-        if code != 0 {
-            return Ok(code);
+        match run_into(plan.clone(), &common, &world, &target, interrupt.clone()) {
+            Ok(0) => {}
+            // Its own results are whole, and the repeats that follow are as good.
+            Err(fault) if fault.kind() == FaultKind::Check => {
+                print::fault(&fault.within(format!("repeat {nth}")));
+                unfetched.push(nth.to_string());
+            }
+            ended => return ended,
         }
     }
-    print!("{}", report::noise_floor(&Side::open(&folder)?)?);
-    Ok(0)
+    say!("{}", report::noise_floor(&Side::open(&folder)?)?.trim_end());
+    if unfetched.is_empty() {
+        return Ok(0);
+    }
+    Err(Fault::check(format!(
+        "the results of all {} repeats are whole, but nothing was fetched from Graphite for repeat {}; try elapse graphite pull \
+         {}/repeat-N",
+        args.repeat,
+        unfetched.join(", "),
+        folder.display()
+    )))
 }
 
 pub fn listen() -> Result<Interrupt> {

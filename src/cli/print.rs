@@ -5,7 +5,7 @@ use elapse::base::{Dist, Fault, Status};
 use elapse::world::{Finished, Progress as Far, Pulled};
 use elapse_real::doctor::{Finding, Level};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 pub fn fault(fault: &Fault) {
     eprintln!("elapse: {fault}");
@@ -13,15 +13,14 @@ pub fn fault(fault: &Fault) {
 
 /// What a daemon answered: JSON is laid out, anything else is printed as it is.
 pub fn answer(body: &[u8]) -> Result<u8, Fault> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let written = match serde_json::from_slice::<serde_json::Value>(body) {
         Ok(value) if value.is_object() => writeln!(out, "{value:#}"),
         _ => out.write_all(body),
     };
     match written {
         // Whoever reads our output may stop when it has enough.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             Err(Fault::host(format!("cannot write to standard output: {e}")))
         }
         _ => Ok(0),
@@ -63,14 +62,22 @@ pub fn paths(paths: &[std::path::PathBuf]) {
     paths.iter().for_each(|path| say!("{}", path.display()));
 }
 
-/// A table on stdout. Whoever reads it may stop early.
-pub fn table(bytes: &[u8]) -> Result<(), Fault> {
-    use std::io::Write;
-    match std::io::stdout().write_all(bytes) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Fault::host(format!("cannot write the table: {e}")))
+/// Stdout for a table. Whoever reads it may stop early.
+pub struct Table;
+
+impl Write for Table {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match io::stdout().write(bytes) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(bytes.len()),
+            other => other,
         }
-        _ => Ok(()),
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match io::stdout().flush() {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -91,7 +98,7 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// None where stderr is no terminal.
     pub fn new() -> Option<Progress> {
-        if !std::io::stderr().is_terminal() {
+        if !io::stderr().is_terminal() {
             return None;
         }
         let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr());

@@ -1,13 +1,15 @@
 //! Metrics: what a worker tells of itself at every tick, and the sketches that distributions are kept in.
 //!
 //! Every path is listed once: [`PATHS`] for a worker, [`BACKEND_PATHS`] for each of its backends, [`HOST_PATHS`] for the
-//! host of a live one. Totals stand beside gauges, so that a lost point costs resolution and not counts.
+//! host of a live one, [`CONTROLLER_PATHS`] for a controller. Totals stand beside gauges, so that a lost point costs resolution and not counts.
 
 mod heat;
+mod openmetrics;
 mod series;
 mod sketch;
 
 pub use heat::Heat;
+pub use openmetrics::{MEDIA_TYPE, openmetrics};
 pub use series::{Columns, HostProbe, Meter, Series, Sink};
 pub use sketch::Sketch;
 
@@ -44,7 +46,7 @@ macro_rules! snapshot {
 }
 
 /// A metric.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Path {
     /// Its name under `elapse.<run>.<worker>.`; a backend's under `backend.<name>.` there.
     pub name: &'static str,
@@ -136,6 +138,18 @@ pub const HOST_PATHS: &[Path; HOST_VALUES] = &[
     ),
 ];
 
+/// Every metric path of a controller.
+pub const CONTROLLER_PATHS: &[Path] = &[
+    gauge("workers_healthy", "workers", "Workers that take invocations."),
+    gauge("workers_lost", "workers", "Workers that are not heard of."),
+    gauge("invocations_under_way", "invocations", "Invocations that were taken and are not answered yet."),
+    total("invocations", "invocations", "Invocations that arrived."),
+    total("invocations_lost", "attempts", "Attempts at invocations whose worker was lost."),
+    total("invocations_refused", "invocations", "Invocations that no worker could take."),
+    total("retries", "attempts", "Further attempts at invocations."),
+    total("loop_restarts", "restarts", "Restarts of background loops."),
+];
+
 /// A name as a part of a metric path: what Graphite would take for structure becomes an underscore.
 pub fn path_part(name: &str) -> String {
     let part: String =
@@ -158,8 +172,13 @@ retentions = 1s:6h,10s:2d,60s:30d
 
 /// Graphite's storage-aggregation for our paths: totals keep their last value, gauges are averaged.
 pub fn storage_aggregation() -> String {
-    let all = || [PATHS, BACKEND_PATHS, HOST_PATHS].into_iter().flatten();
-    let totals: Vec<&str> = all().filter(|p| p.kind == Kind::Total).map(|p| p.name).collect();
+    let lists: [&[Path]; 4] = [PATHS, BACKEND_PATHS, HOST_PATHS, CONTROLLER_PATHS];
+    let mut totals: Vec<&str> = Vec::new();
+    for path in lists.into_iter().flatten().filter(|p| p.kind == Kind::Total) {
+        if !totals.contains(&path.name) {
+            totals.push(path.name);
+        }
+    }
     format!(
         "# For Graphite's storage-aggregation.conf; put it before any pattern that matches everything.\n\
          [elapse-totals]\npattern = ^elapse\\..*\\.({})$\nxFilesFactor = 0\naggregationMethod = last\n\n\
@@ -172,6 +191,6 @@ pub fn storage_aggregation() -> String {
 pub fn path_of(name: &str) -> Option<&'static Path> {
     let last = name.rsplit('.').next()?;
     let backend = name.split('.').rev().nth(2) == Some("backend");
-    let lists: &[&'static [Path]] = if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS] };
+    let lists: &[&'static [Path]] = if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS, CONTROLLER_PATHS] };
     lists.iter().copied().flatten().find(|p| p.name == last)
 }

@@ -1,6 +1,6 @@
 //! What a worker measures of itself at equal steps: the series that is kept, and where each point goes besides.
 
-use super::{BACKEND_PATHS, HOST_PATHS, HOST_VALUES, Kind, PATHS, Snapshot, path_part};
+use super::{BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, HOST_VALUES, PATHS, Path, Snapshot, path_part};
 use crate::base::{Duration, Time};
 use std::rc::Rc;
 
@@ -9,17 +9,17 @@ use std::rc::Rc;
 pub struct Columns {
     /// Names, [`PATHS`] first.
     pub names: Vec<String>,
-    /// Whether each only grows.
-    pub kinds: Vec<Kind>,
+    /// What each is.
+    pub paths: Vec<&'static Path>,
 }
 
 impl Columns {
     /// Those of a worker with these backends, on a host of its own if it is live.
     pub fn new(backends: &[String], live: bool) -> Columns {
-        let mut columns = Columns { names: Vec::new(), kinds: Vec::new() };
-        let mut add = |before: &str, paths: &[super::Path]| {
+        let mut columns = Columns { names: Vec::new(), paths: Vec::new() };
+        let mut add = |before: &str, paths: &'static [Path]| {
             columns.names.extend(paths.iter().map(|p| format!("{before}{}", p.name)));
-            columns.kinds.extend(paths.iter().map(|p| p.kind));
+            columns.paths.extend(paths);
         };
         add("", PATHS);
         for backend in backends {
@@ -29,6 +29,12 @@ impl Columns {
             add("", HOST_PATHS);
         }
         columns
+    }
+
+    /// Those of a controller.
+    pub fn of_controller() -> Columns {
+        let names = CONTROLLER_PATHS.iter().map(|p| p.name.to_string()).collect();
+        Columns { names, paths: CONTROLLER_PATHS.iter().collect() }
     }
 }
 
@@ -46,6 +52,8 @@ pub type HostProbe = Box<dyn Fn() -> [f64; HOST_VALUES]>;
 /// Measures a worker: its series, its host, and where points go besides.
 pub struct Meter {
     series: Series,
+    /// Whether its points stay in the series.
+    keeps: bool,
     host: Option<HostProbe>,
     sink: Option<Box<dyn Sink>>,
     row: Vec<f64>,
@@ -54,7 +62,12 @@ pub struct Meter {
 impl Meter {
     /// A meter whose series starts with this step and holds at most `most` points.
     pub fn new(step: Duration, most: usize) -> Meter {
-        Meter { series: Series::new(step, most), host: None, sink: None, row: Vec::new() }
+        Meter { series: Series::new(step, most), keeps: true, host: None, sink: None, row: Vec::new() }
+    }
+
+    /// A meter that measures at this step for ever and keeps nothing.
+    pub fn endless(step: Duration) -> Meter {
+        Meter { keeps: false, ..Meter::new(step, 0) }
     }
 
     /// Also measures a host.
@@ -85,18 +98,34 @@ impl Meter {
         self.series.next(now)
     }
 
-    /// Takes a point: the worker, and the containers of each backend by state.
-    pub fn push(&mut self, at: Time, snapshot: &Snapshot, backends: &[[f64; BACKEND_PATHS.len()]]) {
+    fn fill(&mut self, snapshot: &Snapshot, backends: &[[f64; BACKEND_PATHS.len()]]) {
         self.row.clear();
         self.row.extend_from_slice(&snapshot.values());
         backends.iter().for_each(|b| self.row.extend_from_slice(b));
         if let Some(probe) = &self.host {
             self.row.extend_from_slice(&probe());
         }
+    }
+
+    /// Takes a point: the worker, and the containers of each backend by state.
+    pub fn push(&mut self, at: Time, snapshot: &Snapshot, backends: &[[f64; BACKEND_PATHS.len()]]) {
+        self.fill(snapshot, backends);
         if let Some(sink) = &mut self.sink {
             sink.take(at, &self.row);
         }
-        self.series.push(at, &self.row);
+        if self.keeps {
+            self.series.push(at, &self.row);
+        }
+    }
+
+    /// A point that is only looked at.
+    pub fn look(
+        &mut self,
+        snapshot: &Snapshot,
+        backends: &[[f64; BACKEND_PATHS.len()]],
+    ) -> (Rc<Columns>, Vec<f64>) {
+        self.fill(snapshot, backends);
+        (Rc::clone(&self.series.columns), self.row.clone())
     }
 
     /// The points so far.

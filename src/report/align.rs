@@ -28,7 +28,7 @@ pub enum Rule {
 /// How to align.
 #[derive(Clone, Debug, Default)]
 pub struct Alignment {
-    /// Seconds of a bucket; the longest step of all series without it.
+    /// Seconds of a bucket; the longest step of all series of all runs without it.
     pub step: Option<f64>,
     /// Seconds to be added to the times of series below a path or pattern: for senders whose clock is off, or who stamp
     /// the end of an interval.
@@ -77,6 +77,10 @@ impl Alignment {
 pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) -> Result<Vec<String>> {
     let mut remarks = Vec::new();
     let gone = |e: std::io::Error| Fault::host(format!("cannot write the aligned table: {e}"));
+    let step = match how.step {
+        Some(step) => step,
+        None => longest_step(runs)?,
+    };
     out.write_all(b"time,source,path,value\n").map_err(gone)?;
     for (name, run) in runs {
         let source = |kind: &str| if runs.len() > 1 { format!("{name}/{kind}") } else { kind.to_string() };
@@ -92,8 +96,6 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
             all.extend(tracks.into_iter().map(|track| (source(kind), track)));
         }
         apply_shifts(run, how, &source("graphite"), &mut all, &mut remarks)?;
-        let longest = all.iter().filter_map(|(_, t)| t.step()).fold(1.0, f64::max);
-        let step = how.step.unwrap_or(longest);
         let end = start + run.seconds();
         let overlaps = |t: &Track| {
             t.points.iter().any(|(at, v)| v.is_some() && *at < end && at + t.step().unwrap_or(1.0) > start)
@@ -107,17 +109,26 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
         }
         // On the calendar buckets begin at whole steps, as Graphite's do; beside other runs, at the run's own start.
         let first = if how.relative { start } else { (start / step).floor() * step };
-        let buckets = (((end - first) / step - 1e-9).ceil() as i64).max(1) as usize;
+        let buckets = ((end - first) / step - 1e-9).ceil().max(1.0);
+        if buckets > MOST {
+            return Err(Fault::usage(format!(
+                "{}: {:.0} s in buckets of {step} s are {buckets:.0} rows for each series, and at most {MOST} are written; \
+                 take --step {}ms or longer",
+                run.folder.display(),
+                end - first,
+                ((end - first) / MOST * 1e3).ceil()
+            )));
+        }
+        let buckets = buckets as usize;
         let zero = if how.relative { first } else { 0.0 };
         let time = |i: usize| (first - zero) + i as f64 * step;
         let mut put = |source: &str, path: &str, values: &[Option<f64>]| -> Result<()> {
             let (source, path) = (super::tables::quoted(source), super::tables::quoted(path));
-            let mut text = String::new();
             for (i, value) in values.iter().enumerate() {
                 let value = value.map_or(String::new(), super::tables::short);
-                text += &format!("{},{source},{path},{value}\n", super::tables::short(time(i)));
+                writeln!(out, "{},{source},{path},{value}", super::tables::short(time(i))).map_err(gone)?;
             }
-            out.write_all(text.as_bytes()).map_err(gone)
+            Ok(())
         };
         if run.file("records.csv").exists() {
             for (path, values) in records(&run.file("records.csv"), first, step, buckets)? {
@@ -130,6 +141,20 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
         }
     }
     Ok(remarks)
+}
+
+/// Buckets of a run at most.
+const MOST: f64 = 5_000_000.0;
+
+/// The longest step of all series, and no less than a second.
+fn longest_step(runs: &[(String, Finished)]) -> Result<f64> {
+    let mut longest = 1.0f64;
+    for (_, run) in runs {
+        for file in ["metrics.csv", "graphite.csv"] {
+            longest = run.tracks(file)?.iter().filter_map(Track::step).fold(longest, f64::max);
+        }
+    }
+    Ok(longest)
 }
 
 /// A series on the common axis.
@@ -163,12 +188,46 @@ fn resample(track: &Track, rule: Rule, first: f64, step: f64, buckets: usize) ->
     cells.into_iter().map(value).collect()
 }
 
+/// Latencies of a bucket, in ns: as they are while they are few, so that many buckets take no more than the records do.
+enum Latencies {
+    Few(Vec<u64>),
+    Many(Box<Sketch>),
+}
+
+impl Latencies {
+    /// As many as take the room of a sketch.
+    const FEW: usize = 400;
+
+    fn add(&mut self, ns: u64) {
+        match self {
+            Latencies::Many(sketch) => sketch.add(ns),
+            Latencies::Few(all) if all.len() < Latencies::FEW => all.push(ns),
+            Latencies::Few(_) => {
+                let mut sketch = self.sketch();
+                sketch.add(ns);
+                *self = Latencies::Many(Box::new(sketch));
+            }
+        }
+    }
+
+    fn sketch(&self) -> Sketch {
+        match self {
+            Latencies::Many(sketch) => (**sketch).clone(),
+            Latencies::Few(all) => {
+                let mut sketch = Sketch::default();
+                all.iter().for_each(|ns| sketch.add(*ns));
+                sketch
+            }
+        }
+    }
+}
+
 type Rows = Vec<(String, Vec<Option<f64>>)>;
 
 /// What records say, by the bucket of their arrival.
 fn records(path: &Path, first: f64, step: f64, buckets: usize) -> Result<Rows> {
     let mut counts = BTreeMap::<String, Vec<f64>>::new();
-    let mut latencies = vec![Sketch::default(); buckets];
+    let mut latencies: Vec<Latencies> = (0..buckets).map(|_| Latencies::Few(Vec::new())).collect();
     let columns = ["arrival_unix_ns", "status", "start_kind", "return_ns", "exec_end_ns", "weight"];
     each_row(path, columns, |[arrival, status, start, back, end, weight]| {
         let at = ((float(arrival)? / 1e9 - first) / step).max(0.0) as usize;
@@ -195,12 +254,16 @@ fn records(path: &Path, first: f64, step: f64, buckets: usize) -> Result<Rows> {
     })?;
     let mut rows: Rows =
         counts.into_iter().map(|(path, cells)| (path, cells.into_iter().map(Some).collect())).collect();
-    let ms =
-        |of: &dyn Fn(&Sketch) -> Option<f64>| latencies.iter().map(|s| of(s).map(|ns| ns / 1e6)).collect();
-    rows.push(("latency_ms.mean".into(), ms(&Sketch::mean)));
-    rows.push(("latency_ms.p50".into(), ms(&|s| s.quantile(0.5).map(|v| v as f64))));
-    rows.push(("latency_ms.p99".into(), ms(&|s| s.quantile(0.99).map(|v| v as f64))));
-    rows.push(("latency_ms.max".into(), ms(&|s| (s.count() > 0).then(|| s.max() as f64))));
+    let mut figures: [Vec<Option<f64>>; 4] = Default::default();
+    for bucket in latencies {
+        let sketch = bucket.sketch();
+        let quantile = |q| sketch.quantile(q).map(|ns| ns as f64);
+        let max = (sketch.count() > 0).then(|| sketch.max() as f64);
+        let row = [sketch.mean(), quantile(0.5), quantile(0.99), max];
+        figures.iter_mut().zip(row).for_each(|(column, ns)| column.push(ns.map(|ns| ns / 1e6)));
+    }
+    let names = ["mean", "p50", "p99", "max"];
+    rows.extend(names.into_iter().zip(figures).map(|(name, column)| (format!("latency_ms.{name}"), column)));
     Ok(rows)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::base::{Fault, Result};
 use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// A folder that is being written. Dropped before [`commit`](Folder::commit), it is removed.
@@ -145,14 +146,26 @@ impl Drop for Folder {
 /// # Errors
 /// If it cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_by(path, |file| file.write_all(bytes).map_err(|e| Fault::writing(path, &e)))
+}
+
+/// The same of a file that is written bit by bit; what `write` returns is passed on.
+///
+/// # Errors
+/// If it cannot be written, or why `write` could not go on: the old file is as it was.
+pub fn replace_by<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = PathBuf::from(beside);
-    let written = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|e| {
-        let _ = fs::remove_file(&beside);
-        Fault::writing(path, &e)
-    })
+    let fault = |e: std::io::Error| Fault::writing(path, &e);
+    let written = || -> Result<T> {
+        let mut file = BufWriter::new(File::create(&beside).map_err(fault)?);
+        let came = write(&mut file)?;
+        file.into_inner().map_err(|e| fault(e.into_error()))?;
+        fs::rename(&beside, path).map_err(fault)?;
+        Ok(came)
+    };
+    written().inspect_err(|_| drop(fs::remove_file(&beside)))
 }
 
 /// Sets one key of a JSON file.

@@ -156,7 +156,13 @@ impl Finished {
         }
         each_row(&path, ["figure", "value", "count_at_or_below"], |[figure, value, count]| {
             let figure = String::from_utf8_lossy(figure).into_owned();
-            all.entry(figure).or_default().0.push((float(value)?, float(count)? as u64));
+            let (value, count) = (float(value)?, float(count)?);
+            let points = &mut all.entry(figure).or_default().0;
+            let before = points.last().copied().unwrap_or((f64::MIN, 0));
+            if !(value.is_finite() && value >= before.0 && count >= before.1 as f64 && count < 1e15) {
+                return Err("values and counts of a figure are finite and grow from row to row".into());
+            }
+            points.push((value, count as u64));
             Ok(())
         })?;
         Ok(all)

@@ -174,8 +174,14 @@ impl Summary {
         (json!({"p25": at(0.25), "p50": at(0.50), "p75": at(0.75), "p90": at(0.90)}), geometric, jain)
     }
 
-    fn total(&self, of: impl Fn(&WorkerFacts) -> u64) -> u64 {
-        self.workers.iter().map(of).sum()
+    /// A total over the workers; nothing is known of those that run elsewhere.
+    fn total(&self, of: impl Fn(&WorkerFacts) -> u64) -> Value {
+        if self.workers.is_empty() { Value::Null } else { json!(self.workers.iter().map(of).sum::<u64>()) }
+    }
+
+    /// The same of a quantity.
+    fn sum(&self, of: impl Fn(&WorkerFacts) -> f64) -> Value {
+        if self.workers.is_empty() { Value::Null } else { number(self.workers.iter().map(of).sum()) }
     }
 
     /// Every figure.
@@ -198,14 +204,14 @@ impl Summary {
         put("late_starts", start(StartKind::Late));
         let causes = ColdCause::ALL.iter().map(|c| (c.word().to_string(), json!(t.causes[*c as usize])));
         put("cold_causes", Value::Object(causes.collect()));
-        put("evictions", json!(self.total(|w| w.counts.evictions)));
-        put("expirations", json!(self.total(|w| w.counts.expirations)));
-        put("containers_created", json!(self.total(|w| w.counts.containers_created)));
-        put("containers_left", json!(self.total(|w| w.containers_left)));
-        put("prewarm_attempts", json!(self.total(|w| w.counts.prewarm_attempts)));
-        put("prewarm_failures", json!(self.total(|w| w.counts.prewarm_failures)));
-        put("memory_reads", json!(self.total(|w| w.counts.memory_reads)));
-        put("loop_restarts", json!(self.total(|w| w.loop_restarts)));
+        put("evictions", self.total(|w| w.counts.evictions));
+        put("expirations", self.total(|w| w.counts.expirations));
+        put("containers_created", self.total(|w| w.counts.containers_created));
+        put("containers_left", self.total(|w| w.containers_left));
+        put("prewarm_attempts", self.total(|w| w.counts.prewarm_attempts));
+        put("prewarm_failures", self.total(|w| w.counts.prewarm_failures));
+        put("memory_reads", self.total(|w| w.counts.memory_reads));
+        put("loop_restarts", self.total(|w| w.loop_restarts));
         put("virtual_seconds", number(self.facts.end.as_secs_f64()));
         put("window_seconds", number(self.window_seconds()));
         let (busy, share) = self.offered_load();
@@ -221,12 +227,10 @@ impl Summary {
         }
         put("memory_mb", self.memory());
         let phases = ["creating", "running", "cached", "removing"];
-        let gb = |i: usize| self.workers.iter().map(|w| w.gb_seconds[i]).sum::<f64>();
+        let gb = |i: usize| self.sum(|w| w.gb_seconds[i]);
         put(
             "gb_seconds",
-            Value::Object(
-                phases.iter().enumerate().map(|(i, p)| ((*p).to_string(), number(gb(i)))).collect(),
-            ),
+            Value::Object(phases.iter().enumerate().map(|(i, p)| ((*p).to_string(), gb(i))).collect()),
         );
         let (shares, geometric, jain) = self.over_functions();
         put("functions", json!(self.functions.len()));
@@ -243,12 +247,12 @@ impl Summary {
 
     fn memory(&self) -> Value {
         let capacity: Option<f64> = self.workers.iter().map(|w| w.capacity.map(Mem::as_mib_f64)).sum();
-        let peak = |i: usize| number(self.workers.iter().map(|w| w.peaks[i].as_mib_f64()).sum());
+        let capacity = capacity.filter(|_| !self.workers.is_empty());
+        let peak = |i: usize| self.sum(|w| w.peaks[i].as_mib_f64());
         let seconds = self.window_seconds();
         let mean = |phases: &[usize]| {
-            let gb: f64 =
-                phases.iter().map(|p| self.workers.iter().map(|w| w.gb_seconds[*p]).sum::<f64>()).sum();
-            if seconds > 0.0 { number(gb * 1024.0 / seconds) } else { Value::Null }
+            let gb = |w: &WorkerFacts| phases.iter().map(|p| w.gb_seconds[*p]).sum::<f64>();
+            if seconds > 0.0 { self.sum(|w| gb(w) * 1024.0 / seconds) } else { Value::Null }
         };
         json!({
             "capacity": maybe(capacity),

@@ -29,7 +29,7 @@ use crate::base::{
     ColdCause, Compute, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time,
     WorkerCounts,
 };
-use crate::metrics::{BACKEND_PATHS, Meter, Series, Snapshot};
+use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, sync::Notify};
@@ -341,6 +341,12 @@ impl Worker {
         loops.iter().filter(|l| l.name == name).map(|l| l.pulse.inject_panic()).count() > 0
     }
 
+    /// Everything that is measured, at this instant: what, and the values.
+    pub fn look(&self) -> (Rc<Columns>, Vec<f64>) {
+        let (snapshot, counts) = self.0.figures();
+        self.0.meter.borrow_mut().look(&snapshot, &counts)
+    }
+
     /// The points so far.
     pub fn series(&self) -> Series {
         self.0.meter.borrow().series().clone()
@@ -402,9 +408,8 @@ impl Inner {
         self.state.borrow().snapshot(restarts)
     }
 
-    /// Measures the worker at a tick.
-    fn measure(&self, at: Time) {
-        let snapshot = self.snapshot();
+    /// The worker, and the containers of each of its backends by state.
+    fn figures(&self) -> (Snapshot, Vec<[f64; BACKEND_PATHS.len()]>) {
         let state = self.state.borrow();
         let mut counts = vec![[0.0; BACKEND_PATHS.len()]; self.backends.len()];
         match counts.as_mut_slice() {
@@ -412,6 +417,12 @@ impl Inner {
             [sole] => *sole = Phase::ALL.map(|phase| f64::from(state.ledger.count(phase))),
             many => state.pool.count(many),
         }
+        (self.snapshot(), counts)
+    }
+
+    /// Measures the worker at a tick.
+    fn measure(&self, at: Time) {
+        let (snapshot, counts) = self.figures();
         self.meter.borrow_mut().push(at, &snapshot, &counts);
     }
 

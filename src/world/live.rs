@@ -135,7 +135,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let mut job = run.job(begun);
     let dropped = begun.station.as_ref().map(Station::dropped);
     job.host = Some(host_probe(dropped));
-    job.sink = begun.station.as_ref().and_then(|s| s.sink(&scenario.name, "worker-0", anchor));
+    job.sink = begun.station.as_ref().and_then(|s| s.sink(&scenario.name, "worker-0", Some(anchor)));
     let (shared, started_too, backends) = (Rc::clone(&begun.shared), Rc::clone(&started), engines.clone());
     let make = move |scenario: &Scenario| {
         let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);

@@ -160,7 +160,11 @@ pub fn load_controller(file: &Path, overrides: &Overrides) -> Result<ControllerC
     let mut config: ControllerConfig = over(read::<ControllerConfig>(file)?, overrides)?;
     if let Some(folder) = file.parent() {
         let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
-        for path in codes.chain(&mut config.token_file).chain(&mut config.worker_token_file) {
+        for path in codes
+            .chain(&mut config.token_file)
+            .chain(&mut config.worker_token_file)
+            .chain(&mut config.state)
+        {
             *path = folder.join(&*path);
         }
     }

@@ -45,6 +45,11 @@ impl Target {
         Ok(Target { peer: Peer::new(address(at)?), at: at.to_string(), bearer, clients })
     }
 
+    /// Where the load goes, as `run.json` tells it.
+    pub(super) fn describe(&self) -> serde_json::Value {
+        serde_json::json!({"address": self.at, "clients": self.clients})
+    }
+
     async fn ask(&self, path: &str, more: &[(&str, &str)], body: Vec<u8>) -> Result<Answer, WireFault> {
         let bearer = self.bearer.iter().map(|b| ("authorization", b.as_str()));
         let headers: Vec<_> = bearer.chain(more.iter().copied()).collect();

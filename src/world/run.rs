@@ -181,10 +181,7 @@ impl Run {
             begun.shift = station.shift(start, begun.facts.end);
             for facts in &begun.workers {
                 let moved = start.saturating_add_signed(begun.shift * 1_000_000_000);
-                if !station.send(&self.scenario.name, &facts.name, &facts.series, moved) {
-                    // It would be waited for again with each worker.
-                    break;
-                }
+                station.send(&self.scenario.name, &facts.name, &facts.series, moved);
             }
         }
         // Drops what is still under way, which records it as unfinished.
@@ -207,7 +204,13 @@ impl Run {
         }
         let mut begun = self.begin()?;
         let lived = match self.remote.take() {
-            Some(target) => remote::run(&mut self, &mut begun, target)?,
+            Some(target) => {
+                begun.at = Some(target.describe());
+                if let Some(station) = &mut begun.station {
+                    station.sends_nothing();
+                }
+                remote::run(&mut self, &mut begun, target)?
+            }
             None => live::run(&mut self, &mut begun)?,
         };
         begun.facts.interrupted = lived.interrupted;
@@ -271,6 +274,7 @@ impl Run {
             station,
             shift: 0,
             marker: None,
+            at: None,
         })
     }
 
@@ -328,7 +332,7 @@ impl Run {
             finished.cpu_seconds = cpu_so_far();
             folder.put(
                 "run.json",
-                finished.run_json(&self.command, &self.scenario, begun.marker)?.as_bytes(),
+                finished.run_json(&self.command, &self.scenario, begun.marker, begun.at)?.as_bytes(),
             )?;
             finished.folder = Some(folder.commit()?);
         }
@@ -379,6 +383,8 @@ pub(super) struct Begun {
     /// Seconds by which a simulated run was moved on Graphite's calendar.
     shift: i64,
     pub(super) marker: Marker,
+    /// Where the load went, if not to a worker of the run's own.
+    at: Option<serde_json::Value>,
 }
 
 fn remarks(notes: &Notes) -> Vec<String> {
@@ -424,7 +430,13 @@ fn window(scenario: &Scenario) -> (Time, Time) {
 
 impl Finished {
     /// What is known of the run itself; the only file that differs between equal runs.
-    fn run_json(&self, command: &[String], scenario: &Scenario, marker: Marker) -> Result<String> {
+    fn run_json(
+        &self,
+        command: &[String],
+        scenario: &Scenario,
+        marker: Marker,
+        at: Option<serde_json::Value>,
+    ) -> Result<String> {
         let usage = elapse_real::usage();
         let host = elapse_real::host();
         let plan = serde_json::to_value(scenario)
@@ -441,6 +453,7 @@ impl Finished {
             "end_unix_ns": self.summary.facts.start_unix_ns + self.summary.facts.end.0,
             "marker_unix_seconds": marker.map(|(from, until)| [from, until]),
             "plan": plan,
+            "at": at,
             "host": {
                 "kernel": host.kernel, "machine": host.machine, "cpu": host.cpu,
                 "cores": host.cores, "memory_mb": host.memory >> 20,

@@ -8,6 +8,7 @@ out=$1
 minutes=${2:-3}
 elapse=target/release/elapse
 mkdir -p "$out"
+out=$(realpath "$out")
 daemons=$(mktemp -d /tmp/elapse-bench.XXXXXX)
 trap 'tests/daemons.sh down "$daemons"' EXIT
 eval "$(tests/daemons.sh up "$daemons")"
@@ -68,7 +69,7 @@ for backend in process containerd; do
     flags="--set trace.to=${minutes}min --set worker.backends=[\"$backend\"]"
     live "quickstart-$backend-live" scenarios/quickstart.toml $flags
     $elapse sim scenarios/quickstart.toml --no-plots --force --out "$out/quickstart-$backend-sim" $flags \
-        --set "model.calibration=$PWD/$out/host.toml" >/dev/null
+        --set "model.calibration=$out/host.toml" >/dev/null
 done
 paper=../shared/traces/small/iluvatar/paper-repro
 if [ -d $paper ]; then

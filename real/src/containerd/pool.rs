@@ -91,20 +91,29 @@ impl Pool {
             // Of this life of the worker, so that no id of an earlier one comes again.
             let life = std::process::id();
             let made = self.inner.make(Spec { id: format!("p{life}-{number}"), ..kind.clone() }).await;
-            let mut kinds = self.kinds.borrow_mut();
-            let known = kinds.iter_mut().find(|k| k.spec == kind);
-            match (known, made) {
-                (Some(known), Ok(task)) => known.ready.push(task),
-                (Some(known), Err(_)) => known.failed = true,
-                (None, _) => {}
+            if let Some(task) = self.keep(&kind, made.ok()) {
+                // The pool was emptied meanwhile. What cannot be removed is told by the sweep.
+                let _ = task.remove().await;
             }
         }
+    }
+
+    /// Puts a task that was made where it is taken from, or notes that none could be made; gives it back if its kind is
+    /// no longer wanted.
+    fn keep(&self, kind: &Spec, made: Option<Rc<Task>>) -> Option<Rc<Task>> {
+        let mut kinds = self.kinds.borrow_mut();
+        let Some(known) = kinds.iter_mut().find(|k| k.spec == *kind) else { return made };
+        match made {
+            Some(task) => known.ready.push(task),
+            None => known.failed = true,
+        }
+        None
     }
 
     /// Removes what is ready, and wants nothing any more.
     pub(super) async fn empty(&self) {
         let kinds = self.kinds.take();
-        // What is being made at this moment finds no kind any more; the sweep that follows removes it.
+        // What is being made at this moment finds no kind any more, and is removed by who makes it.
         let _one = self.making.lock().await;
         for task in kinds.into_iter().flat_map(|kind| kind.ready) {
             // What cannot be removed is told by the sweep.

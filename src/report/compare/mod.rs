@@ -69,6 +69,12 @@ impl Side {
         &self.runs[0].run["plan"]
     }
 
+    /// Whether what arrives depends on the answers: by the plan, or because clients sent it one after the other.
+    fn is_closed(&self) -> bool {
+        let mut functions = self.plan()["function"].as_array().into_iter().flatten();
+        !self.runs[0].run["at"]["clients"].is_null() || functions.any(|f| !f["load"]["closed"].is_null())
+    }
+
     /// Median and spread of every figure of its summaries.
     fn figures(&self) -> BTreeMap<String, Figure> {
         let mut seen = BTreeMap::<String, Vec<f64>>::new();
@@ -88,11 +94,7 @@ impl Side {
         for run in &self.runs {
             let mut before = 0;
             for (value, up_to) in run.distributions()?.remove(figure).unwrap_or_default().0 {
-                let more = up_to.checked_sub(before).ok_or_else(|| {
-                    let path = run.file("distributions.csv");
-                    Fault::usage(format!("cannot use {}: the counts of {figure} fall", path.display()))
-                })?;
-                *counts.entry(value.to_bits()).or_default() += more;
+                *counts.entry(value.to_bits()).or_default() += up_to - before;
                 before = up_to;
             }
         }
@@ -224,7 +226,7 @@ impl Comparison {
 /// # Errors
 /// If they cannot be compared (an open loop with a closed one), or cannot be read.
 pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Comparison> {
-    let closed = [a, b].map(|side| is_closed(side.plan()));
+    let closed = [a, b].map(Side::is_closed);
     if closed[0] != closed[1] {
         let (open, closed) = if closed[0] { (&b.name, &a.name) } else { (&a.name, &b.name) };
         return Err(Fault::usage(format!(
@@ -271,7 +273,7 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
     Ok(Comparison {
         names: [a.name.clone(), b.name.clone()],
         repeats: [a.repeats(), b.repeats()],
-        plan: plan_differences(a.plan(), b.plan()),
+        plan: plan_differences(&a.runs[0].run, &b.runs[0].run),
         figures,
         distances,
         stretch,
@@ -307,12 +309,16 @@ fn flatten(before: &str, value: &Value, take: &mut impl FnMut(&str, &Value)) {
     }
 }
 
+/// Keys of the plans that differ, and of where the load went.
 fn plan_differences(a: &Value, b: &Value) -> Vec<(String, String, String)> {
-    let leaves = |plan: &Value| {
+    let leaves = |run: &Value| {
         let mut all = BTreeMap::new();
-        flatten("", plan, &mut |path, value| {
-            all.insert(path.to_string(), value.as_str().map_or_else(|| value.to_string(), str::to_string));
-        });
+        for (before, part) in [("", &run["plan"]), ("at", &run["at"])] {
+            flatten(before, part, &mut |path, value| {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+                all.insert(path.to_string(), text);
+            });
+        }
         all
     };
     let (of_a, of_b) = (leaves(a), leaves(b));
@@ -321,8 +327,4 @@ fn plan_differences(a: &Value, b: &Value) -> Vec<(String, String, String)> {
         |of: &BTreeMap<String, String>, key: &String| of.get(key).cloned().unwrap_or_else(|| "-".into());
     let differing = keys.into_iter().filter(|key| of_a.get(*key) != of_b.get(*key));
     differing.map(|key| (key.clone(), value(&of_a, key), value(&of_b, key))).collect()
-}
-
-fn is_closed(plan: &Value) -> bool {
-    plan["function"].as_array().into_iter().flatten().any(|f| !f["load"]["closed"].is_null())
 }

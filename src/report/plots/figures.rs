@@ -159,11 +159,16 @@ pub(super) fn memory(data: &Data) -> Drawn<Plot> {
         Line::new("cached", GREEN, gb(index.memory_cached_mb)).filled(),
         Line::new("running", BLUE, gb(index.memory_running_mb)).filled(),
     ];
-    // A limit far above what is used would flatten everything else.
-    if let Some(limit) = data.capacity_mb.map(|mb| mb / 1024.0).filter(|gb| *gb < 2.0 * highest(&lines)) {
-        lines.push(Line::new("capacity", GREY, vec![(0.0, limit), (data.end, limit)]));
+    let mut title = "memory of running and of cached containers".to_string();
+    if let Some(limit) = data.capacity_mb.map(|mb| mb / 1024.0) {
+        if limit < 2.0 * highest(&lines) {
+            lines.push(Line::new("capacity", GREY, vec![(0.0, limit), (data.end, limit)]));
+        } else {
+            // Drawn, a limit far above what is used would flatten everything else.
+            title += &format!(" (capacity {} GiB)", label(limit));
+        }
     }
-    single(data, "memory", "memory of running and of cached containers", "GiB", lines)
+    single(data, "memory", &title, "GiB", lines)
 }
 
 /// Invocations over chosen series of Graphite, on one axis.

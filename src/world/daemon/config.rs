@@ -4,6 +4,7 @@ use crate::backend::LiveConfig;
 use crate::base::{Duration, Fault, Mem, Result};
 use crate::load::FunctionConfig;
 use crate::worker::{Config, Retry};
+use crate::world::graphite::GraphiteConfig;
 use elapse_real::wire::Address;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub struct DaemonConfig {
     pub registration: Registration,
     /// The controller that it registers with.
     pub controller: Membership,
+    /// Where its metrics go, as `elapse.daemon.NAME.`; nowhere without `carbon`.
+    pub graphite: GraphiteConfig,
     /// Functions that are registered at the start.
     #[serde(rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
@@ -141,6 +144,7 @@ impl Default for DaemonConfig {
             prewarm: Retry::default(),
             registration: Registration::Off,
             controller: Membership::default(),
+            graphite: GraphiteConfig::default(),
             functions: Vec::new(),
         }
     }
@@ -172,6 +176,7 @@ impl DaemonConfig {
         self.controller
             .check(self.registration)
             .map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
+        self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
         check_listen(&self.listen, self.token_file.is_some())?;
         self.functions.iter().try_for_each(check_function)
     }

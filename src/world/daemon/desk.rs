@@ -6,7 +6,7 @@ use super::reception::Office;
 use super::state::State;
 use crate::base::{Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
 use crate::load::{FunctionConfig, Profile};
-use crate::metrics::{Kind, PATHS};
+use crate::metrics::{MEDIA_TYPE, PATHS, openmetrics};
 use crate::rt;
 use crate::rt::chance::Chance;
 use crate::rt::supervise::{LoopStatus, Pulse, Supervised};
@@ -16,7 +16,6 @@ use elapse_real::engine::Engine;
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
-use std::fmt::Write;
 use std::rc::Rc;
 
 /// See the module.
@@ -231,22 +230,10 @@ impl Desk {
         )
     }
 
-    /// OpenMetrics 1.0: gauges by their name, totals with `_total`.
     fn metrics(&self) -> Answer {
-        let mut text = String::new();
-        let worker = &self.name;
-        for (path, value) in PATHS.iter().zip(self.worker.snapshot().values()) {
-            let (kind, suffix) = match path.kind {
-                Kind::Gauge => ("gauge", ""),
-                Kind::Total => ("counter", "_total"),
-            };
-            let (name, help) = (path.name, path.help);
-            let _ = writeln!(text, "# TYPE elapse_{name} {kind}\n# HELP elapse_{name} {help}");
-            let _ = writeln!(text, "elapse_{name}{suffix}{{worker=\"{worker}\"}} {value}");
-        }
-        text.push_str("# EOF\n");
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        Answer { status: 200, kind, body: text.into(), facts: Vec::new() }
+        let (columns, row) = self.worker.look();
+        let text = openmetrics("elapse_", Some(&self.name), &columns, &row);
+        Answer { status: 200, kind: MEDIA_TYPE, body: text.into(), facts: Vec::new() }
     }
 }
 

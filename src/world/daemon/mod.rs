@@ -22,6 +22,7 @@ pub use config::DaemonConfig;
 pub(super) use config::address;
 pub use controller::{ControllerConfig, run as run_controller};
 
+use super::graphite::Station;
 use super::live::{engines, host_probe, sweep};
 use crate::base::{Cpus, Duration, Fault, Result, Time};
 use crate::load::FunctionConfig;
@@ -45,8 +46,6 @@ use tokio::sync::mpsc;
 
 /// Between two looks whether somebody wants the end.
 const LOOK: Duration = Duration(50_000_000);
-/// Points of its series that a daemon keeps.
-const POINTS: usize = 10_000;
 
 /// Runs a worker until it is told to end, or cannot go on. `reread` reads its configuration again, on SIGHUP.
 ///
@@ -65,10 +64,11 @@ pub fn run(
     let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
     let runtime = rt::Live::new()?;
     let names = config.worker.backend_names();
-    let functions = known_functions(&config, state.as_deref());
+    let functions = known_functions(&config.functions, state.as_deref());
     let specs = functions.iter().flat_map(FunctionConfig::specs).collect::<Vec<_>>();
     let engines = runtime.block_on(engines(&names, &config.live, &specs))?;
     let found = runtime.block_on(boot::found(&engines, state.as_deref(), config.on_boot))?;
+    let station = Station::of_daemon(&config.graphite)?;
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
     let host = boot::Backends::new(&engines, &config, cores, state.clone());
     let (orders, taken) = mpsc::channel(64);
@@ -95,7 +95,9 @@ pub fn run(
             backends: host.all.clone(),
             eviction: None,
             queue: None,
-            meter: Meter::new(config.worker.status, POINTS).host(host_probe(None::<fn() -> f64>)),
+            meter: Meter::endless(config.worker.status)
+                .host(host_probe(station.as_ref().map(Station::dropped)))
+                .sink(station.as_ref().and_then(|s| s.endless_sink(&config.live.worker))),
             window: (Time(0), Time::MAX),
             seed: config.seed,
             creations: Creations::default(),
@@ -121,6 +123,9 @@ pub fn run(
     });
     let swept = runtime.block_on(sweep(&engines, false));
     drop(runtime);
+    if let Some(station) = station {
+        station.end();
+    }
     let (outcome, served) = outcome?;
     served.end(&config.listen);
     swept?;
@@ -128,10 +133,10 @@ pub fn run(
 }
 
 /// The functions of the configuration, and those that were registered in earlier lives.
-fn known_functions(config: &DaemonConfig, state: Option<&State>) -> Vec<FunctionConfig> {
-    let mut all = config.functions.clone();
+fn known_functions(configured: &[FunctionConfig], state: Option<&State>) -> Vec<FunctionConfig> {
+    let mut all = configured.to_vec();
     for function in state.map(State::functions).unwrap_or_default() {
-        match config.functions.iter().find(|f| f.name == function.name) {
+        match configured.iter().find(|f| f.name == function.name) {
             None => all.push(function),
             Some(ours) if *ours == function => {}
             Some(_) => tracing::warn!(

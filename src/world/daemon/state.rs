@@ -1,4 +1,4 @@
-//! What a worker daemon knows across its lives: registrations and containers, in a journal under its state folder.
+//! What a daemon knows across its lives: registrations and (of a worker) containers, in a journal under its state folder.
 //!
 //! A registration is acknowledged when it is durable. A container is entered before it is created and left when it is gone,
 //! so what is in the journal is never less than what is on the host. Its process is trusted only with the boot and the
@@ -52,7 +52,7 @@ pub(super) struct Left {
 pub(super) struct State {
     journal: RefCell<Journal<Entry>>,
     known: RefCell<Known>,
-    /// Held as long as the worker lives.
+    /// Held as long as the daemon lives.
     _lock: File,
 }
 
@@ -94,21 +94,21 @@ impl Known {
     }
 }
 
-/// A journal shorter than this is not compacted while the worker runs.
+/// A journal shorter than this is not compacted while the daemon runs.
 const SHORT: u64 = 1 << 20;
 
 impl State {
     /// Opens the state in a folder, which is made if it is not there. What of it was damaged is told in the log.
     ///
     /// # Errors
-    /// No permission, another worker that has it, or a journal of a newer version.
+    /// No permission, another daemon that has it, or a journal of a newer version.
     pub(super) fn open(folder: &Path) -> Result<State> {
         std::fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
         let path = folder.join("lock");
         let lock = File::create(&path).map_err(|e| Fault::writing(&path, &e))?;
         lock.try_lock().map_err(|e| {
             Fault::host(format!(
-                "another worker has the state in {} ({e}); end it, or take another folder (state)",
+                "another daemon has the state in {} ({e}); end it, or take another folder (state)",
                 folder.display()
             ))
         })?;
@@ -213,7 +213,7 @@ mod tests {
             let state = State::open(&folder).unwrap();
             assert_eq!(state.left().len(), round);
             let second = State::open(&folder).map(drop).unwrap_err().to_string();
-            assert!(second.contains("another worker has the state"), "{second}");
+            assert!(second.contains("another daemon has the state"), "{second}");
             for i in 0..200 {
                 let id = format!("{round}-{i}");
                 state.creating("process", &id, "f");

@@ -118,6 +118,23 @@ impl GraphiteConfig {
         Ok(())
     }
 
+    /// What cannot be meant for a daemon, which only sends: a run fetches.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check_of_daemon(&self) -> Result<(), String> {
+        let of_runs = [
+            ("targets", self.targets.is_empty()),
+            ("plot", self.plot.is_empty()),
+            ("marker", self.marker.is_none()),
+            ("shift", self.shift == Shift::None),
+        ];
+        if let Some((key, _)) = of_runs.into_iter().find(|(_, unset)| !unset) {
+            return Err(format!("{key} is for runs; a daemon only sends its points (carbon, protocol, buffer, url)"));
+        }
+        self.check()
+    }
+
     /// A client of its web application, if it has one.
     pub fn client(&self) -> Option<Client> {
         self.url.as_deref().map(|url| Client::new(url, self.timeout.into(), self.attempts))

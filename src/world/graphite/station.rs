@@ -2,7 +2,7 @@
 
 use super::config::{GraphiteConfig, Shift};
 use super::pull::{Query, Sent};
-use crate::base::{Fault, Result, Time};
+use crate::base::{Duration, Fault, Result, Time};
 use crate::metrics::{self, Columns, Series, Sink};
 use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Sender, step_of};
@@ -15,6 +15,8 @@ pub(crate) struct Station {
     sender: Option<Rc<Sender>>,
     /// Seconds between points that Graphite keeps apart; 1 if unknown.
     step: u64,
+    /// Points that were not handed to the sender, because carbon takes none.
+    withheld: u64,
     /// What a reader has to know.
     pub(crate) remarks: Vec<String>,
 }
@@ -35,9 +37,9 @@ impl Station {
             }
             None => None,
         };
-        let mut station = Station { config: config.clone(), sender, step: 1, remarks: Vec::new() };
+        let mut station = Station { config: config.clone(), sender, step: 1, withheld: 0, remarks: Vec::new() };
         if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
-            let patience = station.config.wait.min(crate::base::Duration::from_secs(5));
+            let patience = station.config.wait.min(Duration::from_secs(5));
             match step_of(sender, &client, "elapse.probe.step", patience.into()) {
                 Ok((step, _)) => station.step = step,
                 Err(why) => station.remarks.push(format!("Graphite: {why}; the run went on.")),
@@ -66,12 +68,36 @@ impl Station {
         )))
     }
 
-    /// What takes a live worker's points. `start_unix_ns` is its time zero on the calendar.
-    pub(crate) fn sink(&self, run: &str, worker: &str, start_unix_ns: u64) -> Option<Box<dyn Sink>> {
+    /// The connection of a daemon, which runs without an end: what is wrong with Graphite is logged.
+    pub(crate) fn of_daemon(config: &GraphiteConfig) -> Result<Option<Station>> {
+        /// A daemon's end is not held up for long.
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let config = GraphiteConfig { wait: config.wait.min(PATIENCE), ..config.clone() };
+        let mut station = Station::open(&config)?;
+        if let Some(station) = &mut station {
+            station.remarks.drain(..).for_each(|remark| tracing::warn!(target: "elapse", remark));
+        }
+        Ok(station)
+    }
+
+    /// What takes a live worker's points. `start_unix_ns` is its time zero on the calendar; without it a point's time is
+    /// the calendar's when it is taken: over months the two clocks part.
+    pub(crate) fn sink(&self, run: &str, worker: &str, start_unix_ns: Option<u64>) -> Option<Box<dyn Sink>> {
         let sender = Rc::clone(self.sender.as_ref()?);
         let prefix = metrics::prefix(run, worker);
-        let slots = Slots { start: start_unix_ns, step: self.step, last: None };
-        Some(Box::new(Emit { sender, prefix, paths: Arc::from([]), slots }))
+        let slots = Slots { step: self.step, last: None };
+        Some(Box::new(Emit { sender, prefix, paths: Arc::from([]), start: start_unix_ns, slots }))
+    }
+
+    /// [`sink`](Self::sink) of a daemon of this name.
+    pub(crate) fn endless_sink(&self, name: &str) -> Option<Box<dyn Sink>> {
+        self.sink("daemon", name, None)
+    }
+
+    /// Sends what a daemon has left.
+    pub(crate) fn end(mut self) {
+        self.close();
+        self.remarks.drain(..).for_each(|remark| tracing::warn!(target: "elapse", remark));
     }
 
     /// Points that were dropped so far.
@@ -90,24 +116,34 @@ impl Station {
         }
     }
 
-    /// Sends a simulated worker's whole series; whether carbon took it.
-    pub(crate) fn send(&mut self, run: &str, worker: &str, series: &Series, start_unix_ns: u64) -> bool {
-        let Some(sender) = &self.sender else { return true };
+    /// Of a load that goes to a worker elsewhere no points are sent.
+    pub(crate) fn sends_nothing(&mut self) {
+        if self.sender.take().is_some() {
+            self.config.carbon = None;
+            self.remarks.push(
+                "Graphite: [graphite] carbon was not used; the daemon that was driven sends its own points.".into(),
+            );
+        }
+    }
+
+    /// Sends a simulated worker's whole series, as far as carbon takes it.
+    pub(crate) fn send(&mut self, run: &str, worker: &str, series: &Series, start_unix_ns: u64) {
+        let Some(sender) = &self.sender else { return };
         let paths = paths(&metrics::prefix(run, worker), series.columns());
         for (seconds, row) in self.sent(series, start_unix_ns) {
-            if !sender.push(&paths, seconds, emitted(row), self.config.wait.into()) {
-                self.remarks
-                    .push("Graphite: carbon takes no points; the rest of the run was not sent.".into());
-                return false;
+            // Once it took none for as long as it may, it is not waited for again with each further point.
+            if self.withheld > 0 || !sender.push(&paths, seconds, emitted(row), self.config.wait.into()) {
+                self.withheld += row.len() as u64;
             }
         }
-        true
     }
 
     /// Waits until everything is sent.
     pub(crate) fn close(&mut self) -> Option<Sent> {
         let sender = Rc::into_inner(self.sender.take()?)?;
-        let report = sender.finish(self.config.wait.into());
+        let wait = if self.withheld > 0 { Duration::ZERO } else { self.config.wait };
+        let mut report = sender.finish(wait.into());
+        report.unsent += self.withheld;
         if report.unsent > 0 {
             let why = report.fault.as_deref().unwrap_or("carbon took them too slowly");
             self.remarks.push(format!("Graphite: {} points could not be sent: {why}.", report.unsent));
@@ -145,8 +181,8 @@ impl Station {
         series: &'a Series,
         start_unix_ns: u64,
     ) -> impl Iterator<Item = (u64, &'a [f64])> + use<'a> {
-        let mut slots = Slots { start: start_unix_ns, step: self.step, last: None };
-        series.points().filter_map(move |(at, row)| Some((slots.due(at)?, row)))
+        let mut slots = Slots { step: self.step, last: None };
+        series.points().filter_map(move |(at, row)| Some((slots.due(start_unix_ns + at.0)?, row)))
     }
 
     pub(crate) fn marker(&self) -> Option<crate::base::Duration> {
@@ -156,16 +192,14 @@ impl Station {
 
 /// The steps of Graphite's that points have gone into.
 struct Slots {
-    /// Time zero on the calendar.
-    start: u64,
     step: u64,
     last: Option<u64>,
 }
 
 impl Slots {
     /// The unix second of a point, if nothing was sent into its step yet.
-    fn due(&mut self, at: Time) -> Option<u64> {
-        let seconds = (self.start + at.0) / NS;
+    fn due(&mut self, unix_ns: u64) -> Option<u64> {
+        let seconds = unix_ns / NS;
         let slot = seconds / self.step.max(1);
         (self.last.replace(slot) != Some(slot)).then_some(seconds)
     }
@@ -185,6 +219,8 @@ struct Emit {
     sender: Rc<Sender>,
     prefix: String,
     paths: Arc<[String]>,
+    /// Time zero on the calendar.
+    start: Option<u64>,
     slots: Slots,
 }
 
@@ -194,7 +230,8 @@ impl Sink for Emit {
     }
 
     fn take(&mut self, at: Time, values: &[f64]) {
-        if let Some(seconds) = self.slots.due(at) {
+        let unix_ns = self.start.map_or_else(|| unix_now().as_nanos() as u64, |start| start + at.0);
+        if let Some(seconds) = self.slots.due(unix_ns) {
             self.sender.offer(&self.paths, seconds, emitted(values));
         }
     }
@@ -207,13 +244,14 @@ mod tests {
     #[test]
     fn each_step_of_graphites_gets_one_point() {
         let sent = |step: u64, apart: u64, start: u64| {
-            let mut slots = Slots { start: start * NS, step, last: None };
-            (0..=60).step_by(apart as usize).filter_map(|s| slots.due(Time(s * NS))).collect::<Vec<u64>>()
+            let mut slots = Slots { step, last: None };
+            let all = (start..=start + 60).step_by(apart as usize);
+            all.filter_map(|s| slots.due(s * NS)).map(|s| s - start).collect::<Vec<u64>>()
         };
         assert_eq!(sent(1, 1, 0).len(), 61);
         assert_eq!(sent(30, 1, 0), [0, 30, 60]);
         // The start need not be a multiple of the step, nor the interval a divisor of it.
-        assert_eq!(sent(30, 1, 17), [17, 30, 60]);
+        assert_eq!(sent(30, 1, 17), [0, 13, 43]);
         assert_eq!(sent(10, 16, 0), [0, 16, 32, 48]);
     }
 }

@@ -4,6 +4,7 @@ use super::super::config::{check_function, check_listen};
 use crate::base::{Duration, Fault, Mem, Result};
 use crate::controller::check_balancer;
 use crate::load::FunctionConfig;
+use crate::world::graphite::GraphiteConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -35,6 +36,12 @@ pub struct ControllerConfig {
     pub attempts: u32,
     /// How long the controller waits, when it ends, for what is under way.
     pub drain: Duration,
+    /// A folder of the controller's own, for the functions that were registered with it. Without one, only those of this
+    /// file come back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
+    /// Where its metrics go, as `elapse.daemon.controller.`; nowhere without `carbon`.
+    pub graphite: GraphiteConfig,
     /// Functions that every worker is told.
     #[serde(rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
@@ -65,6 +72,8 @@ impl Default for ControllerConfig {
             on_loss: OnLoss::Fail,
             attempts: 2,
             drain: Duration::from_secs(30),
+            state: None,
+            graphite: GraphiteConfig::default(),
             functions: Vec::new(),
         }
     }
@@ -84,6 +93,7 @@ impl ControllerConfig {
         if self.lost_after == Duration::ZERO {
             return wrong("lost_after is 0s; it is a few heartbeats, for instance 5s".into());
         }
+        self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
         check_listen(&self.listen, self.token_file.is_some())?;
         self.functions.iter().try_for_each(check_function)
     }

@@ -2,12 +2,15 @@
 
 use super::super::api::{Answer, Ask, Invoke};
 use super::super::config::check_function;
-use super::super::desk::refusal;
+use super::super::desk::{loop_status, refusal};
+use super::super::known_functions;
 use super::super::reception::Office;
+use super::super::state::State;
 use super::config::{ControllerConfig, OnLoss};
 use super::workers::{Life, Request, Silence};
-use crate::base::{Duration, Fault, Result, nearest};
+use crate::base::{Duration, Fault, Result, Time, nearest};
 use crate::controller::{Fleet, Health, balancer, key_of};
+use crate::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
 use crate::rt;
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
@@ -18,7 +21,6 @@ use elapse_real::wire::Method;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::rc::Rc;
 
 /// How long a worker may take for anything but an invocation or a creation.
@@ -41,7 +43,10 @@ pub(super) struct Desk {
     /// Told when a worker may be lost sooner than was known.
     pub(super) changed: Notify,
     counts: Counts,
-    health: RefCell<Option<(&'static str, Pulse)>>,
+    /// Its background loops.
+    watched: RefCell<Vec<(&'static str, Pulse)>>,
+    /// The functions that outlive the controller.
+    state: Option<State>,
 }
 
 /// Totals since the start.
@@ -58,12 +63,17 @@ fn add(count: &Cell<u64>) {
 }
 
 impl Desk {
-    pub(super) fn new(config: &ControllerConfig, token: Option<String>) -> Result<Rc<Desk>> {
+    pub(super) fn new(
+        config: &ControllerConfig,
+        token: Option<String>,
+        state: Option<State>,
+    ) -> Result<Rc<Desk>> {
         let luck = Chance::new(config.seed).named("balancer");
         let balancer = balancer::build(&config.balancer, luck)
             .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
         let written = |f| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
-        let functions = config.functions.iter().map(|f| Ok((f.name.clone(), Bytes::from(written(f)?))));
+        let functions = known_functions(&config.functions, state.as_ref());
+        let functions = functions.iter().map(|f| Ok((f.name.clone(), Bytes::from(written(f)?))));
         Ok(Rc::new(Desk {
             fleet: RefCell::new(Fleet::new(balancer)),
             lives: RefCell::default(),
@@ -77,7 +87,8 @@ impl Desk {
             quiet: Notify::new(),
             changed: Notify::new(),
             counts: Counts::default(),
-            health: RefCell::default(),
+            watched: RefCell::default(),
+            state,
         }))
     }
 
@@ -97,14 +108,33 @@ impl Desk {
                 }
             }
         });
-        *self.health.borrow_mut() = Some((supervised.name, supervised.pulse.clone()));
+        self.watched.borrow_mut().push((supervised.name, supervised.pulse.clone()));
+        supervised
+    }
+
+    /// Sends, under a supervisor, the controller's metrics into `sink` each second.
+    pub(super) fn measure(self: &Rc<Desk>, mut sink: Box<dyn Sink>) -> Supervised {
+        const STEP: Duration = Duration::from_secs(1);
+        sink.columns(&Columns::of_controller());
+        let (desk, sink) = (Rc::clone(self), Rc::new(RefCell::new(sink)));
+        let supervised = supervise("metrics", Patience::default(), self.luck, move |pulse| {
+            let (desk, sink) = (Rc::clone(&desk), Rc::clone(&sink));
+            async move {
+                loop {
+                    let due = Time((rt::now().0 / STEP.0 + 1) * STEP.0);
+                    pulse.rest(rt::sleep_until(due)).await;
+                    sink.borrow_mut().take(due, &desk.row());
+                }
+            }
+        });
+        self.watched.borrow_mut().push((supervised.name, supervised.pulse.clone()));
         supervised
     }
 
     /// Marks the workers that were not heard of; when the next one will be, if it stays silent.
-    fn lose_the_silent(&self) -> Option<crate::base::Time> {
+    fn lose_the_silent(&self) -> Option<Time> {
         let mut fleet = self.fleet.borrow_mut();
-        let mut next: Option<crate::base::Time> = None;
+        let mut next: Option<Time> = None;
         for life in self.lives.borrow().values() {
             if fleet.health(life.place) == Health::Lost {
                 continue;
@@ -182,6 +212,9 @@ impl Desk {
                 why.collect::<Vec<_>>().join("; ")
             )));
         }
+        if let Some(state) = &self.state {
+            state.registered(&config).await?;
+        }
         self.functions.borrow_mut().insert(name.clone(), written);
         Ok(Answer::json(201, &json!({"name": name, "workers": told})))
     }
@@ -194,6 +227,11 @@ impl Desk {
             let path = format!("/v1/functions/{name}");
             // Who does not answer now is told no such function when it registers again.
             let _ = life.ask(Method::DELETE, &path, id, Bytes::new(), SOON).await;
+        }
+        if let Some(state) = &self.state
+            && let Err(fault) = state.deregistered(name).await
+        {
+            return refusal(&fault);
         }
         Answer::json(200, &json!({"name": name, "status": "deregistered"}))
     }
@@ -321,14 +359,10 @@ impl Desk {
     }
 
     fn status(&self) -> Answer {
-        let loops: Vec<Value> = self
-            .health
-            .borrow()
-            .iter()
-            .map(|(name, pulse)| super::super::desk::loop_status(name, &pulse.status()))
-            .collect();
+        let loops: Vec<Value> =
+            self.watched.borrow().iter().map(|(name, pulse)| loop_status(name, &pulse.status())).collect();
         let figures: serde_json::Map<_, _> =
-            self.figures().into_iter().map(|(name, _, _, value)| (name.to_string(), json!(value))).collect();
+            CONTROLLER_PATHS.iter().zip(self.row()).map(|(p, v)| (p.name.to_string(), json!(v as u64))).collect();
         Answer::json(
             200,
             &json!({
@@ -340,38 +374,30 @@ impl Desk {
         )
     }
 
-    /// Name, whether it only grows, help, value.
-    fn figures(&self) -> [(&'static str, bool, &'static str, u64); 8] {
+    /// The values of `CONTROLLER_PATHS`.
+    pub(super) fn row(&self) -> Vec<f64> {
         let with = |health| {
             let fleet = self.fleet.borrow();
             self.lives.borrow().values().filter(|l| fleet.health(l.place) == health).count() as u64
         };
-        let restarts = self.health.borrow().as_ref().map_or(0, |(_, pulse)| pulse.restarts());
+        let watched = self.watched.borrow();
         [
-            ("workers_healthy", false, "Workers that take invocations", with(Health::Healthy)),
-            ("workers_lost", false, "Workers that are not heard of", with(Health::Lost)),
-            ("invocations_under_way", false, "Invocations without an answer yet", self.under_way.get()),
-            ("invocations", true, "Invocations since the start", self.counts.invocations.get()),
-            ("invocations_lost", true, "Attempts whose worker was lost", self.counts.lost.get()),
-            ("invocations_refused", true, "Invocations no worker could take", self.counts.refused.get()),
-            ("retries", true, "Further attempts at invocations", self.counts.retries.get()),
-            ("loop_restarts", true, "Times a background loop was started again", restarts),
+            with(Health::Healthy),
+            with(Health::Lost),
+            self.under_way.get(),
+            self.counts.invocations.get(),
+            self.counts.lost.get(),
+            self.counts.refused.get(),
+            self.counts.retries.get(),
+            watched.iter().map(|(_, pulse)| pulse.restarts()).sum(),
         ]
+        .map(|n: u64| n as f64)
+        .to_vec()
     }
 
     fn metrics(&self) -> Answer {
-        let mut text = String::new();
-        for (name, grows, help, value) in self.figures() {
-            let (kind, suffix) = if grows { ("counter", "_total") } else { ("gauge", "") };
-            let _ = writeln!(
-                text,
-                "# TYPE elapse_controller_{name} {kind}\n# HELP elapse_controller_{name} {help}\n\
-                 elapse_controller_{name}{suffix} {value}"
-            );
-        }
-        text.push_str("# EOF\n");
-        let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        Answer { status: 200, kind, body: text.into(), facts: Vec::new() }
+        let text = openmetrics("elapse_controller_", None, &Columns::of_controller(), &self.row());
+        Answer { status: 200, kind: MEDIA_TYPE, body: text.into(), facts: Vec::new() }
     }
 }
 

@@ -17,9 +17,11 @@ use super::reception::Reception;
 use super::reload::{self, Reloaded};
 use super::token::{Token, read_token};
 use super::{notify, wanted, watchdog, work};
+use super::state::State;
 use crate::base::{Fault, Result};
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
+use crate::world::graphite::Station;
 use desk::Desk;
 use elapse_real::{Hangup, Interrupt};
 use sd_notify::NotifyState;
@@ -50,6 +52,8 @@ pub fn run(
     let for_workers = config.worker_token_file.as_deref().map(read_token).transpose()?;
     let for_workers = for_workers.or(token.current().map(|token| token.to_string()));
     let listener = Listener::bind(&place)?;
+    let state = config.state.as_deref().map(State::open).transpose()?;
+    let station = Station::of_daemon(&config.graphite)?;
     let runtime = rt::Live::new()?;
     let (orders, taken) = mpsc::channel(64);
     let terms = Terms {
@@ -59,8 +63,10 @@ pub fn run(
         life: format!("{:x}", unix_now().as_millis()),
     };
     let outcome = runtime.block_on(async {
-        let desk = Desk::new(&config, for_workers)?;
+        let desk = Desk::new(&config, for_workers, state)?;
         let health = desk.watch();
+        let sink = station.as_ref().and_then(|station| station.endless_sink("controller"));
+        let measured = sink.map(|sink| desk.measure(sink));
         let reception = Reception::new(Rc::clone(&desk));
         let working = rt::spawn_named("orders", work(Rc::clone(&reception), taken));
         let served = listener.start(terms, orders)?;
@@ -79,10 +85,13 @@ pub fn run(
                 Ok(())
             }
         };
-        drop((watched, working, reloads));
+        drop((watched, working, reloads, measured));
         Ok::<_, Fault>((outcome, served))
     });
     drop(runtime);
+    if let Some(station) = station {
+        station.end();
+    }
     let (outcome, served) = outcome?;
     served.end(&config.listen);
     outcome
