@@ -108,6 +108,20 @@ fn wrong_scenarios_are_told_by_key_and_nearest_word() {
     let said = fails(&["sim", "s.toml", "--out", "out", "--keep-alive", "600"], &dir, 2);
     assert!(said.contains("--keep-alive") && said.contains("no unit"), "{said}");
     fails(&["sim", "s.toml", "--evict", "lru"], &dir, 2);
+    // A calibration that no host can have shown.
+    let calibration = "[host]\nkernel = 'k'\ncpu = 'c'\ncores = 2\nmemory_mb = 1\ndate = 'd'\n[backend.process]\n\
+                       first_call = '0ms'\nremoval = '1ms'\ncold_start = { 1 = '5ms' }\noverhead = {}\n";
+    for (more, why) in [
+        ("processor = { cores = nan, creating = 0.5, removing = 0.1 }", "processor.cores is NaN"),
+        ("processor = { cores = 2.0, creating = -1.0, removing = 0.1 }", "processor.creating is -1"),
+        ("stretch = { 2 = [1.0, inf] }", "stretch: inf is no share"),
+        ("concurrent = { many = '1ms' }", "'many' is no number"),
+        ("steps = { answer = '-1ms' }", "c.toml: line"),
+    ] {
+        std::fs::write(dir.join("c.toml"), format!("{calibration}{more}\n")).unwrap();
+        let said = fails(&["sim", "s.toml", "--out", "out", "--set", "model.calibration=c.toml"], &dir, 2);
+        assert!(said.contains("c.toml") && said.contains(why), "'{why}' is not in: {said}");
+    }
 }
 
 #[test]

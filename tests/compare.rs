@@ -106,6 +106,32 @@ fn runs_of_one_name_are_told_apart_and_begin_together() {
 }
 
 #[test]
+fn buckets_are_of_one_length_and_not_without_number() {
+    let folder = scratch("align-buckets");
+    // The longer run measures at longer steps.
+    let short = run(&folder, "short", &["metrics.points=40"]);
+    let long = run(&folder, "long", &["metrics.points=40", "duration=6000s"]);
+    let both = elapse(&["align", text(&short), text(&long)]);
+    assert!(both.status.success(), "{}", said(&both));
+    let table = String::from_utf8_lossy(&both.stdout).into_owned();
+    let times = |of: &str| -> Vec<f64> {
+        let rows = table.lines().filter(|l| l.contains(&format!("{of}/records,invocations,")));
+        rows.map(|l| l.split(',').next().unwrap_or_default().parse().expect("a time")).collect()
+    };
+    let (a, b) = (times("short"), times("long"));
+    assert!(b.len() >= 20 && b[1] - b[0] > 60.0, "{b:?}");
+    assert_eq!((a.len(), a[0], b[0]), (1, 0.0, 0.0), "a minute is in one bucket as long as the other run's");
+    let counted: f64 =
+        table.lines().filter_map(|l| l.split_once("long/records,invocations,")?.1.parse::<f64>().ok()).sum();
+    let summary = std::fs::read_to_string(long.join("summary.json")).expect("a summary");
+    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
+    assert_eq!(Some(counted), summary["invocations"].as_f64());
+    let many = elapse(&["align", text(&long), "--step", "1ms"]);
+    assert_eq!(many.status.code(), Some(2), "{}", said(&many));
+    assert!(said(&many).contains("take --step 2ms or longer"), "{}", said(&many));
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused() {
     let folder = scratch("compare-refused");
     let open = run(&folder, "open", &[]);
@@ -119,6 +145,17 @@ fn what_cannot_be_compared_is_refused() {
     );
     let none = elapse(&["compare", text(&open), text(&folder.join("nowhere"))]);
     assert_eq!(none.status.code(), Some(2), "{}", said(&none));
+    // Figures that no run can have.
+    let spoilt = run(&folder, "spoilt", &[]);
+    let file = spoilt.join("distributions.csv");
+    let rows = std::fs::read_to_string(&file).expect("distributions");
+    for wrong in ["latency_ms,NaN,1", "latency_ms,-5,1", "latency_ms,1,-1"] {
+        let (head, rest) = rows.split_once('\n').expect("a header");
+        std::fs::write(&file, format!("{head}\nlatency_ms,0,0\n{wrong}\n{rest}")).expect("distributions");
+        let told = elapse(&["compare", text(&open), text(&spoilt)]);
+        assert_eq!(told.status.code(), Some(2), "{wrong}: {}", said(&told));
+        assert!(said(&told).contains("distributions.csv: line 3"), "{wrong}: {}", said(&told));
+    }
     let unknown = elapse(&["compare", text(&open), text(&open), "--tolerance", "latency_ms.p98=1%"]);
     assert_eq!(unknown.status.code(), Some(2), "{}", said(&unknown));
     assert!(said(&unknown).contains("did you mean 'latency_ms.p9"), "{}", said(&unknown));

@@ -4,7 +4,7 @@
 mod common;
 
 use common::containers::{agent, worker_name};
-use common::daemon::{Daemon, elapse, said};
+use common::daemon::{Daemon, elapse, said, tls};
 use common::{has, program, scratch};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -64,6 +64,9 @@ fn functions_are_registered_invoked_and_told() {
         metrics.contains("elapse_cold_starts_total{worker=") && metrics.ends_with("# EOF\n"),
         "{metrics}"
     );
+    let cached =
+        format!("elapse_backend_containers_cached{{worker=\"{}\",backend=\"process\"}} 3\n", daemon.name);
+    assert!(metrics.contains(&cached) && metrics.contains("elapse_memory_worker_mb{worker="), "{metrics}");
     let own = daemon.raw("GET /nowhere HTTP/1.0\r\nx-request-id: mine\r\n\r\n");
     assert!(own.starts_with("HTTP/1.0 404") && own.contains("\"request_id\":\"mine\""), "{own}");
     let long = daemon.raw("POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 2000000\r\n\r\n");
@@ -169,6 +172,16 @@ fn wrong_configurations_are_told_in_a_sentence() {
         ("token_file = \"absent\"", &worker, 2, "there is no such file"),
         ("listen = \"unix:/nowhere/at/all.sock\"", &worker, 3, "the socket's folder does not exist"),
         ("", "[worker]\ncores = 1\n", 2, "memory is not given"),
+        ("listen = \"https://localhost:1\"", &worker, 2, "TLS is switched on by tls_cert and tls_key"),
+        ("tls_cert = \"a.pem\"", &worker, 2, "tls_cert is given and tls_key is not"),
+        (
+            "listen = \"unix:/tmp/x\"\ntls_cert = \"a\"\ntls_key = \"b\"",
+            &worker,
+            2,
+            "listen is a unix socket",
+        ),
+        ("tls_cert = \"a.pem\"\ntls_key = \"a.key\"", &worker, 2, "cannot read certificates from"),
+        ("[graphite]\nmarker = \"3s\"", &worker, 2, "marker is for runs; a daemon only sends"),
     ] {
         std::fs::write(&file, format!("{top}\n{rest}")).expect("a configuration");
         let refused = elapse(&["worker", file.to_str().expect("a path")]);
@@ -227,6 +240,46 @@ fn a_hangup_reads_the_configuration_again() {
     assert!(said(&daemon.ask(&["list"])).contains("\"slower\""));
     daemon.reconfigure("coers = 3", "cores = 3");
     again(&daemon);
+    daemon.signal("TERM");
+    let (code, log) = daemon.ended();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn over_tls_only_who_is_believed_is_talked_to() {
+    let test = "over_tls_only_who_is_believed_is_talked_to";
+    if !can(test) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "", "").secured("first");
+    let with = |authority: &str| {
+        let file = tls(authority);
+        daemon.ask(&["invoke", "echo", "--body", "secret", "--ca-file", file.to_str().expect("a path")])
+    };
+    // Clients that say nothing keep nobody waiting.
+    let port: u16 = daemon.at["https://localhost:".len()..].parse().expect("a port");
+    let silent: Vec<_> =
+        (0..300).map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens")).collect();
+    assert_eq!(with("first-ca.pem").stdout, b"secret");
+    drop(silent);
+    for stranger in [with("second-ca.pem"), daemon.ask(&["status"])] {
+        assert_eq!(stranger.status.code(), Some(3), "{}", said(&stranger));
+        assert!(said(&stranger).contains("certificate"), "{}", said(&stranger));
+    }
+    let plain = elapse(&["status", "--at", &format!("127.0.0.1:{port}")]);
+    assert_eq!(plain.status.code(), Some(3), "{}", said(&plain));
+    // A renewed certificate is shown without a restart.
+    daemon.show("second");
+    daemon.signal("HUP");
+    assert!(daemon.notified().contains("RELOADING=1") && daemon.notified().contains("READY=1"));
+    assert_eq!(with("second-ca.pem").stdout, b"secret");
+    assert_eq!(with("first-ca.pem").status.code(), Some(3));
+    // One that cannot be used changes nothing.
+    std::fs::write(daemon.folder.join("shown.key"), "no key").expect("a file");
+    daemon.signal("HUP");
+    assert!(daemon.notified().contains("RELOADING=1") && daemon.notified().contains("READY=1"));
+    assert!(daemon.log().contains("cannot read a private key"), "{}", daemon.log());
+    assert_eq!(with("second-ca.pem").stdout, b"secret");
     daemon.signal("TERM");
     let (code, log) = daemon.ended();
     assert_eq!(code, Some(0), "{log}");

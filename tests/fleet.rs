@@ -3,7 +3,7 @@
 mod common;
 
 use common::containers::agent;
-use common::daemon::{Daemon, elapse, said};
+use common::daemon::{Daemon, elapse, said, tls};
 use common::{has, program};
 use serde_json::Value;
 use std::process::{Child, Command, Stdio};
@@ -96,6 +96,14 @@ fn a_controller_serves_what_its_workers_serve() {
     assert!(fetched().starts_with("HTTP/1.0 202"), "{}", fetched());
     controller.until("answered", || fetched().starts_with("HTTP/1.0 200"));
     assert!(controller.raw("GET /v1/invocations/other HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404"));
+    // Whoever knows OpenFaaS's gateway finds its paths.
+    let theirs = controller.raw("POST /function/cat HTTP/1.0\r\ncontent-length: 3\r\n\r\nabc");
+    assert!(theirs.starts_with("HTTP/1.0 200") && theirs.ends_with("abc"), "{theirs}");
+    let listed = controller.raw("GET /system/functions HTTP/1.0\r\n\r\n");
+    assert!(listed.contains("{\"name\":\"cat\",\"image\":\"\""), "{listed}");
+    let later = controller.raw("POST /async-function/cat HTTP/1.0\r\ncontent-length: 0\r\n\r\n");
+    assert!(later.starts_with("HTTP/1.0 202"), "{later}");
+    assert!(controller.raw("GET /healthz HTTP/1.0\r\n\r\n").ends_with("OK"));
     // A worker's own details pass through.
     let own = controller.raw(&format!("GET /v1/workers/{}/status HTTP/1.0\r\n\r\n", workers[0].name));
     assert!(own.contains("\"loops\"") && own.contains("heartbeat"), "{own}");
@@ -106,7 +114,7 @@ fn a_controller_serves_what_its_workers_serve() {
         said(&unknown)
     );
     let status = controller.json(&["status"]);
-    assert_eq!(status["metrics"]["invocations"], 8);
+    assert_eq!(status["metrics"]["invocations"], 10);
     assert_eq!(status["loops"][0]["name"], "worker-health");
     let metrics = controller.raw("GET /metrics HTTP/1.0\r\n\r\n");
     assert!(
@@ -352,7 +360,19 @@ fn a_load_drives_a_running_system() {
         assert!((20.0..40.0).contains(&exec), "the durations of the load were executed: {exec}");
         let records = std::fs::read_to_string(out.join("records.csv")).expect("records");
         assert_eq!(records.lines().count() as u64, n + 1);
+        // What only the worker knows is not measured from here, and zero would say that it was.
+        for unknown in ["evictions", "containers_created", "memory_reads", "loop_restarts"] {
+            assert!(summary[unknown].is_null(), "{unknown}: {summary}");
+        }
+        assert!(summary["memory_mb"]["peak_used"].is_null() && summary["gb_seconds"]["cached"].is_null());
     }
+    let sides = ["open", "closed"].map(|side| controller.folder.join(side).display().to_string());
+    let mixed = elapse(&["compare", &sides[0], &sides[1]]);
+    assert!(
+        mixed.status.code() == Some(2) && said(&mixed).contains("cannot compare open with closed"),
+        "{}",
+        said(&mixed)
+    );
     let away = elapse(&[
         "live",
         scenario.to_str().expect("a path"),
@@ -364,5 +384,55 @@ fn a_load_drives_a_running_system() {
     assert!(away.status.code() == Some(3) && said(&away).contains("is --at its address?"), "{}", said(&away));
     assert!(!std::path::Path::new("/tmp/never-made").exists());
     workers.into_iter().for_each(ends_well);
+    ends_well(controller);
+}
+
+#[test]
+fn controller_and_workers_meet_over_tls() {
+    let test = "controller_and_workers_meet_over_tls";
+    if !can(test) {
+        return;
+    }
+    let (first, second) = (tls("first-ca.pem"), tls("second-ca.pem"));
+    let controller = controller(test, &format!("worker_ca_file = {second:?}")).secured("first");
+    let terms = format!("{}\nca_file = {first:?}", membership(&controller));
+    // It is at a unix socket at first, and comes again as another life from where it is reached over TLS.
+    let worker = Daemon::worker(test, REQUIRED, &terms).secured("second");
+    let ca = first.to_str().expect("a path");
+    let answer = controller.ask(&["invoke", "echo", "--body", "there and back", "--ca-file", ca]);
+    assert_eq!(answer.stdout, b"there and back", "{}", said(&answer));
+    let workers = controller.json(&["workers", "--ca-file", ca]);
+    assert_eq!(workers["workers"][0]["address"], worker.at.replace("localhost", "127.0.0.1"));
+    ends_well(worker);
+    ends_well(controller);
+}
+
+#[test]
+fn what_was_registered_with_a_controller_outlives_it() {
+    let test = "what_was_registered_with_a_controller_outlives_it";
+    if !can(test) {
+        return;
+    }
+    let mut controller = controller(test, "state = \"kept\"");
+    let worker = worker(test, &controller);
+    let register = |controller: &Daemon, name: &str| {
+        let file = controller.folder.join("f.toml");
+        let text = format!("name = \"{name}\"\nmemory = \"64MiB\"\nbehaviour = \"echo\"\n");
+        std::fs::write(&file, text).expect("a file");
+        assert!(controller.ask(&["register", file.to_str().expect("a path")]).status.success());
+    };
+    register(&controller, "kept");
+    register(&controller, "gone");
+    assert!(controller.ask(&["deregister", "gone"]).status.success());
+    controller.kill();
+    controller.start_again();
+    let listed = said(&controller.ask(&["list"]));
+    assert!(
+        listed.contains("\"kept\"") && listed.contains("\"echo\"") && !listed.contains("\"gone\""),
+        "{listed}"
+    );
+    // The worker comes back by itself and serves it.
+    controller.until("served", || invoke(&controller, "kept", "").ends_with("abc"));
+    ends_well(worker);
     ends_well(controller);
 }

@@ -6,8 +6,11 @@
 mod common;
 
 use common::containers::{agent, worker_name};
+use common::daemon::Daemon;
 use common::{has, scratch};
-use elapse::metrics::{BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation};
+use elapse::metrics::{
+    BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation,
+};
 use elapse::report::Finished;
 use elapse_real::graphite::{Client, Protocol, Sender};
 use std::collections::{BTreeMap, BTreeSet};
@@ -412,6 +415,41 @@ fn what_is_shipped_for_graphite_is_what_the_code_says() {
         let kind = if path.kind == Kind::Total { "total" } else { "gauge" };
         let row = format!("| `{}` | {kind} | {} | {} |", path.name, path.unit, path.help);
         assert!(page.contains(&row), "real/graphite/README.md does not say: {row}");
+    }
+}
+
+#[test]
+fn a_daemon_sends_for_as_long_as_it_lives() {
+    let test = "a_daemon_sends_for_as_long_as_it_lives";
+    let Some(graphite) = graphite(test) else { return };
+    if !has("process", test, agent().exists()) {
+        return;
+    }
+    let table = format!("[graphite]\ncarbon = \"{}\"", graphite.carbon);
+    let controller = Daemon::controller(test, &table);
+    let worker = Daemon::worker(test, "", &table);
+    assert!(worker.ask(&["invoke", "echo"]).status.success());
+    let client = Client::new(&graphite.url, Duration::from_secs(10), 3);
+    let begun =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    let own = |path: &str| format!("elapse.daemon.{}.{path}", worker.name.replace('.', "_"));
+    for (target, value) in [
+        (own("cold_starts"), Some(1.0)),
+        (own("backend.process.containers_cached"), Some(1.0)),
+        (own("memory_worker_mb"), None),
+        ("elapse.daemon.controller.workers_healthy".to_string(), Some(0.0)),
+    ] {
+        worker.until(&format!("{target} found"), || {
+            let series =
+                client.render(std::slice::from_ref(&target), begun - 60, begun + 60).expect("an answer");
+            let mut points = series.iter().flat_map(|s| s.points.iter().filter_map(|p| p.1));
+            points.any(|v| value.is_none_or(|wanted| wanted == v))
+        });
+    }
+    for daemon in [worker, controller] {
+        daemon.signal("TERM");
+        let (code, log) = daemon.ended();
+        assert_eq!(code, Some(0), "{log}");
     }
 }
 

@@ -10,7 +10,8 @@
 //! image     the image of our agent alone, and image files
 //! net       networks of sandboxes' own: namespaces, bridges, addresses that are leased
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
-//! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP
+//! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP, and to a daemon also over TLS
+//! tls       whom a client trusts, and the certificate that a server shows
 //! graphite  points sent to Graphite, and read back
 //! lock      one worker of a name on a host
 //! doctor    what of this host would spoil a run
@@ -29,6 +30,7 @@ pub mod image;
 pub mod lock;
 pub mod net;
 pub mod process;
+pub mod tls;
 pub mod wire;
 
 /// Whether this process is root.

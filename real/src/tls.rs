@@ -60,11 +60,7 @@ impl Trust {
     ///
     /// # Errors
     /// If the host shows no certificate that is believed, or the connection breaks.
-    pub async fn secure(
-        &self,
-        host: &str,
-        stream: TcpStream,
-    ) -> io::Result<client::TlsStream<TcpStream>> {
+    pub async fn secure(&self, host: &str, stream: TcpStream) -> io::Result<client::TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_string())
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("'{host}': {e}")))?;
         TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await
@@ -84,14 +80,14 @@ impl Identity {
         Ok(Identity(Arc::new(RwLock::new(server_config(certificate, key)?))))
     }
 
-    /// From now on those in these files; connections that there are keep theirs.
-    ///
-    /// # Errors
-    /// See [`read`](Identity::read); what is shown is then as it was.
-    pub fn exchange(&self, certificate: &Path, key: &Path) -> Result<(), String> {
-        let next = server_config(certificate, key)?;
+    /// From now on that of `other`; connections that there are keep theirs.
+    pub fn become_like(&self, other: &Identity) {
+        let next = other.current();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+    }
+
+    fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Secures a connection that was accepted.
@@ -99,8 +95,7 @@ impl Identity {
     /// # Errors
     /// If the client wants something else, or the connection breaks.
     pub async fn secure(&self, stream: TcpStream) -> io::Result<Secured> {
-        let config = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        TlsAcceptor::from(config).accept(stream).await
+        TlsAcceptor::from(self.current()).accept(stream).await
     }
 }
 

@@ -1,5 +1,7 @@
-//! The wire into a sandbox: HTTP/1.1, keep-alive, over a unix socket or TCP. `real/WIRE.md` describes it.
+//! The wire into a sandbox: HTTP/1.1, keep-alive, over a unix socket or TCP, and to a daemon also over TLS. `real/WIRE.md`
+//! describes it.
 
+use crate::tls::Trust;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 pub use hyper::Method;
@@ -10,6 +12,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Bytes that an answer may have.
@@ -24,6 +27,8 @@ pub enum Address {
     Unix(PathBuf),
     /// A TCP port.
     Tcp(SocketAddr),
+    /// A host and its port, over TLS.
+    Tls(String, u16),
 }
 
 impl fmt::Display for Address {
@@ -31,6 +36,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "{}", path.display()),
             Address::Tcp(at) => write!(f, "{at}"),
+            Address::Tls(host, port) => write!(f, "https://{host}:{port}"),
         }
     }
 }
@@ -99,13 +105,20 @@ type Sender = SendRequest<Full<Bytes>>;
 /// The client of one sandbox. Connections are kept; as many calls as there are run at once, each on its own.
 pub struct Peer {
     address: Address,
+    trust: Option<Trust>,
     idle: RefCell<Vec<Sender>>,
 }
 
 impl Peer {
     /// A client that connects when it is first needed.
     pub fn new(address: Address) -> Peer {
-        Peer { address, idle: RefCell::default() }
+        Peer { address, trust: None, idle: RefCell::default() }
+    }
+
+    /// Over TLS it believes these.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Peer {
+        Peer { trust: Some(trust), ..self }
     }
 
     /// `GET /`: whether it is ready.
@@ -138,12 +151,36 @@ impl Peer {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<Answer, WireFault> {
-        let mut builder = Request::builder().method(method).uri(path).header("host", "elapse");
+        let host = match &self.address {
+            Address::Tls(host, _) => host,
+            Address::Unix(_) | Address::Tcp(_) => "elapse",
+        };
+        let mut builder = Request::builder().method(method).uri(path).header("host", host);
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
         let whole = builder.body(Full::new(body)).map_err(|e| WireFault::Broken(e.to_string()))?;
         self.send(whole).await
+    }
+
+    async fn connect(&self) -> Result<Sender, WireFault> {
+        let refused = |e: std::io::Error| WireFault::Refused(format!("{}: {e}", self.address));
+        match &self.address {
+            Address::Unix(path) => handshake(UnixStream::connect(path).await.map_err(refused)?).await,
+            Address::Tcp(at) => {
+                let stream = TcpStream::connect(at).await.map_err(refused)?;
+                stream.set_nodelay(true).map_err(refused)?;
+                handshake(stream).await
+            }
+            Address::Tls(host, port) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?;
+                stream.set_nodelay(true).map_err(refused)?;
+                let Some(trust) = &self.trust else {
+                    return Err(WireFault::Refused(format!("{}: nobody is trusted", self.address)));
+                };
+                handshake(trust.secure(host, stream).await.map_err(refused)?).await
+            }
+        }
     }
 
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, WireFault> {
@@ -152,7 +189,7 @@ impl Peer {
             let (mut sender, fresh) = match kept {
                 Some(sender) if sender.is_closed() => continue,
                 Some(sender) => (sender, false),
-                None => (connect(&self.address).await?, true),
+                None => (self.connect().await?, true),
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
@@ -200,25 +237,12 @@ fn request(method: Method, path: String, call: Option<Call>) -> Result<Request<F
     builder.body(Full::new(body)).map_err(|e| WireFault::Broken(e.to_string()))
 }
 
-async fn connect(address: &Address) -> Result<Sender, WireFault> {
-    let refused = |e: std::io::Error| WireFault::Refused(format!("{address}: {e}"));
-    let broken = |e: hyper::Error| WireFault::Broken(root_of(&e));
-    match address {
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(refused)?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-            // It ends when the sender is dropped or the peer closes; its fault is told by the call.
-            drop(tokio::task::spawn_local(connection));
-            Ok(sender)
-        }
-        Address::Tcp(at) => {
-            let stream = TcpStream::connect(at).await.map_err(refused)?;
-            stream.set_nodelay(true).map_err(refused)?;
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-            drop(tokio::task::spawn_local(connection));
-            Ok(sender)
-        }
-    }
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) -> Result<Sender, WireFault> {
+    let shaken = http1::handshake(TokioIo::new(stream)).await;
+    let (sender, connection) = shaken.map_err(|e| WireFault::Broken(root_of(&e)))?;
+    // It ends when the sender is dropped or the peer closes; its fault is told by the call.
+    drop(tokio::task::spawn_local(connection));
+    Ok(sender)
 }
 
 /// The innermost cause: what a user can do something with.

@@ -110,9 +110,11 @@ impl Measured {
             return Err(format!("stretch: {share} is no share; it is a finite number >= 0"));
         }
         let Some(p) = self.processor else { return Ok(()) };
-        for (key, value, least) in
-            [("cores", p.cores, f64::MIN_POSITIVE), ("creating", p.creating, 0.0), ("removing", p.removing, 0.0)]
-        {
+        for (key, value, least) in [
+            ("cores", p.cores, f64::MIN_POSITIVE),
+            ("creating", p.creating, 0.0),
+            ("removing", p.removing, 0.0),
+        ] {
             if !(value.is_finite() && value >= least) {
                 let bound = if least > 0.0 { "above" } else { "not below" };
                 return Err(format!("processor.{key} is {value}; it is a finite number {bound} 0"));
@@ -151,7 +153,8 @@ impl Calibration {
             Fault::at(path, line.max(1), e.message().trim().replace('\n', "; "))
         })?;
         for (name, measured) in &calibration.backend {
-            let why = |why| Fault::usage(format!("{}: backend {name}: {why}; measure it again", path.display()));
+            let why =
+                |why| Fault::usage(format!("{}: backend {name}: {why}; measure it again", path.display()));
             measured.check().map_err(why)?;
         }
         Ok(calibration)

@@ -91,12 +91,16 @@ pub struct LiveArgs {
     /// Run it so often, into repeat-1, repeat-2, ... of the folder: what they differ in is the noise floor
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: u32,
-    /// Drive the worker or controller at this address instead of a worker of its own: 127.0.0.1:8480, unix:PATH
+    /// Drive the worker or controller at this address instead of a worker of its own: 127.0.0.1:8480, unix:PATH,
+    /// https://HOST:PORT
     #[arg(long, value_name = "ADDRESS")]
     pub at: Option<String>,
     /// A file with its bearer token
     #[arg(long, value_name = "FILE", requires = "at")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the authorities that are believed at https://; without it, those of the public web
+    #[arg(long, value_name = "FILE", requires = "at")]
+    pub ca_file: Option<PathBuf>,
     /// With --at: this many clients, each sending its next invocation when its last was answered, instead of at its instant
     #[arg(long, value_name = "N", requires = "at", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub clients: Option<u32>,

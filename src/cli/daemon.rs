@@ -30,7 +30,7 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
 }
 
 fn client(at: &AtArgs) -> Result<Client> {
-    Client::new(&at.at, at.token_file.as_deref())
+    Client::new(&at.at, at.token_file.as_deref(), at.ca_file.as_deref())
 }
 
 pub fn register(args: &RegisterArgs) -> Result<u8> {

@@ -52,12 +52,15 @@ is ready. Metrics for Prometheus are at /metrics.";
 /// Which running daemon is meant.
 #[derive(Args)]
 pub struct AtArgs {
-    /// Where it listens: HOST:PORT, or unix:PATH
+    /// Where it listens: HOST:PORT, unix:PATH, or https://HOST:PORT
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
     pub at: String,
     /// The file with its bearer token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the authorities that are believed at https://; without it, those of the public web
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Args)]

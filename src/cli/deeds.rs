@@ -23,7 +23,10 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     let SimArgs { scenario, common } = args.run;
     let plan = load_plan(Some(&scenario), None, &overrides(&common, &[])?)?;
     let world = match args.at {
-        Some(at) => World::At { at, token_file: args.token_file, clients: args.clients },
+        Some(at) => {
+            let (token_file, ca_file) = (args.token_file, args.ca_file);
+            World::At { at, token_file, ca_file, clients: args.clients }
+        }
         None => World::Live,
     };
     if args.repeat == 1 || common.print_plan {
@@ -179,6 +182,7 @@ enum World {
     At {
         at: String,
         token_file: Option<PathBuf>,
+        ca_file: Option<PathBuf>,
         clients: Option<u32>,
     },
 }
@@ -211,8 +215,8 @@ fn run_into(
     let finished = match world {
         World::Simulated => run.simulate(),
         World::Live => run.live(),
-        World::At { at, token_file, clients } => {
-            run.against(Target::new(at, token_file.as_deref(), *clients)?).live()
+        World::At { at, token_file, ca_file, clients } => {
+            run.against(Target::new(at, token_file.as_deref(), ca_file.as_deref(), *clients)?).live()
         }
     };
     if let Some(bar) = progress {

@@ -191,6 +191,7 @@ pub fn storage_aggregation() -> String {
 pub fn path_of(name: &str) -> Option<&'static Path> {
     let last = name.rsplit('.').next()?;
     let backend = name.split('.').rev().nth(2) == Some("backend");
-    let lists: &[&'static [Path]] = if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS, CONTROLLER_PATHS] };
+    let lists: &[&'static [Path]] =
+        if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS, CONTROLLER_PATHS] };
     lists.iter().copied().flatten().find(|p| p.name == last)
 }

@@ -140,7 +140,10 @@ pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
         let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
         for path in codes
             .chain(&mut config.token_file)
+            .chain(&mut config.tls_cert)
+            .chain(&mut config.tls_key)
             .chain(&mut config.controller.token_file)
+            .chain(&mut config.controller.ca_file)
             .chain(&mut config.state)
             .chain(&mut config.live.agent)
         {
@@ -162,7 +165,10 @@ pub fn load_controller(file: &Path, overrides: &Overrides) -> Result<ControllerC
         let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
         for path in codes
             .chain(&mut config.token_file)
+            .chain(&mut config.tls_cert)
+            .chain(&mut config.tls_key)
             .chain(&mut config.worker_token_file)
+            .chain(&mut config.worker_ca_file)
             .chain(&mut config.state)
         {
             *path = folder.join(&*path);

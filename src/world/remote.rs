@@ -15,7 +15,7 @@ use crate::base::{
 use crate::load::{FunctionConfig, Source};
 use crate::rt;
 use crate::rt::wall::unix_now;
-use crate::world::daemon::address;
+use crate::world::daemon::peer;
 use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -34,15 +34,21 @@ pub struct Target {
 const REGISTRATION: Duration = Duration::from_secs(300);
 
 impl Target {
-    /// A worker or controller at an address, which is asked with the token in this file.
+    /// A worker or controller at an address, which is asked with the token in this file; over TLS the authorities in `ca_file`
+    /// are believed, or those of the public web.
     ///
     /// # Errors
     /// No address, or a file that cannot be read.
-    pub fn new(at: &str, token_file: Option<&Path>, clients: Option<u32>) -> Result<Target> {
+    pub fn new(
+        at: &str,
+        token_file: Option<&Path>,
+        ca_file: Option<&Path>,
+        clients: Option<u32>,
+    ) -> Result<Target> {
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e));
         let token = token_file.map(read).transpose()?;
         let bearer = token.map(|t| format!("Bearer {}", t.trim()));
-        Ok(Target { peer: Peer::new(address(at)?), at: at.to_string(), bearer, clients })
+        Ok(Target { peer: peer(at, ca_file)?, at: at.to_string(), bearer, clients })
     }
 
     /// Where the load goes, as `run.json` tells it.

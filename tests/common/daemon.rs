@@ -14,6 +14,11 @@ pub fn elapse(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_elapse")).args(args).output().expect("elapse was started")
 }
 
+/// A file of `tests/tls`.
+pub fn tls(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
 pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -70,6 +75,30 @@ impl Daemon {
     fn is_ready(&self) {
         let first = self.notified();
         assert!(first.contains("READY=1"), "{first}; {}", self.log());
+    }
+
+    /// Starts it anew where others reach it over TLS, with the certificate of this name in `tests/tls`; the port is free.
+    pub fn secured(mut self, certificate: &str) -> Daemon {
+        self.kill();
+        let _ = std::fs::remove_file(&self.at["unix:".len()..]);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        self.show(certificate);
+        let tls = "tls_cert = \"shown.pem\"\ntls_key = \"shown.key\"";
+        let listens = format!("listen = \"127.0.0.1:{port}\"\n{tls}");
+        self.reconfigure(&format!("listen = \"{}\"", self.at), &listens);
+        self.at = format!("https://localhost:{port}");
+        self.start_again();
+        self
+    }
+
+    /// Puts the certificate of this name where its configuration says.
+    pub fn show(&self, certificate: &str) {
+        for kind in ["pem", "key"] {
+            let from = tls(&format!("{certificate}.{kind}"));
+            std::fs::copy(from, self.folder.join(format!("shown.{kind}"))).expect("a copy");
+        }
     }
 
     /// Changes its configuration for the next start.

@@ -5,7 +5,7 @@
 //!
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
-use super::token::Token;
+use super::doors::Token;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -155,6 +155,10 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         .route("/v1/workers/{name}/heartbeat", post(beat))
         .route("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, JSON)], OPENAPI) }))
         .route("/metrics", get(metrics))
+        .route("/function/{name}", get(invoke).post(invoke))
+        .route("/async-function/{name}", post(invoke_later))
+        .route("/system/functions", get(openfaas_functions))
+        .route("/healthz", get(|| async { "OK" }))
         .fallback(|id| {
             refuse(id, StatusCode::NOT_FOUND, "there is nothing at this path; see /v1/functions, /v1/status")
         })
@@ -182,7 +186,7 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
         || format!("{}-{}", shared.terms.life, shared.requests.fetch_add(1, Ordering::Relaxed)),
         str::to_string,
     ));
-    let open = request.uri().path() == "/v1/health";
+    let open = ["/v1/health", "/healthz"].contains(&request.uri().path());
     let mut response = match shared.terms.token.current() {
         Some(token) if !open && !brings(request.headers(), &token) => {
             tracing::warn!(target: "elapse", request = id.0, path = request.uri().path(), "no valid token");
@@ -217,22 +221,31 @@ fn brings(headers: &HeaderMap, token: &str) -> bool {
 
 /// Hands an order to the worker and waits for its answer.
 async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
+    match answered(shared, id, ask).await {
+        Ok(answer) => told_as(answer, id),
+        Err(refused) => refused,
+    }
+}
+
+async fn answered(shared: &Shared, id: &RequestId, ask: Ask) -> Result<Answer, Response> {
     // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
     let invocation = matches!(ask, Ask::Invoke(..) | Ask::InvokeLater(..) | Ask::Prewarm(..));
     let Some(_seat) = (if invocation { shared.room.try_acquire().ok().map(Some) } else { Some(None) }) else {
-        return error(
+        return Err(error(
             StatusCode::TOO_MANY_REQUESTS,
             "too many invocations are on their way; try again later",
             id,
-        );
+        ));
     };
     let (reply, answer) = oneshot::channel();
     if shared.orders.send(Order { ask, id: id.0.clone(), reply }).await.is_err() {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "the worker has ended", id);
+        return Err(error(StatusCode::SERVICE_UNAVAILABLE, "the worker has ended", id));
     }
-    let Ok(answer) = answer.await else {
-        return error(StatusCode::SERVICE_UNAVAILABLE, "the worker ended before it could answer", id);
-    };
+    let ended = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the worker ended before it could answer", id);
+    answer.await.map_err(ended)
+}
+
+fn told_as(answer: Answer, id: &RequestId) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = if answer.kind.is_empty() {
         error(status, &String::from_utf8_lossy(&answer.body), id)
@@ -301,6 +314,24 @@ async fn prewarm(State(shared): From, Extension(id): Id, Path(name): Path<String
 
 async fn functions(State(shared): From, Extension(id): Id) -> Response {
     order(&shared, &id, Ask::Functions).await
+}
+
+/// The functions as OpenFaaS's gateway lists them.
+async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response {
+    let answer = match answered(&shared, &id, Ask::Functions).await {
+        Ok(answer) if answer.status == 200 => answer,
+        Ok(answer) => return told_as(answer, &id),
+        Err(refused) => return refused,
+    };
+    let listed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let functions = listed["functions"].as_array().into_iter().flatten();
+    let theirs: Vec<Value> = functions
+        .map(|f| {
+            json!({"name": f["name"], "image": f["image"].as_str().unwrap_or_default(), "namespace": "",
+                   "invocationCount": f["invocations"].as_u64().unwrap_or(0)})
+        })
+        .collect();
+    Json(theirs).into_response()
 }
 
 async fn status(State(shared): From, Extension(id): Id) -> Response {

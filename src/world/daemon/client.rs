@@ -1,27 +1,30 @@
 //! A client of a daemon's API, for the commands of the program.
 
-use super::config::address;
+use super::config::peer;
 use crate::base::{Fault, Result};
 use crate::rt;
-use elapse_real::wire::{Address, Method, Peer};
+use elapse_real::wire::Method;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A daemon at an address.
 pub struct Client {
-    address: Address,
+    at: String,
+    ca_file: Option<PathBuf>,
     token: Option<String>,
 }
 
 impl Client {
-    /// The daemon at `at`, which is asked with the token in this file.
+    /// The daemon at `at`, which is asked with the token in this file; over TLS the authorities in `ca_file` are believed, or
+    /// those of the public web.
     ///
     /// # Errors
     /// No address, or a file that cannot be read.
-    pub fn new(at: &str, token_file: Option<&Path>) -> Result<Client> {
+    pub fn new(at: &str, token_file: Option<&Path>, ca_file: Option<&Path>) -> Result<Client> {
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e));
         let token = token_file.map(read).transpose()?.map(|t| t.trim().to_string());
-        Ok(Client { address: address(at)?, token })
+        peer(at, ca_file)?;
+        Ok(Client { at: at.to_string(), ca_file: ca_file.map(Path::to_path_buf), token })
     }
 
     /// `GET` of a path.
@@ -49,14 +52,14 @@ impl Client {
     }
 
     fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Vec<u8>> {
-        let peer = Peer::new(self.address.clone());
+        let peer = peer(&self.at, self.ca_file.as_deref())?;
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.iter().map(|b| ("authorization", b.as_str())).collect();
         let answer =
             rt::Live::new()?.block_on(peer.ask(method, path, &headers, body.into())).map_err(|e| {
                 Fault::host(format!(
                     "{} does not answer: {e}; is the daemon running, and is --at its address?",
-                    self.address
+                    self.at
                 ))
             })?;
         if answer.is_ok() {
@@ -65,7 +68,7 @@ impl Client {
         let said = serde_json::from_slice::<Value>(&answer.body).ok();
         let told = said.as_ref().and_then(|v| v["error"].as_str());
         let text = told.map_or_else(|| answer.first_line(), str::to_string);
-        let text = format!("{}: {text} (HTTP {})", self.address, answer.status);
+        let text = format!("{}: {text} (HTTP {})", self.at, answer.status);
         Err(match answer.status {
             400..500 => Fault::usage(text),
             _ => Fault::check(text),

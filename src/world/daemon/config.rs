@@ -1,13 +1,15 @@
 //! A worker daemon's configuration: one TOML file, `elapse worker CONFIG`.
 
+use super::doors::DoorFiles;
 use crate::backend::LiveConfig;
 use crate::base::{Duration, Fault, Mem, Result};
 use crate::load::FunctionConfig;
 use crate::worker::{Config, Retry};
 use crate::world::graphite::GraphiteConfig;
-use elapse_real::wire::Address;
+use elapse_real::tls::Trust;
+use elapse_real::wire::{Address, Peer};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +21,12 @@ pub struct DaemonConfig {
     /// unix sockets are listened on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the certificate that the API shows, its chain below it: with it, clients come over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
     /// A folder of the worker's own, for what outlives it: functions that were registered, and which containers there are.
     /// Without one, only the functions of this file come back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,6 +88,9 @@ pub struct Membership {
     /// A file with the token that the controller asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the authorities that are believed where the controller is at https://; without one, the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// Where the controller reaches the worker; the worker's own `listen` where nothing else is said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub advertise: Option<String>,
@@ -98,6 +109,7 @@ impl Default for Membership {
         Membership {
             address: None,
             token_file: None,
+            ca_file: None,
             advertise: None,
             attempts: 5,
             backoff: Duration::from_millis(500),
@@ -134,6 +146,8 @@ impl Default for DaemonConfig {
         DaemonConfig {
             listen: "127.0.0.1:8480".into(),
             token_file: None,
+            tls_cert: None,
+            tls_key: None,
             state: None,
             on_boot: OnBoot::Clean,
             body_limit: Mem(6 << 20),
@@ -151,6 +165,11 @@ impl Default for DaemonConfig {
 }
 
 impl DaemonConfig {
+    /// The files that guard the API.
+    pub(super) fn door_files(&self) -> DoorFiles<'_> {
+        DoorFiles { token: &self.token_file, certificate: &self.tls_cert, key: &self.tls_key }
+    }
+
     /// What cannot be meant.
     ///
     /// # Errors
@@ -177,14 +196,41 @@ impl DaemonConfig {
             .check(self.registration)
             .map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
-        check_listen(&self.listen, self.token_file.is_some())?;
+        check_listen(&self.listen, self.token_file.is_some(), (&self.tls_cert, &self.tls_key))?;
         self.functions.iter().try_for_each(check_function)
+    }
+
+    /// Where others reach the API, as far as the worker knows.
+    pub(super) fn own_address(&self) -> String {
+        match &self.controller.advertise {
+            Some(address) => address.clone(),
+            None if self.tls_cert.is_some() => format!("https://{}", self.listen),
+            None => self.listen.clone(),
+        }
     }
 }
 
 /// Nothing listens beyond this host without a token.
-pub(super) fn check_listen(listen: &str, token: bool) -> Result<()> {
-    match address(listen)? {
+pub(super) fn check_listen(
+    listen: &str,
+    token: bool,
+    tls: (&Option<PathBuf>, &Option<PathBuf>),
+) -> Result<()> {
+    let at = address(listen)?;
+    match tls {
+        (Some(_), Some(_)) if matches!(at, Address::Unix(_)) => {
+            return Err(Fault::usage(
+                "tls_cert is given and listen is a unix socket, which nobody else can read; leave tls_cert and tls_key out",
+            ));
+        }
+        (Some(_), None) => return Err(Fault::usage("tls_cert is given and tls_key is not; name both")),
+        (None, Some(_)) => return Err(Fault::usage("tls_key is given and tls_cert is not; name both")),
+        _ => {}
+    }
+    match at {
+        Address::Tls(..) => Err(Fault::usage(format!(
+            "listen = \"{listen}\": write HOST:PORT; TLS is switched on by tls_cert and tls_key"
+        ))),
         Address::Tcp(at) if !at.ip().is_loopback() && !token => Err(Fault::usage(format!(
             "listen = \"{at}\" is open to other hosts and there is no token_file; name one, or listen on 127.0.0.1"
         ))),
@@ -209,7 +255,21 @@ pub(super) fn check_function(function: &FunctionConfig) -> Result<()> {
     Ok(())
 }
 
-/// An address of the API as it is written: `unix:PATH`, `HOST:PORT` with an IP address, or a URL of one.
+/// A client of the API at an address. Over TLS it believes the authorities in `ca_file`, or those of the public web.
+///
+/// # Errors
+/// No address, or a file that cannot be read.
+pub(in super::super) fn peer(at: &str, ca_file: Option<&Path>) -> Result<Peer> {
+    let at = address(at)?;
+    let peer = Peer::new(at.clone());
+    Ok(match at {
+        Address::Tls(..) => peer.trusting(Trust::of(ca_file).map_err(Fault::usage)?),
+        Address::Unix(_) | Address::Tcp(_) => peer,
+    })
+}
+
+/// An address of the API as it is written: `unix:PATH`, `HOST:PORT` with an IP address, or a URL of one; `https://` and the
+/// host's name where it is reached over TLS.
 ///
 /// # Errors
 /// If it is neither.
@@ -220,11 +280,20 @@ pub fn address(text: &str) -> Result<Address> {
         }
         return Ok(Address::Unix(path.into()));
     }
+    if let Some(rest) = text.strip_prefix("https://") {
+        let rest = rest.trim_end_matches('/');
+        let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "443"));
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        return match port.parse() {
+            Ok(port) if !host.is_empty() && !host.contains('/') => Ok(Address::Tls(host.to_string(), port)),
+            _ => Err(Fault::usage(format!("'{text}' is no address; write for instance https://host:8480"))),
+        };
+    }
     let plain = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     let numeric = plain.replacen("localhost:", "127.0.0.1:", 1);
     numeric.parse().map(Address::Tcp).map_err(|_| {
         Fault::usage(format!(
-            "'{text}' is no address; write for instance 127.0.0.1:8480 or unix:/run/elapse/api.sock"
+            "'{text}' is no address; write for instance 127.0.0.1:8480, unix:/run/elapse/api.sock or https://host:8480"
         ))
     })
 }

@@ -156,7 +156,8 @@ impl Desk {
             .map(|(_, f)| f)
             .map(|(f, backend)| {
                 json!({"name": f.name, "backend": backend, "memory": f.memory.to_string(), "cpus": f.cpus.to_string(),
-                       "concurrency": f.concurrency, "image": f.program.image})
+                       "concurrency": f.concurrency, "image": f.program.image,
+                       "invocations": known.get(&f.name).map_or(0, |called| called.calls)})
             })
             .collect();
         Answer::json(200, &json!({ "functions": functions }))

@@ -2,8 +2,10 @@
 
 use super::api::{Order, Terms, routes};
 use super::config::address;
+use super::handshakes::Handshakes;
 use crate::base::{Fault, Result};
 use crate::rt::{self, Either};
+use elapse_real::tls::Identity;
 use elapse_real::wire::Address;
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -14,6 +16,7 @@ const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
 /// Bound before anything else, so that a port in use is told at once.
 pub(super) enum Listener {
     Tcp(std::net::TcpListener),
+    Tls(std::net::TcpListener, Identity),
     Unix(std::os::unix::net::UnixListener),
 }
 
@@ -33,6 +36,7 @@ impl Listener {
             Fault::host(format!("cannot listen on {place}: {e}; {hint}"))
         };
         match place {
+            Address::Tls(..) => Err(Fault::usage(format!("cannot listen on {place}; write HOST:PORT"))),
             Address::Tcp(at) => {
                 let listener = std::net::TcpListener::bind(at).map_err(fault)?;
                 listener.set_nonblocking(true).map_err(fault)?;
@@ -50,6 +54,14 @@ impl Listener {
                 listener.set_nonblocking(true).map_err(fault)?;
                 Ok(Listener::Unix(listener))
             }
+        }
+    }
+
+    /// Shows this identity to whoever comes over TCP, if there is one.
+    pub(super) fn showing(self, identity: Option<Identity>) -> Listener {
+        match (self, identity) {
+            (Listener::Tcp(listener), Some(identity)) => Listener::Tls(listener, identity),
+            (listener, _) => listener,
         }
     }
 
@@ -72,6 +84,13 @@ impl Listener {
             match self {
                 Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
                     Ok(listener) => axum::serve(listener, routes).with_graceful_shutdown(closed).await,
+                    Err(e) => Err(e),
+                },
+                Listener::Tls(listener, identity) => match tokio::net::TcpListener::from_std(listener) {
+                    Ok(listener) => {
+                        let secured = Handshakes::new(listener, identity);
+                        axum::serve(secured, routes).with_graceful_shutdown(closed).await
+                    }
                     Err(e) => Err(e),
                 },
                 Listener::Unix(listener) => match tokio::net::UnixListener::from_std(listener) {

@@ -4,7 +4,7 @@
 //! registered it never ends for the controller's sake: it goes on serving, and registers again with a controller that is
 //! back and does not know it.
 
-use super::config::{Membership, Registration, address};
+use super::config::{Membership, Registration, peer};
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
 use crate::rt::chance::{Chance, Luck, Purpose};
@@ -47,9 +47,9 @@ impl Member {
         let Some(at) = terms.address.as_deref().filter(|_| registration == Registration::Required) else {
             return Ok(None);
         };
-        let bearer = terms.token_file.as_deref().map(super::token::read_token).transpose()?;
+        let bearer = terms.token_file.as_deref().map(super::doors::read_token).transpose()?;
         Ok(Some(Rc::new(Member {
-            peer: Peer::new(address(at)?),
+            peer: peer(at, terms.ca_file.as_deref())?,
             bearer: bearer.map(|token| format!("Bearer {token}")),
             name: name.to_string(),
             terms: terms.clone(),

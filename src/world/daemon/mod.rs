@@ -10,16 +10,18 @@ mod client;
 mod config;
 mod controller;
 mod desk;
+mod doors;
+mod handshakes;
 mod listener;
 mod membership;
 mod reception;
 mod reload;
 mod state;
-mod token;
 
 pub use client::Client;
 pub use config::DaemonConfig;
-pub(super) use config::address;
+use config::address;
+pub(super) use config::peer;
 pub use controller::{ControllerConfig, run as run_controller};
 
 use super::graphite::Station;
@@ -32,6 +34,7 @@ use crate::rt::{self, Either};
 use crate::worker::{Creations, Parts, Worker};
 use api::{Order, Terms};
 use desk::Desk;
+use doors::Doors;
 use elapse_real::lock::NameLock;
 use elapse_real::{Hangup, Interrupt};
 use listener::Listener;
@@ -41,7 +44,6 @@ use sd_notify::NotifyState;
 use serde_json::json;
 use state::State;
 use std::rc::Rc;
-use token::Token;
 use tokio::sync::mpsc;
 
 /// Between two looks whether somebody wants the end.
@@ -58,9 +60,9 @@ pub fn run(
 ) -> Result<()> {
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let _name = NameLock::take(&config.live.worker).map_err(Fault::host)?;
-    let token = Token::of(config.token_file.as_deref())?;
+    let doors = Doors::of(&config.door_files())?;
     let place = address(&config.listen)?;
-    let listener = Listener::bind(&place)?;
+    let listener = Listener::bind(&place)?.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
     let runtime = rt::Live::new()?;
     let names = config.worker.backend_names();
@@ -74,14 +76,14 @@ pub fn run(
     let (orders, taken) = mpsc::channel(64);
     let life = unix_now().as_millis() as u64;
     let terms = Terms {
-        token: token.clone(),
+        token: doors.token.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
         life: format!("{life:x}"),
     };
     let description = json!({
         "name": config.live.worker, "incarnation": life, "machine_id": elapse_real::machine_id(),
-        "address": config.controller.advertise.as_ref().unwrap_or(&config.listen), "cores": cores.to_string(),
+        "address": config.own_address(), "cores": cores.to_string(),
         "memory": config.worker.memory.map(|m| m.to_string()), "backends": names, "version": env!("CARGO_PKG_VERSION"),
     });
     let member =
@@ -115,7 +117,7 @@ pub fn run(
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let watched = rt::spawn_named("watchdog", watchdog());
-        let running = reload::Running { desk: Rc::clone(&desk), token };
+        let running = reload::Running { desk: Rc::clone(&desk), doors };
         let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, running));
         let outcome = serve(&desk, &worker, member, taken, interrupt).await;
         drop((watched, reloads));

@@ -1,12 +1,12 @@
 //! What may change while a daemon runs: on SIGHUP it reads its configuration again.
 //!
-//! Functions of the file and the API's token are changed at once; what else differs is named in the log and holds from the
+//! Functions of the file, the API's token and its certificate are changed at once; what else differs is named in the log and holds from the
 //! next start. A file that cannot be used changes nothing.
 
 use super::config::DaemonConfig;
 use super::desk::Desk;
+use super::doors::Doors;
 use super::notify;
-use super::token::Token;
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
 use elapse_real::Hangup;
@@ -36,17 +36,17 @@ pub(super) trait Reloaded: Serialize + Sized {
 /// What a reload changes of a worker.
 pub(super) struct Running {
     pub(super) desk: Rc<Desk>,
-    pub(super) token: Token,
+    pub(super) doors: Doors,
 }
 
 impl Reloaded for DaemonConfig {
-    const AT_ONCE: &'static [&'static str] = &["function", "token_file"];
+    const AT_ONCE: &'static [&'static str] = &["function", "tls_cert", "tls_key", "token_file"];
     type Running = Running;
 
     /// Functions that are gone from the file are deregistered, new ones registered, and those that differ are both. One that
     /// cannot be registered is told, by itself.
     async fn apply(&self, old: &DaemonConfig, running: &Running) -> Result<()> {
-        running.token.exchange(self.token_file.as_deref())?;
+        running.doors.exchange(&self.door_files())?;
         for function in old.functions.iter().filter(|f| !self.functions.contains(f)) {
             running.desk.forget(&function.name);
         }

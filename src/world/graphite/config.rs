@@ -130,7 +130,9 @@ impl GraphiteConfig {
             ("shift", self.shift == Shift::None),
         ];
         if let Some((key, _)) = of_runs.into_iter().find(|(_, unset)| !unset) {
-            return Err(format!("{key} is for runs; a daemon only sends its points (carbon, protocol, buffer, url)"));
+            return Err(format!(
+                "{key} is for runs; a daemon only sends its points (carbon, protocol, buffer, url)"
+            ));
         }
         self.check()
     }

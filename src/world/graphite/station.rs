@@ -37,7 +37,8 @@ impl Station {
             }
             None => None,
         };
-        let mut station = Station { config: config.clone(), sender, step: 1, withheld: 0, remarks: Vec::new() };
+        let mut station =
+            Station { config: config.clone(), sender, step: 1, withheld: 0, remarks: Vec::new() };
         if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
             let patience = station.config.wait.min(Duration::from_secs(5));
             match step_of(sender, &client, "elapse.probe.step", patience.into()) {
@@ -121,7 +122,8 @@ impl Station {
         if self.sender.take().is_some() {
             self.config.carbon = None;
             self.remarks.push(
-                "Graphite: [graphite] carbon was not used; the daemon that was driven sends its own points.".into(),
+                "Graphite: [graphite] carbon was not used; the daemon that was driven sends its own points."
+                    .into(),
             );
         }
     }

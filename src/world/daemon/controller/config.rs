@@ -1,6 +1,7 @@
 //! A controller daemon's configuration: one TOML file, `elapse controller CONFIG`.
 
 use super::super::config::{check_function, check_listen};
+use super::super::doors::DoorFiles;
 use crate::base::{Duration, Fault, Mem, Result};
 use crate::controller::check_balancer;
 use crate::load::FunctionConfig;
@@ -17,6 +18,15 @@ pub struct ControllerConfig {
     /// A file with the bearer token that clients and workers must bring.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// A PEM file with the certificate that the API shows, its chain below it: with it, clients and workers come over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// A PEM file with its private key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// A PEM file with the authorities that are believed where workers are at https://; without one, the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_ca_file: Option<PathBuf>,
     /// A file with the token that workers ask for; the controller's own where none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_token_file: Option<PathBuf>,
@@ -63,6 +73,9 @@ impl Default for ControllerConfig {
         ControllerConfig {
             listen: "127.0.0.1:8470".into(),
             token_file: None,
+            tls_cert: None,
+            tls_key: None,
+            worker_ca_file: None,
             worker_token_file: None,
             body_limit: Mem(6 << 20),
             concurrent: 1000,
@@ -80,6 +93,11 @@ impl Default for ControllerConfig {
 }
 
 impl ControllerConfig {
+    /// The files that guard the API.
+    pub(super) fn door_files(&self) -> DoorFiles<'_> {
+        DoorFiles { token: &self.token_file, certificate: &self.tls_cert, key: &self.tls_key }
+    }
+
     /// What cannot be meant.
     ///
     /// # Errors
@@ -94,7 +112,7 @@ impl ControllerConfig {
             return wrong("lost_after is 0s; it is a few heartbeats, for instance 5s".into());
         }
         self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
-        check_listen(&self.listen, self.token_file.is_some())?;
+        check_listen(&self.listen, self.token_file.is_some(), (&self.tls_cert, &self.tls_key))?;
         self.functions.iter().try_for_each(check_function)
     }
 }

@@ -21,6 +21,7 @@ use elapse_real::wire::Method;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// How long a worker may take for anything but an invocation or a creation.
@@ -33,6 +34,8 @@ pub(super) struct Desk {
     /// Functions as they were registered, by name.
     pub(super) functions: RefCell<BTreeMap<String, Bytes>>,
     pub(super) bearer: Option<String>,
+    /// Who is believed of workers at https://.
+    pub(super) worker_ca: Option<PathBuf>,
     lost_after: Duration,
     attempts: u32,
     luck: Luck,
@@ -78,6 +81,7 @@ impl Desk {
             fleet: RefCell::new(Fleet::new(balancer)),
             lives: RefCell::default(),
             functions: RefCell::new(functions.collect::<Result<_>>()?),
+            worker_ca: config.worker_ca_file.clone(),
             bearer: token.map(|t| format!("Bearer {t}")),
             lost_after: config.lost_after,
             attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
@@ -361,8 +365,11 @@ impl Desk {
     fn status(&self) -> Answer {
         let loops: Vec<Value> =
             self.watched.borrow().iter().map(|(name, pulse)| loop_status(name, &pulse.status())).collect();
-        let figures: serde_json::Map<_, _> =
-            CONTROLLER_PATHS.iter().zip(self.row()).map(|(p, v)| (p.name.to_string(), json!(v as u64))).collect();
+        let figures: serde_json::Map<_, _> = CONTROLLER_PATHS
+            .iter()
+            .zip(self.row())
+            .map(|(p, v)| (p.name.to_string(), json!(v as u64)))
+            .collect();
         Answer::json(
             200,
             &json!({

@@ -1,14 +1,14 @@
 //! How workers come to a controller and go: registration, heartbeats, farewells.
 
 use super::super::api::Answer;
-use super::super::config::address;
+use super::super::config::peer;
 use super::desk::{Desk, SOON, passed_on};
 use super::workers::{Description, Life};
 use crate::base::Cpus;
 use crate::controller::Health;
 use crate::rt;
 use bytes::Bytes;
-use elapse_real::wire::{Method, Peer};
+use elapse_real::wire::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -30,8 +30,8 @@ impl Desk {
             Ok(told) => told,
             Err(e) => return Answer::error(422, &format!("this describes no worker: {e}")),
         };
-        let peer = match address(&told.address) {
-            Ok(at) => Peer::new(at),
+        let peer = match peer(&told.address, self.worker_ca.as_deref()) {
+            Ok(peer) => peer,
             Err(fault) => return Answer::error(422, &format!("worker '{}': address: {fault}", told.name)),
         };
         if self.draining.get() {

@@ -12,12 +12,12 @@ pub use config::ControllerConfig;
 
 use super::api::Terms;
 use super::config::address;
+use super::doors::{Doors, read_token};
 use super::listener::Listener;
 use super::reception::Reception;
 use super::reload::{self, Reloaded};
-use super::token::{Token, read_token};
-use super::{notify, wanted, watchdog, work};
 use super::state::State;
+use super::{notify, wanted, watchdog, work};
 use crate::base::{Fault, Result};
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
@@ -29,11 +29,11 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 impl Reloaded for ControllerConfig {
-    const AT_ONCE: &'static [&'static str] = &["token_file"];
-    type Running = Token;
+    const AT_ONCE: &'static [&'static str] = &["tls_cert", "tls_key", "token_file"];
+    type Running = Doors;
 
-    async fn apply(&self, _: &ControllerConfig, token: &Token) -> Result<()> {
-        token.exchange(self.token_file.as_deref())
+    async fn apply(&self, _: &ControllerConfig, doors: &Doors) -> Result<()> {
+        doors.exchange(&self.door_files())
     }
 }
 
@@ -48,16 +48,16 @@ pub fn run(
 ) -> Result<()> {
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let place = address(&config.listen)?;
-    let token = Token::of(config.token_file.as_deref())?;
+    let doors = Doors::of(&config.door_files())?;
     let for_workers = config.worker_token_file.as_deref().map(read_token).transpose()?;
-    let for_workers = for_workers.or(token.current().map(|token| token.to_string()));
-    let listener = Listener::bind(&place)?;
+    let for_workers = for_workers.or(doors.token.current().map(|token| token.to_string()));
+    let listener = Listener::bind(&place)?.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?;
     let station = Station::of_daemon(&config.graphite)?;
     let runtime = rt::Live::new()?;
     let (orders, taken) = mpsc::channel(64);
     let terms = Terms {
-        token: token.clone(),
+        token: doors.token.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
         life: format!("{:x}", unix_now().as_millis()),
@@ -73,7 +73,7 @@ pub fn run(
         tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let watched = rt::spawn_named("watchdog", watchdog());
-        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, token));
+        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, doors));
         let outcome = match rt::select(health.given_up(), wanted(&reception, interrupt)).await {
             Either::Left(why) => Err(Fault::bug(why.to_string())),
             Either::Right(()) => {
