@@ -124,6 +124,28 @@ u.urlopen('http://127.0.0.1:$http/metrics/find?query=*', timeout=5)" 2>/dev/null
     echo "graphite did not come up: $(tail -n 3 "$dir/web/log" "$dir/carbon/log")" >&2
 }
 
+# A registry of images, empty.
+start_registry() {
+    mkdir -p "$dir/registry"
+    port=$(python3 -c 'import socket
+s = socket.socket()
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1])')
+    cat >"$dir/registry/config.yml" <<C
+version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: $dir/registry/data}}
+http: {addr: "127.0.0.1:$port"}
+C
+    setsid docker-registry serve "$dir/registry/config.yml" >"$dir/registry/log" 2>&1 </dev/null &
+    echo $! >"$dir/registry/pid"
+    for _ in $(seq 200); do
+        (echo >"/dev/tcp/127.0.0.1/$port") 2>/dev/null && echo "export ELAPSE_TEST_REGISTRY=127.0.0.1:$port" && return
+        sleep 0.05
+    done
+    echo "the registry did not come up: $(tail -n 3 "$dir/registry/log")" >&2
+}
+
 stop() {
     [ -f "$1/pid" ] || return 0
     pid=$(cat "$1/pid")
@@ -142,8 +164,10 @@ up)
         command -v containerd >/dev/null && command -v runc >/dev/null && start_containerd
         command -v dockerd >/dev/null && start_dockerd
     fi
+    command -v docker-registry >/dev/null && command -v python3 >/dev/null && start_registry
     ;;
 down)
+    stop "$dir/registry"
     stop "$dir/web"
     stop "$dir/carbon"
     stop "$dir/dk"

@@ -186,6 +186,57 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
     });
 }
 
+/// Pulled from a registry on loopback; what is not there, and a registry that is away, are told apart.
+#[cfg(feature = "containerd")]
+#[test]
+fn an_image_is_pulled_from_a_registry() {
+    use elapse_real::containerd::Containerds;
+    let test = "an_image_is_pulled_from_a_registry";
+    let Some(socket) = daemon("containerd", test) else { return };
+    let registry = std::env::var("ELAPSE_TEST_REGISTRY").ok();
+    if !has("registry", test, registry.is_some()) {
+        return;
+    }
+    let registry = registry.unwrap_or_default();
+    // Our agent's own image, with a layer that needs several parts, pushed as anybody would push it.
+    let folder = scratch("pushed");
+    let made = elapse_real::image::of_agent(&agent()).expect("an image");
+    let (file, image) = (folder.join("image.tar"), format!("{registry}/some/agent:1"));
+    std::fs::write(&file, &made.tar).expect("a file");
+    let namespace = format!("push-{}", worker_name());
+    let ctr = |args: &[&str]| {
+        let mut command = std::process::Command::new("ctr");
+        let ran = command.arg("-a").arg(&socket).args(["-n", &namespace]).args(args).output().expect("ctr");
+        assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    ctr(&["images", "import", file.to_str().expect("a path")]);
+    ctr(&["images", "tag", &made.name, &image]);
+    ctr(&["images", "push", "--plain-http", &image]);
+    ctr(&["images", "rm", "--sync", &made.name, &image]);
+    ctr(&["namespaces", "rm", &namespace]);
+    let worker = worker_name();
+    let runtime = rt::Live::new().expect("a runtime");
+    runtime.block_on(async {
+        let connected = Containerds::connect(&socket, common_of(&worker), "runc", 0).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        let absent =
+            engine.prepare(Some(&format!("{registry}/some/agent:2"))).await.expect_err("no such tag");
+        assert!(absent.why.contains("has no some/agent, 2 of manifests") && !absent.transient, "{absent}");
+        let away = engine.prepare(Some("127.0.0.1:1/some/agent:1")).await.expect_err("nobody listens");
+        assert!(away.why.contains("registry 127.0.0.1:1 does not answer") && away.transient, "{away}");
+        engine.prepare(Some(&image)).await.expect("it is pulled");
+        let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+        let backend = Live::new(Rc::clone(&engine), config);
+        let mut spec = spec(Behaviour::Echo, &[], None);
+        spec.program.image = Some(image.clone());
+        let sandbox = ready(&backend, &spec).await;
+        backend.invoke(sandbox, &call(0)).await.expect("an answer");
+        backend.remove(sandbox).await;
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
+    });
+    assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+}
+
 /// An agent that is a Python script: it gets the listening socket as descriptor 3.
 fn bad_agent(name: &str, body: &str) -> PathBuf {
     let path = scratch(&format!("agent-{name}")).join("agent");

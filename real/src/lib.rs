@@ -8,6 +8,7 @@
 //! containerd sandboxes of a containerd daemon (a feature, because its client needs protoc to build)
 //! docker    sandboxes of a docker daemon, with GPUs
 //! image     the image of our agent alone, and image files
+//! registry  images from a registry
 //! net       networks of sandboxes' own: namespaces, bridges, addresses that are leased
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP, and to a daemon also over TLS
@@ -30,6 +31,8 @@ pub mod image;
 pub mod lock;
 pub mod net;
 pub mod process;
+#[cfg(feature = "containerd")]
+pub mod registry;
 pub mod tls;
 pub mod wire;
 

@@ -1,23 +1,26 @@
-//! Images in containerd 1.6, which has no transfer service: blobs are written, the image is recorded, and its layers are
-//! unpacked into snapshots one on top of the other.
+//! Images in containerd 1.6, which has no transfer service: blobs are written, from a file or from a registry, the image is
+//! recorded, and its layers are unpacked into snapshots one on top of the other.
 
 use super::{LABEL, Link, SNAPSHOTTER, fault, unless_gone};
 use crate::engine::EngineFault;
 use crate::image::{architecture, digest};
+use crate::registry::Repository;
 use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
     StatSnapshotRequest,
 };
 use containerd_client::services::v1::{
-    ApplyRequest, CreateImageRequest, GetImageRequest, Image, ReadContentRequest, UpdateImageRequest,
-    WriteAction, WriteContentRequest,
+    AbortRequest, ApplyRequest, CreateImageRequest, GetImageRequest, Image, ReadContentRequest,
+    UpdateImageRequest, WriteAction, WriteContentRequest,
 };
 use containerd_client::tonic::Code;
 use containerd_client::types::Descriptor;
-use futures_util::stream;
+use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::Arc;
+use tokio::sync::mpsc;
 
 /// An image whose layers are unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,57 @@ fn wrong(image: &str, why: impl std::fmt::Display) -> EngineFault {
     EngineFault::lasting(format!("image {image} cannot be used: {why}"))
 }
 
+/// Where an image comes from.
+enum Source {
+    /// The files of an OCI layout.
+    Files(HashMap<String, Vec<u8>>),
+    Registry(Arc<Repository>),
+}
+
+impl Source {
+    /// A manifest or a configuration.
+    async fn small(&self, name: &str, blob: &Descriptor) -> Result<Vec<u8>, EngineFault> {
+        match self {
+            Source::Files(_) => self.file(name, &blob.digest).cloned(),
+            Source::Registry(repository) => {
+                let (repository, digest) = (Arc::clone(repository), blob.digest.clone());
+                let manifest = blob.media_type.contains("manifest") || blob.media_type.contains("index");
+                aside(move || {
+                    if manifest {
+                        return repository.manifest_at(&digest).map(|m| m.bytes);
+                    }
+                    repository.small_blob(&digest)
+                })
+                .await
+            }
+        }
+    }
+
+    fn file(&self, name: &str, digest: &str) -> Result<&Vec<u8>, EngineFault> {
+        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
+        let found = match self {
+            Source::Files(files) => files.get(&path),
+            Source::Registry(_) => None,
+        };
+        found.ok_or_else(|| wrong(name, format!("its blob {digest} is missing")))
+    }
+
+    /// Writes a layer into containerd.
+    async fn layer(&self, link: &Link, name: &str, blob: &Descriptor) -> Result<(), EngineFault> {
+        match self {
+            Source::Files(_) => write(link, blob, self.file(name, &blob.digest)?, HashMap::new()).await,
+            Source::Registry(repository) => fetch(link, repository, blob).await,
+        }
+    }
+}
+
+/// Does what blocks on a thread that may wait.
+async fn aside<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, EngineFault> + Send + 'static,
+) -> Result<T, EngineFault> {
+    crate::blocking(f).await.map_err(EngineFault::lasting)?
+}
+
 /// Imports an OCI layout, as `docker save` of today, buildah and our own image writer make it.
 pub(super) async fn from_tar(link: &Link, tar: &[u8], name: &str) -> Result<Unpacked, EngineFault> {
     let mut files: HashMap<String, Vec<u8>> = HashMap::new();
@@ -54,16 +108,43 @@ pub(super) async fn from_tar(link: &Link, tar: &[u8], name: &str) -> Result<Unpa
     let index =
         files.get("index.json").ok_or_else(|| wrong(name, "it is no OCI image layout: no index.json"))?;
     let index: Value = serde_json::from_slice(index).map_err(|e| wrong(name, e))?;
-    let blob = |digest: &str| -> Result<&Vec<u8>, EngineFault> {
-        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
-        files.get(&path).ok_or_else(|| wrong(name, format!("its blob {digest} is missing")))
+    let target = pick(&index, name)?;
+    let source = Source::Files(files);
+    let manifest = source.small(name, &target).await?;
+    import(link, &source, name, target, manifest).await
+}
+
+/// Pulls an image from the registry that its name means.
+pub(super) async fn from_registry(link: &Link, name: &str) -> Result<Unpacked, EngineFault> {
+    let repository = Arc::new(Repository::of(name));
+    let asked = Arc::clone(&repository);
+    let found = aside(move || asked.manifest()).await.map_err(|fault| EngineFault {
+        why: format!("image {name} is not in containerd's namespace {}, and {}", link.namespace, fault.why),
+        ..fault
+    })?;
+    let target = Descriptor {
+        media_type: found.media_type,
+        digest: found.digest,
+        size: found.bytes.len() as i64,
+        annotations: HashMap::new(),
     };
-    let mut target = pick(&index, name)?;
-    let mut manifest: Value = serde_json::from_slice(blob(&target.digest)?).map_err(|e| wrong(name, e))?;
-    // An index may lead to another one, of platforms.
+    import(link, &Source::Registry(repository), name, target, found.bytes).await
+}
+
+/// Writes an image's blobs, records it, and unpacks its layers. `root` is the content of `target`.
+async fn import(
+    link: &Link,
+    source: &Source,
+    name: &str,
+    mut target: Descriptor,
+    mut root: Vec<u8>,
+) -> Result<Unpacked, EngineFault> {
+    let mut manifest: Value = serde_json::from_slice(&root).map_err(|e| wrong(name, e))?;
+    // An index leads to the manifests of platforms.
     if manifest["manifests"].is_array() {
         target = pick(&manifest, name)?;
-        manifest = serde_json::from_slice(blob(&target.digest)?).map_err(|e| wrong(name, e))?;
+        root = source.small(name, &target).await?;
+        manifest = serde_json::from_slice(&root).map_err(|e| wrong(name, e))?;
     }
     let config = descriptor(&manifest["config"], name)?;
     let layers: Vec<Descriptor> = manifest["layers"]
@@ -72,41 +153,30 @@ pub(super) async fn from_tar(link: &Link, tar: &[u8], name: &str) -> Result<Unpa
         .flatten()
         .map(|l| descriptor(l, name))
         .collect::<Result<_, _>>()?;
-    let config_json: Value = serde_json::from_slice(blob(&config.digest)?).map_err(|e| wrong(name, e))?;
+    let config_bytes = source.small(name, &config).await?;
+    let config_json: Value = serde_json::from_slice(&config_bytes).map_err(|e| wrong(name, e))?;
     let chain = chains(&config_json, name)?.pop().unwrap_or_default();
     // Children first, and labels that keep them for as long as the manifest is there.
-    let mut labels = HashMap::new();
-    for (i, child) in std::iter::once(&config).chain(&layers).enumerate() {
-        let own = if i == 0 {
-            HashMap::from([(format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"), chain.clone())])
-        } else {
-            HashMap::new()
-        };
-        write(link, child, blob(&child.digest)?, own).await?;
-        labels.insert(format!("containerd.io/gc.ref.content.{i}"), child.digest.clone());
+    let keeps = HashMap::from([(format!("containerd.io/gc.ref.snapshot.{SNAPSHOTTER}"), chain)]);
+    write(link, &config, &config_bytes, keeps).await?;
+    let mut labels = HashMap::from([("containerd.io/gc.ref.content.0".to_string(), config.digest.clone())]);
+    for (i, layer) in layers.iter().enumerate() {
+        source.layer(link, name, layer).await?;
+        labels.insert(format!("containerd.io/gc.ref.content.{}", i + 1), layer.digest.clone());
     }
-    write(link, &target, blob(&target.digest)?, labels).await?;
+    write(link, &target, &root, labels).await?;
     record(link, name, target).await?;
     unpack(link, name, &config_json, &layers, false).await
 }
 
-/// An image that is in the worker's namespace already.
-pub(super) async fn known(link: &Link, name: &str) -> Result<Unpacked, EngineFault> {
+/// An image that is in the worker's namespace already, if it is.
+pub(super) async fn known(link: &Link, name: &str) -> Result<Option<Unpacked>, EngineFault> {
     let request = link.request(GetImageRequest { name: name.to_string() });
-    let found = link.client.images().get(request).await.map_err(|status| {
-        if status.code() == Code::NotFound {
-            wrong(
-                name,
-                format!(
-                    "it is not in containerd's namespace {0}; name an image file (a .tar) or import it: ctr -n {0} images \
-                     import FILE",
-                    link.namespace
-                ),
-            )
-        } else {
-            fault("cannot look the image up", &status)
-        }
-    })?;
+    let found = match link.client.images().get(request).await {
+        Ok(found) => found,
+        Err(status) if status.code() == Code::NotFound => return Ok(None),
+        Err(status) => return Err(fault("cannot look the image up", &status)),
+    };
     let target = found.into_inner().image.and_then(|i| i.target);
     let target = target.ok_or_else(|| wrong(name, "it has no content"))?;
     let mut manifest = read_json(link, name, &target.digest).await?;
@@ -123,7 +193,7 @@ pub(super) async fn known(link: &Link, name: &str) -> Result<Unpacked, EngineFau
         .collect::<Result<_, _>>()?;
     let config = read_json(link, name, &config.digest).await?;
     // Nothing of a user's image refers to what we unpack.
-    unpack(link, name, &config, &layers, true).await
+    unpack(link, name, &config, &layers, true).await.map(Some)
 }
 
 async fn read_json(link: &Link, name: &str, digest: &str) -> Result<Value, EngineFault> {
@@ -176,30 +246,64 @@ fn chains(config: &Value, name: &str) -> Result<Vec<String>, EngineFault> {
     Ok(chains)
 }
 
+/// Writes a blob that is in memory.
 async fn write(
     link: &Link,
     blob: &Descriptor,
     bytes: &[u8],
     labels: HashMap<String, String>,
 ) -> Result<(), EngineFault> {
-    let reference = format!("elapse-{}", blob.digest);
-    let message = |action: WriteAction, offset: usize, data: Vec<u8>| WriteContentRequest {
+    let parts: Vec<Vec<u8>> = bytes.chunks(CHUNK).map(<[u8]>::to_vec).collect();
+    write_parts(link, blob, stream::iter(parts), labels).await
+}
+
+/// Writes a blob as it comes from a registry: no more of it than some parts is ever in memory.
+async fn fetch(link: &Link, repository: &Arc<Repository>, blob: &Descriptor) -> Result<(), EngineFault> {
+    let (give, parts) = mpsc::channel::<Vec<u8>>(2);
+    let (repository, digest) = (Arc::clone(repository), blob.digest.clone());
+    let fetched = aside(move || repository.blob(&digest, CHUNK, |part| give.blocking_send(part).is_ok()));
+    let parts = stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
+    let written = write_parts(link, blob, parts, HashMap::new());
+    let (fetched, written) = futures_util::future::join(fetched, written).await;
+    if let Err(fault) = fetched.and(written) {
+        // What came of it is no beginning for the next attempt.
+        let request = AbortRequest { r#ref: ingest(blob) };
+        let _ = link.client.content().abort(link.request(request)).await;
+        return Err(fault);
+    }
+    Ok(())
+}
+
+/// The name under which a blob is written.
+fn ingest(blob: &Descriptor) -> String {
+    format!("elapse-{}", blob.digest)
+}
+
+/// Writes a blob part by part; containerd checks its digest when it is whole.
+async fn write_parts(
+    link: &Link,
+    blob: &Descriptor,
+    parts: impl Stream<Item = Vec<u8>> + Send + 'static,
+    labels: HashMap<String, String>,
+) -> Result<(), EngineFault> {
+    let (reference, expected, total) = (ingest(blob), blob.digest.clone(), blob.size);
+    let message = move |action: WriteAction, offset: i64, data: Vec<u8>| WriteContentRequest {
         action: action as i32,
         r#ref: reference.clone(),
-        total: bytes.len() as i64,
-        expected: blob.digest.clone(),
-        offset: offset as i64,
+        total,
+        expected: expected.clone(),
+        offset,
         data,
         labels: labels.clone(),
     };
-    let mut messages: Vec<WriteContentRequest> = bytes
-        .chunks(CHUNK)
-        .enumerate()
-        .map(|(i, part)| message(WriteAction::Write, i * CHUNK, part.to_vec()))
-        .collect();
-    messages.push(message(WriteAction::Commit, bytes.len(), Vec::new()));
-    let written = link.client.content().write(link.request(stream::iter(messages))).await;
-    let outcome = match written {
+    let mut offset = 0;
+    let writes = parts.map(Some).chain(stream::iter([None])).map(move |part| {
+        let Some(part) = part else { return message(WriteAction::Commit, offset, Vec::new()) };
+        let at = offset;
+        offset += part.len() as i64;
+        message(WriteAction::Write, at, part)
+    });
+    let outcome = match link.client.content().write(link.request(writes)).await {
         Ok(answers) => {
             let mut answers = answers.into_inner();
             loop {

@@ -193,7 +193,10 @@ impl Inner {
             return known;
         }
         let outcome = self.obtain(name).await.map(Rc::new);
-        self.images.borrow_mut().insert(key.to_string(), outcome.clone());
+        // A registry that does not answer now may answer the next time.
+        if !outcome.as_ref().is_err_and(|fault| fault.transient) {
+            self.images.borrow_mut().insert(key.to_string(), outcome.clone());
+        }
         outcome
     }
 
@@ -226,7 +229,10 @@ impl Inner {
                 .map_err(|e| EngineFault::lasting(format!("image {name} cannot be read: {e}")))?;
             return import::from_tar(link, &tar, name).await;
         }
-        import::known(link, name).await
+        match import::known(link, name).await? {
+            Some(known) => Ok(known),
+            None => import::from_registry(link, name).await,
+        }
     }
 
     /// Creates what will run, up to where only its start is missing.
