@@ -7,7 +7,7 @@ export ELAPSE_REQUIRE ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: test-systemd install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
+.PHONY: test-systemd fuzz install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
 
 run: needs build
 	@rm -rf results/quickstart
@@ -49,6 +49,10 @@ lint:
 test-systemd: build
 	@tests/systemd.sh
 
+# The API of both daemons under requests that are made up from its description; opt-in, because it needs PyPI.
+fuzz: needs-tests build
+	@tests/fuzz.sh
+
 # The long repetitions: ten seeds of a million invocations, ten million timeouts.
 soak: needs-tests build
 	@ELAPSE_SOAK=1 tests/run.sh
@@ -60,6 +64,7 @@ bench: needs-tests build
 # Live numbers of this host; minutes of real time, and nothing else should run.
 bench-live: needs-tests build
 	@tests/bench/live.sh target/bench-live
+	@tests/bench/daemons.sh target/bench-daemons
 
 # Simulated against live, ten minutes a run and five repeats of each: hours. LENGTH (seconds) and REPEATS make it shorter.
 bench-agreement: needs-tests build

@@ -72,6 +72,9 @@ pub struct Measured {
     /// See [`cold_start_busy`](Measured::cold_start_busy).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal_busy: Option<Dist>,
+    /// A reading of a container's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_read: Option<Dist>,
     /// A warm echo with so many under way, it included.
     #[serde(default)]
     pub concurrent: BTreeMap<String, Dist>,

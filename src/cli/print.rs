@@ -39,6 +39,9 @@ pub fn calibrated(calibration: &Calibration) {
         say!("{name}: cold start {}; removal {}", cold.join(", "), ms(&m.removal));
         let over: Vec<String> = m.overhead.iter().map(|(b, d)| format!("{} {}", b.word(), ms(d))).collect();
         say!("  beyond the intended duration: {}; first call {}", over.join(", "), ms(&m.first_call));
+        if let Some(read) = &m.memory_read {
+            say!("  a reading of its memory: {:.1} us", read.mean() / 1e3);
+        }
     }
 }
 

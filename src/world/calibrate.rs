@@ -177,6 +177,13 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
         }
         overhead.insert(behaviour, quantiles(beyond)?);
     }
+    let mut reads = Vec::new();
+    for _ in 0..rounds * 4 {
+        let begun = rt::now();
+        if backend.memory(sandbox).is_some() {
+            reads.push(rt::now().since(begun));
+        }
+    }
     backend.remove(sandbox).await;
     let [started, answered] = steps;
     Ok(Measured {
@@ -194,6 +201,7 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
         removal_awake: None,
         cold_start_busy: None,
         removal_busy: None,
+        memory_read: (!reads.is_empty()).then(|| quantiles(reads)).transpose()?,
         concurrent: BTreeMap::new(),
         stretch: BTreeMap::new(),
         processor: None,

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Requests that nobody would think of, made by schemathesis from the OpenAPI description that each daemon serves: no answer may
+# be one that is not described, and no daemon may fall. Opt-in (make fuzz): it comes from PyPI.
+# usage: tests/fuzz.sh [EXAMPLES of each operation, default 200]
+set -eu
+cd "$(dirname "$0")/.."
+examples=${1:-200}
+elapse=$PWD/target/release/elapse
+venv=$PWD/target/fuzz-venv
+[ -x "$venv/bin/schemathesis" ] || { python3 -m venv "$venv" && "$venv/bin/pip" install -q 'schemathesis>=4,<5'; }
+dir=$(mktemp -d /tmp/elapse-fuzz.XXXXXX)
+pids=()
+end() {
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; done
+    rm -rf "$dir"
+}
+trap end EXIT
+read -r first second < <(python3 -c 'import socket
+s = [socket.socket() for _ in range(2)]
+[x.bind(("127.0.0.1", 0)) for x in s]
+print(*[x.getsockname()[1] for x in s])')
+cat >"$dir/controller.toml" <<T
+listen = "127.0.0.1:$first"
+body_limit = "1MiB"
+state = "$dir/controller"
+T
+cat >"$dir/worker.toml" <<T
+listen = "127.0.0.1:$second"
+body_limit = "1MiB"
+state = "$dir/worker"
+registration = "required"
+[worker]
+memory = "1GiB"
+cores = 2
+[live]
+worker = "fuzz-$$"
+[controller]
+address = "127.0.0.1:$first"
+[[function]]
+name = "echo"
+memory = "64MiB"
+duration = "0ms"
+behaviour = "echo"
+T
+for daemon in controller worker; do
+    "$elapse" $daemon "$dir/$daemon.toml" >"$dir/$daemon.log" 2>&1 &
+    pids+=($!)
+    sleep 1
+done
+failed=0
+for port in "$first" "$second"; do
+    url=http://127.0.0.1:$port
+    # What a function answers is its own: with elapse-fail a 500 is what was asked for.
+    for which in "--exclude-path-regex (invoke|function/) --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection" \
+        "--include-path-regex (invoke|function/) --checks status_code_conformance,negative_data_rejection"; do
+        # shellcheck disable=SC2086
+        "$venv/bin/schemathesis" run "$url/v1/openapi.json" --url "$url" --exclude-path /v1/drain -n "$examples" \
+            --continue-on-failure $which || failed=1
+    done
+done
+for i in 0 1; do kill -0 "${pids[$i]}" || { echo "a daemon fell: $(tail -n 5 "$dir"/*.log)"; failed=1; }; done
+grep -h panicked "$dir"/*.log && failed=1
+exit $failed
