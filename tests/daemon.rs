@@ -69,6 +69,14 @@ fn functions_are_registered_invoked_and_told() {
     assert!(metrics.contains(&cached) && metrics.contains("elapse_memory_worker_mb{worker="), "{metrics}");
     let own = daemon.raw("GET /nowhere HTTP/1.0\r\nx-request-id: mine\r\n\r\n");
     assert!(own.starts_with("HTTP/1.0 404") && own.contains("\"request_id\":\"mine\""), "{own}");
+    for (header, why) in [
+        ("elapse-fail: yes", "elapse-fail is 'yes'; it is 1, or left out"),
+        ("elapse-duration-ns: 5ms", "elapse-duration-ns is '5ms'; it is a whole number"),
+    ] {
+        let told =
+            daemon.raw(&format!("POST /function/echo HTTP/1.0\r\n{header}\r\ncontent-length: 0\r\n\r\n"));
+        assert!(told.starts_with("HTTP/1.0 422") && told.contains(why), "{told}");
+    }
     let long = daemon.raw("POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 2000000\r\n\r\n");
     assert!(long.starts_with("HTTP/1.0 413"), "{long}");
     assert!(daemon.ask(&["drain"]).status.success());

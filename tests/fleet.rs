@@ -95,6 +95,9 @@ fn a_controller_serves_what_its_workers_serve() {
     let fetched = || controller.raw("GET /v1/invocations/later HTTP/1.0\r\n\r\n");
     assert!(fetched().starts_with("HTTP/1.0 202"), "{}", fetched());
     controller.until("answered", || fetched().starts_with("HTTP/1.0 200"));
+    let nobody =
+        controller.raw("POST /v1/functions/nobody/invoke-async HTTP/1.0\r\ncontent-length: 0\r\n\r\n");
+    assert!(nobody.starts_with("HTTP/1.0 404"), "{nobody}");
     assert!(controller.raw("GET /v1/invocations/other HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404"));
     // Whoever knows OpenFaaS's gateway finds its paths.
     let theirs = controller.raw("POST /function/cat HTTP/1.0\r\ncontent-length: 3\r\n\r\nabc");

@@ -82,6 +82,11 @@ check "it is active" is "$worker" ActiveState active
 check "a function answers" invoke one
 check "restart comes back serving" inside systemctl restart "$worker"
 check "a function answers again" invoke one
+same=$(unit "$worker" MainPID)
+printf '[[function]]\nname = "later"\nmemory = "64MiB"\nduration = "1s"\nbehaviour = "echo"\n' >>"$tree/etc/elapse/one.toml"
+check "reload returns when it is done" inside systemctl reload "$worker"
+check "and the configuration's new function is there" soon sh -c "nsenter -t $leader -a elapse list --at unix:/run/elapse/one.sock | grep -q later"
+check "in the same process" is "$worker" MainPID "$same"
 first=$(unit "$worker" MainPID)
 inside systemctl kill --kill-whom=main -s KILL "$worker"
 check "killed, it is started again by itself" soon sh -c "[ \"\$(nsenter -t $leader -a systemctl show -p MainPID --value $worker)\" != $first ] && nsenter -t $leader -a systemctl is-active -q $worker"

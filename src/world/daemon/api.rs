@@ -65,14 +65,18 @@ pub(super) struct Invoke {
 }
 
 impl Invoke {
-    fn new(function: String, body: Bytes, headers: &HeaderMap) -> Invoke {
-        let given = |name| headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok());
-        Invoke {
-            function,
-            body,
-            duration_ns: given("elapse-duration-ns").and_then(|ns| ns.parse().ok()),
-            fails: given("elapse-fail") == Some("1"),
-        }
+    fn new(function: String, body: Bytes, headers: &HeaderMap) -> Result<Invoke, String> {
+        let given = |name| headers.get(name).map(|v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()));
+        let duration = given("elapse-duration-ns").map(|ns| {
+            ns.parse()
+                .map_err(|_| format!("elapse-duration-ns is '{ns}'; it is a whole number of nanoseconds"))
+        });
+        let fails = match given("elapse-fail").as_deref() {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(other) => return Err(format!("elapse-fail is '{other}'; it is 1, or left out")),
+        };
+        Ok(Invoke { function, body, duration_ns: duration.transpose()?, fails })
     }
 
     /// The headers that say the same to another.
@@ -276,6 +280,22 @@ async fn told(shared: &Shared, id: &RequestId, body: Body, ask: impl FnOnce(Byte
     }
 }
 
+/// Asks for an invocation.
+async fn called(
+    shared: &Shared,
+    id: &RequestId,
+    function: String,
+    headers: &HeaderMap,
+    body: Body,
+    ask: impl FnOnce(Invoke) -> Ask,
+) -> Response {
+    match body.map(|body| Invoke::new(function, body, headers)) {
+        Ok(Ok(call)) => order(shared, id, ask(call)).await,
+        Ok(Err(why)) => error(StatusCode::UNPROCESSABLE_ENTITY, &why, id),
+        Err(fault) => unread(&fault, id),
+    }
+}
+
 async fn register(State(shared): From, Extension(id): Id, body: Body) -> Response {
     told(&shared, &id, body, Ask::Register).await
 }
@@ -291,7 +311,7 @@ async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    told(&shared, &id, body, |body| Ask::Invoke(Invoke::new(name, body, &headers))).await
+    called(&shared, &id, name, &headers, body, Ask::Invoke).await
 }
 
 async fn invoke_later(
@@ -301,7 +321,7 @@ async fn invoke_later(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    told(&shared, &id, body, |body| Ask::InvokeLater(Invoke::new(name, body, &headers))).await
+    called(&shared, &id, name, &headers, body, Ask::InvokeLater).await
 }
 
 async fn fetch(State(shared): From, Extension(id): Id, Path(of): Path<String>) -> Response {

@@ -259,6 +259,13 @@ impl Office for Desk {
         }
     }
 
+    fn refuses(&self, function: &str) -> Option<Answer> {
+        if self.draining.get() {
+            return Some(Answer::error(503, "not admitted: the worker drains"));
+        }
+        self.function(function).is_none().then(|| self.unknown(function))
+    }
+
     fn drains(&self) -> bool {
         self.draining.get()
     }

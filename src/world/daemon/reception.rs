@@ -14,6 +14,9 @@ pub(super) trait Office: 'static {
     /// Answers a question. `id` is the request's.
     fn answer(self: Rc<Self>, ask: Ask, id: String) -> impl Future<Output = Answer>;
 
+    /// Why an invocation of this function is not even begun, if it is not.
+    fn refuses(&self, function: &str) -> Option<Answer>;
+
     /// Whether somebody asked for the end.
     fn drains(&self) -> bool;
 }
@@ -86,8 +89,11 @@ impl<O: Office> Reception<O> {
             let Order { ask, id, reply } = order;
             let office = Rc::clone(&reception.office);
             let answer = match ask {
+                // What is wrong from the beginning is told now, and not to who fetches it.
                 Ask::InvokeLater(call) => {
-                    if reception.later.borrow_mut().expect(&id) {
+                    if let Some(refusal) = office.refuses(&call.function) {
+                        refusal
+                    } else if reception.later.borrow_mut().expect(&id) {
                         let told = id.clone();
                         rt::spawn_detached(async move {
                             let answer = office.answer(Ask::Invoke(call), id.clone()).await;

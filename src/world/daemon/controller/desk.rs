@@ -263,11 +263,8 @@ impl Desk {
     }
 
     async fn invoke(&self, call: &Invoke, id: &str) -> Answer {
-        if !self.functions.borrow().contains_key(&call.function) {
-            return self.unknown(&call.function);
-        }
-        if self.draining.get() {
-            return Answer::error(503, "not admitted: the controller drains");
+        if let Some(refusal) = self.refuses(&call.function) {
+            return refusal;
         }
         add(&self.counts.invocations);
         self.under_way.set(self.under_way.get() + 1);
@@ -429,6 +426,13 @@ impl Office for Desk {
             Ask::Leave(name, json) => self.leave(&name, &json),
             Ask::InvokeLater(..) | Ask::Fetch(_) => Answer::error(500, "the reception answers this"),
         }
+    }
+
+    fn refuses(&self, function: &str) -> Option<Answer> {
+        if !self.functions.borrow().contains_key(function) {
+            return Some(self.unknown(function));
+        }
+        self.draining.get().then(|| Answer::error(503, "not admitted: the controller drains"))
     }
 
     fn drains(&self) -> bool {
