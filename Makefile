@@ -33,6 +33,7 @@ needs-tests: needs
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || tests/install.sh python3 python3-venv
 	@command -v containerd >/dev/null && command -v runc >/dev/null || tests/install.sh containerd runc
 	@command -v dockerd >/dev/null || tests/install.sh docker.io
+	@command -v crun >/dev/null || tests/install.sh crun
 	@command -v docker-registry >/dev/null || tests/install.sh docker-registry
 	@command -v ip >/dev/null || tests/install.sh iproute2
 	@command -v protoc >/dev/null || tests/install.sh protobuf-compiler

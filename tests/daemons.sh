@@ -6,23 +6,26 @@ dir=$2
 # The parent of all cgroups that the daemon makes, so that they can be told from those of the host's own.
 group=$(basename "$dir")-docker
 
-start_containerd() {
-    mkdir -p "$dir/cd"
-    cat >"$dir/cd/config.toml" <<C
+# A containerd in a folder of ours, whose socket is told as a variable; what follows goes before its command.
+start_containerd() { # folder, variable, wrapper
+    cd=$dir/$1 variable=$2
+    shift 2
+    mkdir -p "$cd"
+    cat >"$cd/config.toml" <<C
 version = 2
-root = "$dir/cd/root"
-state = "$dir/cd/state"
+root = "$cd/root"
+state = "$cd/state"
 disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.internal.v1.opt", "io.containerd.tracing.processor.v1.otlp"]
 [grpc]
-  address = "$dir/cd/cd.sock"
+  address = "$cd/cd.sock"
 C
-    setsid containerd -c "$dir/cd/config.toml" >"$dir/cd/log" 2>&1 </dev/null &
-    echo $! >"$dir/cd/pid"
+    setsid "$@" containerd -c "$cd/config.toml" >"$cd/log" 2>&1 </dev/null &
+    echo $! >"$cd/pid"
     for _ in $(seq 200); do
-        ctr -a "$dir/cd/cd.sock" version >/dev/null 2>&1 && echo "export ELAPSE_TEST_CONTAINERD=$dir/cd/cd.sock" && return
+        ctr -a "$cd/cd.sock" version >/dev/null 2>&1 && echo "export $variable=$cd/cd.sock" && return
         sleep 0.05
     done
-    echo "containerd did not come up: $(tail -n 3 "$dir/cd/log")" >&2
+    echo "containerd did not come up: $(tail -n 3 "$cd/log")" >&2
 }
 
 start_dockerd() {
@@ -161,7 +164,10 @@ case $1 in
 up)
     command -v python3 >/dev/null && start_graphite
     if [ "$(id -u)" = 0 ]; then
-        command -v containerd >/dev/null && command -v runc >/dev/null && start_containerd
+        command -v containerd >/dev/null && command -v runc >/dev/null && start_containerd cd ELAPSE_TEST_CONTAINERD
+        # crun refuses cgroups of which some are v1 and some v2: its containerd does not see the v2 ones.
+        command -v containerd >/dev/null && command -v crun >/dev/null && start_containerd cr ELAPSE_TEST_CRUN \
+            unshare --mount --propagation slave sh -c 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"' --
         command -v dockerd >/dev/null && start_dockerd
     fi
     command -v docker-registry >/dev/null && command -v python3 >/dev/null && start_registry
@@ -171,6 +177,7 @@ down)
     stop "$dir/web"
     stop "$dir/carbon"
     stop "$dir/dk"
+    stop "$dir/cr"
     stop "$dir/cd"
     # What a daemon that was killed hard has left mounted.
     awk -v d="$dir/" 'index($2, d) == 1 {print $2}' /proc/self/mounts | sort -r | while read -r m; do umount -l "$m"; done

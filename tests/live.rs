@@ -186,6 +186,37 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
     });
 }
 
+#[cfg(feature = "containerd")]
+#[test]
+fn the_runtime_below_containerd_is_chosen_by_name() {
+    use elapse_real::containerd::Containerds;
+    let test = "the_runtime_below_containerd_is_chosen_by_name";
+    let Some(socket) = daemon("crun", test) else { return };
+    let worker = worker_name();
+    rt::Live::new().expect("a runtime").block_on(async {
+        let connected = Containerds::connect(&socket, common_of(&worker), "crun", 0).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        engine.prepare(None).await.expect("an image");
+        let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+        let backend = Live::new(Rc::clone(&engine), config);
+        let sandbox = ready(&backend, &spec(Behaviour::Echo, &[], None)).await;
+        backend.invoke(sandbox, &call(0)).await.expect("an answer");
+        assert!(backend.memory(sandbox).is_some_and(|m| m > Mem(0)), "its memory is read");
+        backend.remove(sandbox).await;
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
+        // One that nobody has is a fault of the creation, in a sentence.
+        let connected = Containerds::connect(&socket, common_of(&worker), "crum", 0).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+        let backend = Live::new(Rc::clone(&engine), config);
+        backend.admit(FunctionId(0), &spec(Behaviour::Echo, &[], None)).expect("admitted");
+        let absent = backend.create(&creation()).await.expect_err("there is no crum");
+        assert!(absent.why.contains("crum"), "{}", absent.why);
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
+    });
+    assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+}
+
 /// Pulled from a registry on loopback; what is not there, and a registry that is away, are told apart.
 #[cfg(feature = "containerd")]
 #[test]
