@@ -53,6 +53,37 @@ fn folder(name: &str, invocations: &str, durations: &str, memory: &str) -> std::
 }
 
 #[test]
+fn of_several_days_the_one_that_is_wanted_is_replayed() {
+    let one = folder("days", "o,a,f,http,3,0,2\n", "o,a,f,10,5,1.0,30.0,1,2,5,8,12,25,30\n", "o,a,9,150\n");
+    let official = |stem: &str, day: &str| one.join(format!("{stem}.anon.d{day}.csv"));
+    let invocations = std::fs::read_to_string(one.join("invocations.csv")).unwrap();
+    for (day, text) in [("01", invocations.clone()), ("02", invocations.replace("3,0,2", "7,0,0"))] {
+        std::fs::write(official("invocations_per_function_md", day), text).unwrap();
+        std::fs::copy(one.join("durations.csv"), official("function_durations_percentiles", day)).unwrap();
+        std::fs::copy(one.join("memory.csv"), official("app_memory_percentiles", day)).unwrap();
+    }
+    let at = |day: Option<u32>| {
+        let mut trace = TraceConfig::new(Format::Azure2019, vec![one.clone()]);
+        trace.day = day;
+        open(&trace, 1).map(drop).map_err(|fault| fault.to_string())
+    };
+    let day_alone = at(Some(1)).expect_err("the pair of names without a day goes first");
+    assert!(day_alone.contains("it holds one day, invocations.csv"), "{day_alone}");
+    std::fs::remove_file(one.join("invocations.csv")).unwrap();
+    let count = |day: &[(&str, &str)]| {
+        let base = Scenario::replay("azure".into(), TraceConfig::new(Format::Azure2019, vec![one.clone()]));
+        let mut overrides = Overrides::default();
+        for (key, value) in day {
+            overrides.set(&format!("{key}={value}")).unwrap();
+        }
+        figure(&Run::new(load_plan(None, Some(base), &overrides).unwrap()).simulate().unwrap(), "invocations")
+    };
+    assert_eq!((count(&[]), count(&[("trace.day", "2")])), (5.0, 7.0));
+    let absent = at(Some(3)).expect_err("there is no third");
+    assert!(absent.contains("cannot replay day 3") && absent.contains("it holds 01, 02"), "{absent}");
+}
+
+#[test]
 fn dirty_rows_are_counted_by_kind_and_never_fatal() {
     let row = "10,5,1.0,30.0,1,2,5,8,12,25,30";
     let dir = folder(

@@ -229,6 +229,9 @@ pub struct ReplayArgs {
     /// Up to this time of day, or this long after the trace's start
     #[arg(long, value_name = "WHEN")]
     pub to: Option<String>,
+    /// Which day of a folder of azure-2019 that holds several; the first that is complete without it
+    #[arg(long, value_name = "N")]
+    pub day: Option<u32>,
     /// Multiply the number of invocations
     #[arg(long, value_name = "X")]
     pub rate_scale: Option<String>,

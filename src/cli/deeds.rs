@@ -131,6 +131,7 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
             || Fault::usage(format!("--rate-scale {scale}: it is a number above 0, for instance 0.1"));
         trace.rate_scale = Some(scale.parse().map_err(|_| wrong())?);
     }
+    trace.day = args.day;
     let mut overrides = overrides(&args.common, &args.keys())?;
     if let Some(unit) = &args.unit {
         overrides.flag("--unit", "trace.unit", unit);

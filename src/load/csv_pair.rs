@@ -18,6 +18,7 @@ pub(super) fn open(functions: &Path, invocations: &Path) -> Result<Workload> {
     let table = Table::open(invocations)?;
     let plain = table.header == ["time_ms", "function", "duration_ms"];
     let ids = specs.iter().zip(0u32..).map(|(s, id)| (s.name.as_bytes().into(), FunctionId(id))).collect();
+    let horizon = table.column("time_ms").ok().and_then(|time| table.last_decimal(time, MS)).map(Time);
     let source = Rows {
         time: table.column("time_ms")?,
         function: table.column("function")?,
@@ -34,7 +35,7 @@ pub(super) fn open(functions: &Path, invocations: &Path) -> Result<Workload> {
         functions: specs,
         source: Box::new(source),
         closed: Vec::new(),
-        horizon: None,
+        horizon,
         cold_start: None,
         notes: Rc::new(RefCell::new(Notes::default())),
     })

@@ -52,12 +52,13 @@ pub(super) fn open(paths: &[PathBuf]) -> Result<Workload> {
     let table = Table::open(&rows)?;
     let ids = specs.iter().zip(0u32..).map(|(s, id)| (s.name.clone(), FunctionId(id))).collect();
     let (function, time) = (table.column("func_name")?, table.column("invoke_time_ms")?);
+    let horizon = table.last_decimal(time, MS).map(Time);
     let source = Rows { table, function, time, ids, warm, last: Time::ZERO, metadata };
     Ok(Workload {
         functions: specs,
         source: Box::new(source),
         closed: Vec::new(),
-        horizon: None,
+        horizon,
         cold_start: None,
         notes: Rc::new(RefCell::new(notes)),
     })

@@ -4,6 +4,7 @@ use crate::base::{Fault, NumberFault, Result, nearest};
 use memchr::memchr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// An open CSV file with a header.
@@ -66,6 +67,22 @@ impl Table {
             |i| String::from_utf8_lossy(table.field(i)).trim_start_matches('\u{feff}').trim().to_string();
         table.header = (0..table.len()).map(text).collect();
         Ok(table)
+    }
+
+    /// The number in this column of the file's last row, times `scale`; `None` if that is no row as nearly all are. It says
+    /// how far a sorted table goes before it is read.
+    pub(super) fn last_decimal(&self, column: usize, scale: u64) -> Option<u64> {
+        const TAIL: usize = 4096;
+        let length = self.file.metadata().ok()?.len();
+        let mut tail = vec![0; TAIL.min(length as usize)];
+        // Beside what is read row by row: this moves nothing.
+        let from = length - tail.len() as u64;
+        self.file.read_exact_at(&mut tail, from).ok()?;
+        let mut lines = tail.rsplit(|c| *c == b'\n').skip_while(|line| line.is_empty());
+        // What stands before it shows that it is whole.
+        let (last, _) = (lines.next()?, lines.next()?);
+        let field = last.split(|c| *c == b',').nth(column).filter(|_| !last.contains(&b'"'))?;
+        crate::base::decimal(field.trim_ascii_end(), scale).ok()
     }
 
     /// Reads more of the file; false at its end.
@@ -325,6 +342,18 @@ mod tests {
         }
         assert!(!ours.advance().unwrap());
         assert_eq!((rows, ours.line), (6, 9));
+    }
+
+    #[test]
+    fn the_last_row_is_known_before_it_is_read() {
+        let last = |text: &str| table("last", text).last_decimal(1, 1_000_000);
+        assert_eq!(last("a,t\nx,1.5\ny,2.25\n"), Some(2_250_000));
+        assert_eq!(last(&format!("a,t\n{}z,7", "x,1\n".repeat(5000))), Some(7_000_000));
+        let unknown = ["a,t\n", "a,t\nx,1\n\"y\",2\n", "a,t\nx,1\nshort\n"].map(last);
+        assert_eq!(unknown, [None, None, None]);
+        let mut read = table("last-read", "a,t\nx,1\ny,2\n");
+        assert!(read.last_decimal(1, 1).is_some() && read.advance().unwrap());
+        assert_eq!(read.text(0).unwrap(), "x", "nothing was used up");
     }
 
     #[test]

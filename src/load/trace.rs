@@ -77,6 +77,9 @@ pub struct TraceConfig {
     /// Up to this time of day, or this long after the trace's start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+    /// Which day of a folder that holds several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day: Option<u32>,
     /// Multiplies the number of invocations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_scale: Option<f64>,
@@ -116,6 +119,7 @@ impl TraceConfig {
             paths,
             from: None,
             to: None,
+            day: None,
             rate_scale: None,
             placement: Placement::Auto,
             durations: Durations::Percentiles,
@@ -169,6 +173,11 @@ pub fn open(config: &TraceConfig, seed: u64) -> Result<Workload> {
     if !(scale.is_finite() && scale > 0.0) {
         return Err(Fault::usage(format!("rate_scale is {scale}; it is a finite number above 0")));
     }
+    if config.day.is_some() && config.format != Format::Azure2019 {
+        return Err(Fault::usage(
+            "day chooses among the days of an azure-2019 folder; other traces have none",
+        ));
+    }
     let paths = config.places();
     let Some(first) = paths.first() else {
         return Err(Fault::usage("the trace has no path; name its files or its folder"));
@@ -210,9 +219,8 @@ fn cut(mut workload: Workload, config: &TraceConfig, scale: f64, seed: u64) -> R
         return Err(Fault::usage("the trace's 'from' is not before its 'to'"));
     }
     workload.cold_start.clone_from(&config.cold_start);
-    if to != Time::MAX {
-        workload.horizon = Some(Time(to.0 - from.0));
-    }
+    let ends = workload.horizon.map_or(to, |end| end.min(to));
+    workload.horizon = (ends != Time::MAX).then(|| Time(ends.0.saturating_sub(from.0)));
     if from > Time::ZERO || to != Time::MAX || scale != 1.0 {
         let draw = Chance::new(seed).named("rate_scale").draw(Purpose::Arrival, 0);
         workload.source =

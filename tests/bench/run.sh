@@ -5,8 +5,10 @@ cd "$(dirname "$0")/../.."
 elapse=target/release/elapse
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# The program is built as make build builds it.
+features=$(command -v protoc >/dev/null && echo --features containerd)
 echo "machine: $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores, $(uname -sr)"
-cargo bench --locked --bench executor 2>/dev/null
+cargo bench --locked $features --bench executor 2>/dev/null
 
 generator=../shared/bench/gen_trace.py
 [ -f "$generator" ] || { echo "skipped: whole replays (no $generator)"; exit 0; }

@@ -43,7 +43,7 @@ impl Memory {
 }
 
 impl Files {
-    pub(super) fn find(folder: &Path) -> Result<Files> {
+    pub(super) fn find(folder: &Path, wanted: Option<u32>) -> Result<Files> {
         if folder.is_file() {
             return Err(Fault::usage(format!(
                 "cannot replay {}: it is a file; an azure-2019 trace is the folder that holds its three files",
@@ -55,6 +55,12 @@ impl Files {
             entries.flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
         if names.iter().any(|n| n == "invocations.csv") {
+            if let Some(day) = wanted {
+                return Err(Fault::usage(format!(
+                    "cannot replay day {day} of {}: it holds one day, invocations.csv; leave --day out",
+                    folder.display()
+                )));
+            }
             return Ok(Files {
                 invocations: folder.join("invocations.csv"),
                 durations: folder.join("durations.csv"),
@@ -68,7 +74,21 @@ impl Files {
             names.iter().filter_map(|n| n.strip_prefix(prefix)?.strip_suffix(".csv")).collect();
         let file = |stem: &str, day: &str| format!("{stem}.anon.d{day}.csv");
         let complete = |day: &&&str| names.contains(&file("app_memory_percentiles", day));
-        let Some(day) = days.iter().find(complete).or(days.first()) else {
+        let chosen = match wanted {
+            // Their numbers are written with two digits.
+            Some(wanted) => {
+                let found = days.iter().find(|day| day.parse() == Ok(wanted));
+                Some(found.ok_or_else(|| {
+                    Fault::usage(format!(
+                        "cannot replay day {wanted} of {}: it holds {}",
+                        folder.display(),
+                        if days.is_empty() { "none".to_string() } else { days.join(", ") }
+                    ))
+                })?)
+            }
+            None => days.iter().find(complete).or(days.first()),
+        };
+        let Some(day) = chosen else {
             return Err(Fault::usage(format!(
                 "cannot replay {}: it holds neither invocations.csv nor {prefix}01.csv and its like",
                 folder.display()

@@ -25,10 +25,13 @@ const MINUTE: u64 = 60_000_000_000;
 const LEAST_SPLIT: Mem = Mem::from_mib(128);
 
 pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Workload> {
-    let files = Files::find(folder)?;
+    let files = Files::find(folder, config.day)?;
     let mut notes = Notes::default();
     if files.days > 1 {
-        notes.remarks.push(format!("the folder holds {} days; {} is replayed", files.days, files.day));
+        notes.remarks.push(format!(
+            "The folder holds {} days; {} is replayed (--day chooses).",
+            files.days, files.day
+        ));
     }
     let durations = files.durations(&mut notes)?;
     let memory = files.memory(&mut notes)?;
