@@ -292,3 +292,29 @@ fn over_tls_only_who_is_believed_is_talked_to() {
     let (code, log) = daemon.ended();
     assert_eq!(code, Some(0), "{log}");
 }
+
+#[test]
+fn invocations_that_nobody_waits_for_have_their_limit_too() {
+    let test = "invocations_that_nobody_waits_for_have_their_limit_too";
+    if !can(test) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "concurrent = 2", "");
+    let begin = |id: &str| {
+        daemon.raw(&format!(
+            "POST /async-function/slow HTTP/1.0\r\nx-request-id: {id}\r\ncontent-length: 0\r\n\r\n"
+        ))
+    };
+    for id in ["one", "two"] {
+        assert!(begin(id).starts_with("HTTP/1.0 202"));
+    }
+    let third = begin("three");
+    assert!(third.starts_with("HTTP/1.0 429"), "{third}");
+    let fetch = |id: &str| daemon.raw(&format!("GET /v1/invocations/{id} HTTP/1.0\r\n\r\n"));
+    daemon.until("answered", || {
+        fetch("one").starts_with("HTTP/1.0 200") && fetch("two").starts_with("HTTP/1.0 200")
+    });
+    assert!(begin("four").starts_with("HTTP/1.0 202"), "there is room again");
+    daemon.signal("TERM");
+    assert_eq!(daemon.ended().0, Some(0));
+}

@@ -1,5 +1,7 @@
 //! A controller and its workers as daemons: registration, health in both directions, losses, restarts of either side.
 
+#![expect(clippy::disallowed_methods, reason = "it waits for other processes")]
+
 mod common;
 
 use common::containers::agent;
@@ -436,6 +438,34 @@ fn what_was_registered_with_a_controller_outlives_it() {
     );
     // The worker comes back by itself and serves it.
     controller.until("served", || invoke(&controller, "kept", "").ends_with("abc"));
+    ends_well(worker);
+    ends_well(controller);
+}
+
+#[test]
+fn a_token_that_is_exchanged_is_used_by_both_sides() {
+    let test = "a_token_that_is_exchanged_is_used_by_both_sides";
+    if !can(test) {
+        return;
+    }
+    let token = common::scratch(test).join("token");
+    let write = |text: &str| std::fs::write(&token, text.repeat(16)).expect("a token");
+    write("aa");
+    let controller = controller(test, &format!("token_file = {token:?}"));
+    let terms = format!("{}\ntoken_file = {token:?}", membership(&controller));
+    let worker = Daemon::worker(test, &format!("{REQUIRED}\ntoken_file = {token:?}"), &terms);
+    let with = ["invoke", "echo", "--body", "abc", "--token-file", token.to_str().expect("a path")];
+    assert_eq!(controller.ask(&with).stdout, b"abc");
+    write("bb");
+    for daemon in [&controller, &worker] {
+        daemon.signal("HUP");
+        assert!(daemon.notified().contains("RELOADING=1") && daemon.notified().contains("READY=1"));
+    }
+    let answer = controller.ask(&with);
+    assert_eq!(answer.stdout, b"abc", "{}", said(&answer));
+    // It is heard with the new one: lost_after is a second.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(controller.ask(&with).stdout, b"abc", "{}", worker.log());
     ends_well(worker);
     ends_well(controller);
 }

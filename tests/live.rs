@@ -217,6 +217,83 @@ fn the_runtime_below_containerd_is_chosen_by_name() {
     assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
 }
 
+/// An image file whose user has a name, in a layer that has no more than an /etc.
+#[cfg(feature = "containerd")]
+fn image_of_user(file: &Path, user: &str) {
+    let text = r#"
+import hashlib, io, json, sys, tarfile
+def tar(files):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as t:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            t.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+blobs = {}
+def blob(data, kind):
+    digest = hashlib.sha256(data).hexdigest()
+    blobs["blobs/sha256/" + digest] = data
+    return {"mediaType": "application/vnd.oci.image." + kind, "digest": "sha256:" + digest, "size": len(data)}
+passwd = b"root:x:0:0::/:/bin/sh\napp:x:54321:54322::/:/bin/sh\n"
+layers = [blob(tar({"etc/passwd": passwd}), "layer.v1.tar"), blob(tar({"note": b"on top"}), "layer.v1.tar")]
+config = blob(json.dumps({"architecture": sys.argv[3], "os": "linux", "config": {"User": sys.argv[2]},
+    "rootfs": {"type": "layers", "diff_ids": [l["digest"] for l in layers]}}).encode(), "config.v1+json")
+manifest = blob(json.dumps({"schemaVersion": 2, "config": config, "layers": layers}).encode(), "manifest.v1+json")
+files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+    "index.json": json.dumps({"schemaVersion": 2, "manifests": [manifest]}).encode(), **blobs}
+open(sys.argv[1], "wb").write(tar(files))
+"#;
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let mut python = std::process::Command::new("python3");
+    let made = python.args(["-c", text]).arg(file).args([user, architecture]).status().expect("python3");
+    assert!(made.success());
+}
+
+#[cfg(feature = "containerd")]
+#[test]
+fn an_images_user_may_have_a_name() {
+    use elapse_real::containerd::Containerds;
+    let test = "an_images_user_may_have_a_name";
+    let Some(socket) = daemon("containerd", test) else { return };
+    if !has("python3", test, Path::new("/usr/bin/python3").exists()) {
+        return;
+    }
+    let worker = worker_name();
+    let folder = scratch("named-user");
+    let (named, unknown) = (folder.join("named.tar"), folder.join("unknown.tar"));
+    image_of_user(&named, "app");
+    image_of_user(&unknown, "nobody-knows");
+    rt::Live::new().expect("a runtime").block_on(async {
+        let connected = Containerds::connect(&socket, common_of(&worker), "runc", 0).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        let text = |path: &Path| path.to_str().expect("a path").to_string();
+        let refused = engine.prepare(Some(&text(&unknown))).await.expect_err("nobody of that name");
+        assert!(refused.why.contains("it wants user 'nobody-knows'"), "{refused}");
+        let backend =
+            Live::new(Rc::clone(&engine), LiveConfig { worker: worker.clone(), ..LiveConfig::default() });
+        let mut spec = spec(Behaviour::Echo, &[], None);
+        spec.program.image = Some(text(&named));
+        engine.prepare(Some(&text(&named))).await.expect("it is imported");
+        let sandbox = ready(&backend, &spec).await;
+        backend.invoke(sandbox, &call(0)).await.expect("an answer");
+        let ids = |pid: &str, what: &str| -> Option<String> {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let line = status.lines().find_map(|l| l.strip_prefix(what))?;
+            line.split_whitespace().next().map(str::to_string)
+        };
+        let mut all = std::fs::read_dir("/proc").expect("processes").flatten();
+        let ours = all.any(|entry| {
+            let pid = entry.file_name().to_string_lossy().into_owned();
+            ids(&pid, "Uid:").as_deref() == Some("54321") && ids(&pid, "Gid:").as_deref() == Some("54322")
+        });
+        assert!(ours, "no process runs as the user that the image names");
+        backend.remove(sandbox).await;
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
+    });
+    assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+}
+
 /// Pulled from a registry on loopback; what is not there, and a registry that is away, are told apart.
 #[cfg(feature = "containerd")]
 #[test]
@@ -486,6 +563,10 @@ fn what_was_measured_is_what_the_simulator_uses() {
     );
     let beyond = common::figure(&finished, "exec_ms.mean") - 10.0;
     assert!(beyond > 0.0 && beyond < 10.0 * seen(&process.overhead[&Behaviour::Sleep]), "{beyond}");
+    // Ten sleeps at once take no processor from each other, though nobody says that they are sleeps.
+    let crowd = text.replace("'10ms'", "'100ms'").replace("'5/s'", "'100/s'").replace("= 50", "= 500");
+    let stretched = common::figure(&common::simulate(&crowd), "exec_ms.mean") - 100.0;
+    assert!(stretched > 0.0 && stretched < 10.0 * seen(&process.overhead[&Behaviour::Sleep]), "{stretched}");
     let other =
         Run::new(plan(&text.replace("['process']", "['docker']"))).simulate().err().expect("not measured");
     assert!(other.to_string().contains("run elapse calibrate --backend docker"), "{other}");

@@ -146,7 +146,11 @@ impl Dockers {
             None => self.agent_image().await?,
         };
         let dir = self.base.join(&spec.id);
+        // Whoever the image runs as puts the socket there; on the host nobody else gets as far as this folder.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode;
         std::fs::create_dir_all(&dir)
+            .and_then(|()| std::fs::set_permissions(&self.base, mode(0o700)))
+            .and_then(|()| std::fs::set_permissions(&dir, mode(0o777)))
             .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
         let port = engine::port_of(&spec)?;
         let name = self.name_of(&spec.id);

@@ -22,11 +22,20 @@ struct Reference {
 }
 
 impl Reference {
-    fn of(name: &str) -> Reference {
+    fn of(name: &str) -> Result<Reference, EngineFault> {
         let (rest, digest) = match name.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.to_string())),
             None => (name, None),
         };
+        let is_sha = |d: &str| {
+            d.strip_prefix("sha256:")
+                .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|c| c.is_ascii_hexdigit()))
+        };
+        if let Some(digest) = digest.as_ref().filter(|d| !is_sha(d)) {
+            return Err(EngineFault::lasting(format!(
+                "image {name} cannot be pulled: '{digest}' is no digest; it is sha256: and 64 digits"
+            )));
+        }
         // A first part that could be no repository's is a host.
         let (host, path) = match rest.split_once('/') {
             Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
@@ -37,16 +46,17 @@ impl Reference {
             _ => (path, "latest"),
         };
         let official = host == "docker.io" && !path.contains('/');
-        Reference {
+        Ok(Reference {
             host: if host == "docker.io" { "registry-1.docker.io".into() } else { host.into() },
             repository: if official { format!("library/{path}") } else { path.into() },
             version: digest.unwrap_or_else(|| tag.into()),
-        }
+        })
     }
 
     fn url(&self, what: &str, version: &str) -> String {
         let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, _)| host);
-        let loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        let loopback = host == "localhost" || address.is_ok_and(|ip| ip.is_loopback());
         let scheme = if loopback { "http" } else { "https" };
         format!("{scheme}://{}/v2/{}/{what}/{version}", self.host, self.repository)
     }
@@ -86,7 +96,10 @@ fn passing(why: String) -> EngineFault {
 
 impl Repository {
     /// The repository that an image's name means; nobody is asked yet.
-    pub fn of(image: &str) -> Repository {
+    ///
+    /// # Errors
+    /// If it is no name of an image.
+    pub fn of(image: &str) -> Result<Repository, EngineFault> {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
@@ -94,7 +107,8 @@ impl Repository {
             .http_status_as_error(false)
             .user_agent(concat!("elapse/", env!("CARGO_PKG_VERSION")))
             .build();
-        Repository { reference: Reference::of(image), agent: config.new_agent(), pass: Mutex::default() }
+        let reference = Reference::of(image)?;
+        Ok(Repository { reference, agent: config.new_agent(), pass: Mutex::default() })
     }
 
     /// The manifest or index that the image's name means.
@@ -133,22 +147,30 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Hands out a blob in parts of this many bytes, the last one shorter. Whoever takes them checks the digest, and stops
-    /// it by returning false.
+    /// Hands out a blob of this size in parts of `part` bytes, the last one shorter. Whoever takes them checks the digest,
+    /// and stops it by returning false.
     ///
     /// # Errors
-    /// If it is not there, or the registry does not answer or breaks off.
+    /// If it is not there or longer, or the registry does not answer or breaks off.
     pub fn blob(
         &self,
         of: &str,
+        size: u64,
         part: usize,
         mut take: impl FnMut(Vec<u8>) -> bool,
     ) -> Result<(), EngineFault> {
         let mut body = self.get("blobs", of)?.into_body().into_reader();
+        let mut left = size;
         loop {
             let mut bytes = Vec::with_capacity(part);
             let read = body.by_ref().take(part as u64).read_to_end(&mut bytes);
             read.map_err(|e| passing(format!("registry {}: {e}", self.reference.host)))?;
+            let Some(rest) = left.checked_sub(bytes.len() as u64) else {
+                return Err(
+                    self.strange(&format!("a blob longer than {size} bytes, as which it was told: {of}"))
+                );
+            };
+            left = rest;
             if bytes.is_empty() || !take(bytes) {
                 return Ok(());
             }
@@ -253,7 +275,9 @@ impl Repository {
 /// User and password for a registry as docker keeps them, encoded as HTTP wants them.
 fn credentials(host: &str) -> Option<String> {
     let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let folder = folder.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")))?;
+    // A service of the system has no HOME.
+    let home = std::env::var_os("HOME").map(PathBuf::from).or(crate::is_root().then(|| "/root".into()));
+    let folder = folder.or_else(|| Some(home?.join(".docker")))?;
     let text = std::fs::read(folder.join("config.json")).ok()?;
     let config: Value = serde_json::from_slice(&text).ok()?;
     let keys = if host == "registry-1.docker.io" { "https://index.docker.io/v1/" } else { host };
@@ -266,7 +290,8 @@ mod tests {
 
     #[test]
     fn names_are_read_as_docker_reads_them() {
-        let sha = "sha256:0123";
+        let sha = format!("sha256:{}", "0123".repeat(16));
+        let by_digest = format!("ghcr.io/x/y:1@{sha}");
         for (name, host, repository, version) in [
             ("python", "registry-1.docker.io", "library/python", "latest"),
             ("python:3.12", "registry-1.docker.io", "library/python", "3.12"),
@@ -275,13 +300,15 @@ mod tests {
             ("localhost/app", "localhost", "app", "latest"),
             ("localhost:5000/a/b:2", "localhost:5000", "a/b", "2"),
             ("ghcr.io/x/y", "ghcr.io", "x/y", "latest"),
-            ("ghcr.io/x/y:1@sha256:0123", "ghcr.io", "x/y", sha),
+            (&by_digest, "ghcr.io", "x/y", &sha),
         ] {
-            let found = Reference::of(name);
+            let found = Reference::of(name).unwrap();
             let (h, r, v) = (found.host.as_str(), found.repository.as_str(), found.version.as_str());
             assert_eq!((h, r, v), (host, repository, version), "{name}");
         }
-        let url = |name: &str| Reference::of(name).url("manifests", "x");
+        assert!(Reference::of("a/b@sha512:0123").is_err() && Reference::of("a/b@sha256:0123").is_err());
+        let url = |name: &str| Reference::of(name).unwrap().url("manifests", "x");
+        assert_eq!(url("127.example.org/a"), "https://127.example.org/v2/a/manifests/x");
         assert_eq!(url("127.0.0.1:5000/a"), "http://127.0.0.1:5000/v2/a/manifests/x");
         assert_eq!(url("a/b"), "https://registry-1.docker.io/v2/a/b/manifests/x");
     }

@@ -205,13 +205,15 @@ impl Backend for Simulated {
         if functions.len() <= id.index() {
             functions.resize_with(id.index() + 1, || None);
         }
+        // On a backend that was measured a function that names nothing does what the agent does there.
+        let does = spec.program.behaviour.or(self.measured.as_ref().map(|(_, default)| *default));
         functions[id.index()] = Some(Function {
             luck: self.chance.named(&spec.name),
             memory: spec.memory,
             cpus: spec.cpus,
             cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
             behaviour: spec.program.behaviour,
-            cpu_fraction: match spec.program.behaviour {
+            cpu_fraction: match does {
                 Some(Behaviour::Spin) => 1.0,
                 Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
                 _ => self.model.cpu_fraction,

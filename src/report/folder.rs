@@ -154,10 +154,18 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// If it cannot be written, or why `write` could not go on: the old file is as it was.
 pub fn replace_by<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    let fault = |e: std::io::Error| Fault::writing(path, &e);
+    // A link is followed, as whoever made it wants; what is no file, a pipe for instance, cannot be replaced.
+    let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        let mut out = BufWriter::new(File::options().write(true).open(path).map_err(fault)?);
+        let came = write(&mut out)?;
+        out.flush().map_err(fault)?;
+        return Ok(came);
+    }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = PathBuf::from(beside);
-    let fault = |e: std::io::Error| Fault::writing(path, &e);
     let written = || -> Result<T> {
         let mut file = BufWriter::new(File::create(&beside).map_err(fault)?);
         let came = write(&mut file)?;

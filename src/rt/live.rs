@@ -121,7 +121,10 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
-        drop(self.runtime.take());
+        if let Some(runtime) = self.runtime.take() {
+            // Tasks are dropped; work on other threads that does not end by itself holds nobody up.
+            runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+        }
         self.context.drop_handlers();
         drop(entered);
     }

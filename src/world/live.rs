@@ -85,30 +85,31 @@ pub(super) struct Engines {
     pub(super) networks: Rc<Networks>,
 }
 
-/// The engines of these backends, with the images that functions need; what cannot be had is told at registration.
-pub(super) async fn engines(
-    names: &[String],
-    config: &LiveConfig,
-    functions: &[FunctionSpec],
-) -> Result<Engines> {
+/// The engines of these backends.
+pub(super) async fn engines(names: &[String], config: &LiveConfig) -> Result<Engines> {
     let common = common(config)?;
     let mut engines = Engines { all: Vec::new(), networks: Rc::clone(&common.networks) };
     for name in names {
-        let engine = engine(name, config, common.clone()).await?;
-        if let Some(engine) = &engine {
-            let wanted = functions.iter().filter(|f| f.backends.is_empty() || f.backends.contains(name));
-            let mut images: Vec<Option<&str>> = wanted.map(|f| f.program.image.as_deref()).collect();
-            images.sort_unstable();
-            images.dedup();
-            for image in images {
-                if let Err(fault) = engine.prepare(image).await {
-                    tracing::info!(target: "elapse", backend = name, image, %fault);
-                }
-            }
-        }
-        engines.all.push(engine);
+        engines.all.push(engine(name, config, common.clone()).await?);
     }
     Ok(engines)
+}
+
+/// Obtains the images that functions need; what cannot be had is told at registration. After the sweep at the start, which
+/// takes images along.
+pub(super) async fn prepare(engines: &Engines, names: &[String], functions: &[FunctionSpec]) {
+    for (name, engine) in names.iter().zip(&engines.all) {
+        let Some(engine) = engine else { continue };
+        let wanted = functions.iter().filter(|f| f.backends.is_empty() || f.backends.contains(name));
+        let mut images: Vec<Option<&str>> = wanted.map(|f| f.program.image.as_deref()).collect();
+        images.sort_unstable();
+        images.dedup();
+        for image in images {
+            if let Err(fault) = engine.prepare(image).await {
+                tracing::info!(target: "elapse", backend = name, image, %fault);
+            }
+        }
+    }
 }
 
 /// Runs a scenario on this host until its load has returned, then removes what it made.
@@ -118,8 +119,9 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
     let started = Started::default();
     let runtime = rt::Live::new()?;
-    let engines = runtime.block_on(engines(&names, &scenario.live, &begun.assembled.functions))?;
+    let engines = runtime.block_on(engines(&names, &scenario.live))?;
     runtime.block_on(sweep(&engines, true))?;
+    runtime.block_on(prepare(&engines, &names, &begun.assembled.functions));
     if let Some(span) = begun.station.as_ref().and_then(Station::marker) {
         let from = unix_now();
         elapse_real::mark(span.into());

@@ -1,7 +1,7 @@
 //! Images in containerd 1.6, which has no transfer service: blobs are written, from a file or from a registry, the image is
 //! recorded, and its layers are unpacked into snapshots one on top of the other.
 
-use super::{LABEL, Link, SNAPSHOTTER, fault, unless_gone};
+use super::{LABEL, Link, SNAPSHOTTER, fault, unless_gone, user};
 use crate::engine::EngineFault;
 use crate::image::{architecture, digest};
 use crate::registry::Repository;
@@ -39,7 +39,7 @@ pub(super) struct Unpacked {
 /// Blobs of one message; containerd takes up to 16 MiB.
 const CHUNK: usize = 4 << 20;
 
-fn wrong(image: &str, why: impl std::fmt::Display) -> EngineFault {
+pub(super) fn wrong(image: &str, why: impl std::fmt::Display) -> EngineFault {
     EngineFault::lasting(format!("image {image} cannot be used: {why}"))
 }
 
@@ -116,7 +116,7 @@ pub(super) async fn from_tar(link: &Link, tar: &[u8], name: &str) -> Result<Unpa
 
 /// Pulls an image from the registry that its name means.
 pub(super) async fn from_registry(link: &Link, name: &str) -> Result<Unpacked, EngineFault> {
-    let repository = Arc::new(Repository::of(name));
+    let repository = Arc::new(Repository::of(name)?);
     let asked = Arc::clone(&repository);
     let found = aside(move || asked.manifest()).await.map_err(|fault| EngineFault {
         why: format!("image {name} is not in containerd's namespace {}, and {}", link.namespace, fault.why),
@@ -261,7 +261,9 @@ async fn write(
 async fn fetch(link: &Link, repository: &Arc<Repository>, blob: &Descriptor) -> Result<(), EngineFault> {
     let (give, parts) = mpsc::channel::<Vec<u8>>(2);
     let (repository, digest) = (Arc::clone(repository), blob.digest.clone());
-    let fetched = aside(move || repository.blob(&digest, CHUNK, |part| give.blocking_send(part).is_ok()));
+    let size = blob.size.max(0) as u64;
+    let fetched =
+        aside(move || repository.blob(&digest, size, CHUNK, |part| give.blocking_send(part).is_ok()));
     let parts = stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
     let written = write_parts(link, blob, parts, HashMap::new());
     let (fetched, written) = futures_util::future::join(fetched, written).await;
@@ -361,15 +363,15 @@ async fn unpack(
     let words = |key: &str| -> Vec<String> {
         inside[key].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_string)).collect()
     };
-    let mut user = inside["User"].as_str().unwrap_or_default().split(':').map(|id| id.parse().unwrap_or(0));
-    let uid = user.next().unwrap_or(0);
+    let user = inside["User"].as_str().unwrap_or_default();
+    let user = if user.is_empty() { (0, 0) } else { user::numbers(link, name, &parent, user).await? };
     Ok(Unpacked {
         name: name.to_string(),
         chain: parent,
         env: words("Env"),
         command: words("Entrypoint").into_iter().chain(words("Cmd")).collect(),
         cwd: inside["WorkingDir"].as_str().filter(|d| !d.is_empty()).unwrap_or("/").to_string(),
-        user: (uid, user.next().unwrap_or(uid)),
+        user,
     })
 }
 
@@ -430,7 +432,7 @@ async fn snapshots(link: &Link) -> Vec<(String, bool)> {
     all
 }
 
-async fn remove_snapshot(link: &Link, key: &str) -> Result<(), EngineFault> {
+pub(super) async fn remove_snapshot(link: &Link, key: &str) -> Result<(), EngineFault> {
     let request = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: key.to_string() };
     unless_gone("cannot remove a snapshot", link.client.snapshots().remove(link.request(request)).await)
 }

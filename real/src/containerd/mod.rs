@@ -8,6 +8,7 @@ mod import;
 mod pool;
 mod spec;
 mod task;
+mod user;
 
 use crate::cgroup::remove_everywhere;
 use crate::engine::{
@@ -28,11 +29,12 @@ use import::Unpacked;
 use pool::Pool;
 use prost::Message;
 use prost_types::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use task::Task;
 use tokio::sync::Mutex;
 
@@ -62,10 +64,29 @@ struct Inner {
     /// The low-level runtime: runc, crun.
     runtime: String,
     /// Images by the name that functions call them by; the agent's own under the empty name.
-    images: RefCell<HashMap<String, Result<Rc<Unpacked>, EngineFault>>>,
-    /// Held while one is obtained: creations that need it wait, and do not obtain it again.
-    obtaining: Mutex<()>,
+    images: RefCell<HashMap<String, Known>>,
+    /// Held while an image is obtained, each by itself: creations that need it wait, and do not obtain it again.
+    obtaining: RefCell<HashMap<String, Rc<Mutex<()>>>>,
+    /// Leases that were made.
+    leases: Cell<u64>,
 }
+
+/// What is known of an image.
+struct Known {
+    outcome: Result<Rc<Unpacked>, EngineFault>,
+    since: Instant,
+}
+
+impl Known {
+    /// Whether it still holds: a registry that does not answer now may answer later, and is not asked by each creation.
+    fn holds(&self) -> bool {
+        const PASSING: Duration = Duration::from_secs(5);
+        !self.outcome.as_ref().is_err_and(|fault| fault.transient) || self.since.elapsed() < PASSING
+    }
+}
+
+/// How the leases begin under which images are obtained.
+const LEASE: &str = "elapse-import-";
 
 /// The daemon, and the namespace that every request bears.
 struct Link {
@@ -147,7 +168,8 @@ impl Containerds {
             common,
             runtime: runtime.to_string(),
             images: RefCell::default(),
-            obtaining: Mutex::new(()),
+            obtaining: RefCell::default(),
+            leases: Cell::new(0),
         });
         Ok(Containerds { pool: Rc::new(Pool::new(Rc::clone(&inner), pooled)), inner })
     }
@@ -177,44 +199,47 @@ impl Inner {
         }
         self.common.check(spec)?;
         match self.images.borrow().get(spec.image.as_deref().unwrap_or_default()) {
-            Some(Err(why)) => Err(why.clone()),
+            Some(Known { outcome: Err(why), .. }) if !why.transient => Err(why.clone()),
             _ => Ok(()),
         }
     }
 
     async fn image(&self, name: Option<&str>) -> Result<Rc<Unpacked>, EngineFault> {
         let key = name.unwrap_or_default();
-        let known = |images: &HashMap<String, _>| images.get(key).cloned();
-        if let Some(known) = known(&self.images.borrow()) {
+        let known = || self.images.borrow().get(key).filter(|k| k.holds()).map(|k| k.outcome.clone());
+        if let Some(known) = known() {
             return known;
         }
-        let _one = self.obtaining.lock().await;
-        if let Some(known) = known(&self.images.borrow()) {
+        let lock = Rc::clone(self.obtaining.borrow_mut().entry(key.to_string()).or_default());
+        let _one = lock.lock().await;
+        if let Some(known) = known() {
             return known;
         }
         let outcome = self.obtain(name).await.map(Rc::new);
-        // A registry that does not answer now may answer the next time.
-        if !outcome.as_ref().is_err_and(|fault| fault.transient) {
-            self.images.borrow_mut().insert(key.to_string(), outcome.clone());
-        }
+        let now = Known { outcome: outcome.clone(), since: Instant::now() };
+        self.images.borrow_mut().insert(key.to_string(), now);
         outcome
     }
 
     /// Under a lease, so that nothing of an image is collected before its record holds it.
     async fn obtain(&self, name: Option<&str>) -> Result<Unpacked, EngineFault> {
         self.make_namespace().await?;
-        let leases = || self.link.client.leases();
-        let request = leases::CreateRequest { id: "elapse-import".into(), labels: HashMap::new() };
-        match leases().create(self.link.request(request)).await {
+        let id = format!("{LEASE}{}-{}", std::process::id(), self.leases.replace(self.leases.get() + 1));
+        let request = leases::CreateRequest { id: id.clone(), labels: HashMap::new() };
+        match self.link.client.leases().create(self.link.request(request)).await {
             Err(status) if status.code() != Code::AlreadyExists => {
                 return Err(fault("cannot make a lease", &status));
             }
             _ => {}
         }
-        let obtained = self.obtain_under(&self.link.leased("elapse-import"), name).await;
-        let request = leases::DeleteRequest { id: "elapse-import".into(), sync: false };
-        let _ = leases().delete(self.link.request(request)).await;
+        let obtained = self.obtain_under(&self.link.leased(&id), name).await;
+        self.end_lease(id).await;
         obtained
+    }
+
+    async fn end_lease(&self, id: String) {
+        let request = leases::DeleteRequest { id, sync: false };
+        let _ = self.link.client.leases().delete(self.link.request(request)).await;
     }
 
     async fn obtain_under(&self, link: &Link, name: Option<&str>) -> Result<Unpacked, EngineFault> {
@@ -240,7 +265,16 @@ impl Inner {
         self.refusal(&spec)?;
         let image = self.image(spec.image.as_deref()).await?;
         let dir = self.base.join(&spec.id);
+        let (user, group) = image.user;
         fs::create_dir_all(&dir)
+            .and_then(|()| {
+                // Whoever the image runs as puts the socket there.
+                if image.user == (0, 0) {
+                    Ok(())
+                } else {
+                    std::os::unix::fs::chown(&dir, Some(user), Some(group))
+                }
+            })
             .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
         let task = Rc::new(Task::new(Rc::clone(&self.link), &spec.id, dir));
         match self.begin(&spec, &image, &task).await {
@@ -375,6 +409,14 @@ impl Inner {
     async fn forget(&self) -> Result<(), EngineFault> {
         self.images.borrow_mut().clear();
         let client = &self.link.client;
+        // Of a life that was killed while it obtained one.
+        let request = leases::ListRequest { filters: Vec::new() };
+        let held = client.leases().list(self.link.request(request)).await;
+        for lease in held.map(|l| l.into_inner().leases).unwrap_or_default() {
+            if lease.id.starts_with(LEASE) {
+                self.end_lease(lease.id).await;
+            }
+        }
         let filters = vec![format!("labels.\"{LABEL}\"=={}", self.common.worker)];
         let listed = client.images().list(self.link.request(ListImagesRequest { filters })).await;
         for image in listed.map(|l| l.into_inner().images).unwrap_or_default() {
@@ -402,7 +444,12 @@ impl Engine for Containerds {
     }
 
     fn prepare<'a>(&'a self, image: Option<&'a str>) -> Local<'a, Result<(), EngineFault>> {
-        Box::pin(async move { self.inner.image(image).await.map(drop) })
+        Box::pin(async move {
+            // Whoever asks for it anew may have logged in, or pushed it, since it could not be had.
+            let key = image.unwrap_or_default();
+            self.inner.images.borrow_mut().retain(|name, known| name != key || known.outcome.is_ok());
+            self.inner.image(image).await.map(drop)
+        })
     }
 
     fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {

@@ -113,8 +113,10 @@ impl Pool {
     /// Removes what is ready, and wants nothing any more.
     pub(super) async fn empty(&self) {
         let kinds = self.kinds.take();
-        // What is being made at this moment finds no kind any more, and is removed by who makes it.
-        let _one = self.making.lock().await;
+        // What is being made at this moment finds no kind any more, and is removed by who makes it. Where that waits for a
+        // registry it is not waited for; the next sweep removes what comes of it.
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+        let _one = tokio::time::timeout(PATIENCE, self.making.lock()).await;
         for task in kinds.into_iter().flat_map(|kind| kind.ready) {
             // What cannot be removed is told by the sweep.
             let _ = task.remove().await;

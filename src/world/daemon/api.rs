@@ -17,7 +17,7 @@ use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// What is asked of a worker or a controller.
 pub(super) enum Ask {
@@ -92,6 +92,8 @@ pub(super) struct Order {
     /// The request's id.
     pub(super) id: String,
     pub(super) reply: oneshot::Sender<Answer>,
+    /// The place among the invocations on their way, held until there is an answer, whoever waits for it.
+    pub(super) seat: Option<OwnedSemaphorePermit>,
 }
 
 /// An answer of the worker or controller.
@@ -131,7 +133,7 @@ pub(super) struct Terms {
 struct Shared {
     terms: Terms,
     orders: mpsc::Sender<Order>,
-    room: Semaphore,
+    room: Arc<Semaphore>,
     requests: AtomicU64,
 }
 
@@ -141,8 +143,12 @@ struct RequestId(String);
 /// The routes; what is asked goes into `orders`.
 pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
     let (limit, concurrent) = (terms.body_limit, terms.concurrent);
-    let shared =
-        Arc::new(Shared { terms, orders, room: Semaphore::new(concurrent), requests: AtomicU64::new(1) });
+    let shared = Arc::new(Shared {
+        terms,
+        orders,
+        room: Arc::new(Semaphore::new(concurrent)),
+        requests: AtomicU64::new(1),
+    });
     Router::new()
         .route("/v1/functions", get(functions).post(register))
         .route("/v1/functions/{name}", delete(deregister))
@@ -234,7 +240,8 @@ async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
 async fn answered(shared: &Shared, id: &RequestId, ask: Ask) -> Result<Answer, Response> {
     // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
     let invocation = matches!(ask, Ask::Invoke(..) | Ask::InvokeLater(..) | Ask::Prewarm(..));
-    let Some(_seat) = (if invocation { shared.room.try_acquire().ok().map(Some) } else { Some(None) }) else {
+    let seat = || Arc::clone(&shared.room).try_acquire_owned().ok().map(Some);
+    let Some(seat) = (if invocation { seat() } else { Some(None) }) else {
         return Err(error(
             StatusCode::TOO_MANY_REQUESTS,
             "too many invocations are on their way; try again later",
@@ -242,7 +249,7 @@ async fn answered(shared: &Shared, id: &RequestId, ask: Ask) -> Result<Answer, R
         ));
     };
     let (reply, answer) = oneshot::channel();
-    if shared.orders.send(Order { ask, id: id.0.clone(), reply }).await.is_err() {
+    if shared.orders.send(Order { ask, id: id.0.clone(), reply, seat }).await.is_err() {
         return Err(error(StatusCode::SERVICE_UNAVAILABLE, "the worker has ended", id));
     }
     let ended = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the worker ended before it could answer", id);
@@ -347,8 +354,13 @@ async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response 
     let functions = listed["functions"].as_array().into_iter().flatten();
     let theirs: Vec<Value> = functions
         .map(|f| {
-            json!({"name": f["name"], "image": f["image"].as_str().unwrap_or_default(), "namespace": "",
-                   "invocationCount": f["invocations"].as_u64().unwrap_or(0)})
+            let mut theirs =
+                json!({"name": f["name"], "image": f["image"].as_str().unwrap_or_default(), "namespace": ""});
+            // A controller does not count by function.
+            if let Some(n) = f["invocations"].as_u64() {
+                theirs["invocationCount"] = n.into();
+            }
+            theirs
         })
         .collect();
     Json(theirs).into_response()

@@ -204,7 +204,10 @@ impl DaemonConfig {
     pub(super) fn own_address(&self) -> String {
         match &self.controller.advertise {
             Some(address) => address.clone(),
-            None if self.tls_cert.is_some() => format!("https://{}", self.listen),
+            // As an address, however it is written.
+            None if self.tls_cert.is_some() => {
+                address(&self.listen).map_or_else(|_| self.listen.clone(), |at| format!("https://{at}"))
+            }
             None => self.listen.clone(),
         }
     }

@@ -63,6 +63,20 @@ impl Token {
         Ok(Token(Arc::new(RwLock::new(text.map(Arc::from)))))
     }
 
+    /// What goes into the header `authorization`.
+    pub(super) fn bearer(&self) -> Option<String> {
+        self.current().map(|token| format!("Bearer {token}"))
+    }
+
+    /// From now on what is in this file.
+    ///
+    /// # Errors
+    /// See [`of`](Token::of); it is then as it was.
+    pub(super) fn exchange(&self, file: Option<&Path>) -> Result<()> {
+        self.become_like(&Token::of(file)?);
+        Ok(())
+    }
+
     fn become_like(&self, other: &Token) {
         let next = other.current();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;

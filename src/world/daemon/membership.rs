@@ -5,6 +5,7 @@
 //! back and does not know it.
 
 use super::config::{Membership, Registration, peer};
+use super::doors::Token;
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
 use crate::rt::chance::{Chance, Luck, Purpose};
@@ -13,12 +14,14 @@ use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 
 /// See the module.
 pub(super) struct Member {
     peer: Peer,
-    bearer: Option<String>,
+    /// What the controller asks for.
+    token: Token,
     name: String,
     terms: Membership,
     luck: Luck,
@@ -47,10 +50,9 @@ impl Member {
         let Some(at) = terms.address.as_deref().filter(|_| registration == Registration::Required) else {
             return Ok(None);
         };
-        let bearer = terms.token_file.as_deref().map(super::doors::read_token).transpose()?;
         Ok(Some(Rc::new(Member {
             peer: peer(at, terms.ca_file.as_deref())?,
-            bearer: bearer.map(|token| format!("Bearer {token}")),
+            token: Token::of(terms.token_file.as_deref())?,
             name: name.to_string(),
             terms: terms.clone(),
             luck: Chance::new(seed).named("registration"),
@@ -59,8 +61,17 @@ impl Member {
         })))
     }
 
+    /// The token in this file is the controller's from now on.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or holds none.
+    pub(super) fn exchange_token(&self, file: Option<&Path>) -> Result<()> {
+        self.token.exchange(file)
+    }
+
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Answer, Refusal> {
-        let headers: Vec<_> = self.bearer.iter().map(|b| ("authorization", b.as_str())).collect();
+        let bearer = self.token.bearer();
+        let headers: Vec<_> = bearer.iter().map(|b| ("authorization", b.as_str())).collect();
         let asked = self.peer.ask(method, path, &headers, body.to_string().into());
         match rt::timeout(self.terms.patience, asked).await {
             Err(rt::Elapsed) => Err(Refusal::Passing(format!("no answer within {}", self.terms.patience))),

@@ -25,7 +25,7 @@ pub(super) use config::peer;
 pub use controller::{ControllerConfig, run as run_controller};
 
 use super::graphite::Station;
-use super::live::{engines, host_probe, sweep};
+use super::live::{engines, host_probe, prepare, sweep};
 use crate::base::{Cpus, Duration, Fault, Result, Time};
 use crate::load::FunctionConfig;
 use crate::metrics::Meter;
@@ -68,8 +68,14 @@ pub fn run(
     let names = config.worker.backend_names();
     let functions = known_functions(&config.functions, state.as_deref());
     let specs = functions.iter().flat_map(FunctionConfig::specs).collect::<Vec<_>>();
-    let engines = runtime.block_on(engines(&names, &config.live, &specs))?;
+    let engines = runtime.block_on(engines(&names, &config.live))?;
     let found = runtime.block_on(boot::found(&engines, state.as_deref(), config.on_boot))?;
+    // Images may have to be pulled, and who wants the end does not wait for them.
+    let prepared = async { rt::select(prepare(&engines, &names, &specs), asked(interrupt)).await };
+    if let Either::Right(()) = runtime.block_on(prepared) {
+        runtime.block_on(sweep(&engines, false))?;
+        return Ok(());
+    }
     let station = Station::of_daemon(&config.graphite)?;
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
     let host = boot::Backends::new(&engines, &config, cores, state.clone());
@@ -117,7 +123,7 @@ pub fn run(
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let watched = rt::spawn_named("watchdog", watchdog());
-        let running = reload::Running { desk: Rc::clone(&desk), doors };
+        let running = reload::Running { desk: Rc::clone(&desk), doors, member: member.clone() };
         let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, running));
         let outcome = serve(&desk, &worker, member, taken, interrupt).await;
         drop((watched, reloads));
@@ -209,6 +215,13 @@ async fn serve(
 async fn work<O: Office>(reception: Rc<Reception<O>>, mut orders: mpsc::Receiver<Order>) {
     while let Some(order) = orders.recv().await {
         reception.take(order);
+    }
+}
+
+/// Waits until a signal asks for the end.
+async fn asked(interrupt: &Interrupt) {
+    while !interrupt.asked() {
+        rt::sleep(LOOK).await;
     }
 }
 

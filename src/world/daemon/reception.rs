@@ -27,11 +27,12 @@ pub(super) struct Reception<O> {
     later: RefCell<Later>,
 }
 
-/// Answers of invocations that nobody waited for. The oldest go first.
+/// Invocations that nobody waits for, and the answers of those that have one. Of the answers the oldest go first.
 #[derive(Default)]
 struct Later {
     answers: FxHashMap<String, Option<Answer>>,
-    order: VecDeque<String>,
+    /// What has its answer.
+    answered: VecDeque<String>,
 }
 
 /// Answers kept at most.
@@ -43,19 +44,17 @@ impl Later {
         if self.answers.contains_key(id) {
             return false;
         }
-        if self.order.len() == KEPT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.answers.remove(&oldest);
-        }
         self.answers.insert(id.to_string(), None);
-        self.order.push_back(id.to_string());
         true
     }
 
     fn put(&mut self, id: &str, answer: Answer) {
-        if let Some(kept) = self.answers.get_mut(id) {
-            *kept = Some(answer);
+        self.answers.insert(id.to_string(), Some(answer));
+        self.answered.push_back(id.to_string());
+        if self.answered.len() > KEPT
+            && let Some(oldest) = self.answered.pop_front()
+        {
+            self.answers.remove(&oldest);
         }
     }
 
@@ -86,7 +85,7 @@ impl<O: Office> Reception<O> {
     pub(super) fn take(self: &Rc<Self>, order: Order) {
         let reception = Rc::clone(self);
         rt::spawn_detached(async move {
-            let Order { ask, id, reply } = order;
+            let Order { ask, id, reply, seat } = order;
             let office = Rc::clone(&reception.office);
             let answer = match ask {
                 // What is wrong from the beginning is told now, and not to who fetches it.
@@ -98,6 +97,7 @@ impl<O: Office> Reception<O> {
                         rt::spawn_detached(async move {
                             let answer = office.answer(Ask::Invoke(call), id.clone()).await;
                             reception.later.borrow_mut().put(&id, answer);
+                            drop(seat);
                         });
                         Answer::json(202, &json!({"id": told, "status": "under way"}))
                     } else {

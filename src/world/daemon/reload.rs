@@ -6,6 +6,7 @@
 use super::config::DaemonConfig;
 use super::desk::Desk;
 use super::doors::Doors;
+use super::membership::Member;
 use super::notify;
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
@@ -37,6 +38,7 @@ pub(super) trait Reloaded: Serialize + Sized {
 pub(super) struct Running {
     pub(super) desk: Rc<Desk>,
     pub(super) doors: Doors,
+    pub(super) member: Option<Rc<Member>>,
 }
 
 impl Reloaded for DaemonConfig {
@@ -47,6 +49,9 @@ impl Reloaded for DaemonConfig {
     /// cannot be registered is told, by itself.
     async fn apply(&self, old: &DaemonConfig, running: &Running) -> Result<()> {
         running.doors.exchange(&self.door_files())?;
+        if let Some(member) = &running.member {
+            member.exchange_token(self.controller.token_file.as_deref())?;
+        }
         for function in old.functions.iter().filter(|f| !self.functions.contains(f)) {
             running.desk.forget(&function.name);
         }

@@ -3,12 +3,13 @@
 use super::super::api::{Answer, Ask, Invoke};
 use super::super::config::check_function;
 use super::super::desk::{loop_status, refusal};
+use super::super::doors::Token;
 use super::super::known_functions;
 use super::super::reception::Office;
 use super::super::state::State;
 use super::config::{ControllerConfig, OnLoss};
 use super::workers::{Life, Request, Silence};
-use crate::base::{Duration, Fault, Result, Time, nearest};
+use crate::base::{Duration, Fault, Result, Status, Time, nearest};
 use crate::controller::{Fleet, Health, balancer, key_of};
 use crate::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
 use crate::rt;
@@ -26,6 +27,8 @@ use std::rc::Rc;
 
 /// How long a worker may take for anything but an invocation or a creation.
 pub(super) const SOON: Duration = Duration::from_secs(30);
+/// How long it may take to register a function: its image may have to be pulled.
+pub(super) const REGISTRATION: Duration = Duration::from_secs(900);
 
 /// See the module.
 pub(super) struct Desk {
@@ -33,10 +36,11 @@ pub(super) struct Desk {
     pub(super) lives: RefCell<BTreeMap<String, Rc<Life>>>,
     /// Functions as they were registered, by name.
     pub(super) functions: RefCell<BTreeMap<String, Bytes>>,
-    pub(super) bearer: Option<String>,
+    /// What workers ask for.
+    pub(super) token: Token,
     /// Who is believed of workers at https://.
     pub(super) worker_ca: Option<PathBuf>,
-    lost_after: Duration,
+    pub(super) lost_after: Duration,
     attempts: u32,
     luck: Luck,
     pub(super) draining: Cell<bool>,
@@ -66,11 +70,7 @@ fn add(count: &Cell<u64>) {
 }
 
 impl Desk {
-    pub(super) fn new(
-        config: &ControllerConfig,
-        token: Option<String>,
-        state: Option<State>,
-    ) -> Result<Rc<Desk>> {
+    pub(super) fn new(config: &ControllerConfig, token: Token, state: Option<State>) -> Result<Rc<Desk>> {
         let luck = Chance::new(config.seed).named("balancer");
         let balancer = balancer::build(&config.balancer, luck)
             .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
@@ -82,7 +82,7 @@ impl Desk {
             lives: RefCell::default(),
             functions: RefCell::new(functions.collect::<Result<_>>()?),
             worker_ca: config.worker_ca_file.clone(),
-            bearer: token.map(|t| format!("Bearer {t}")),
+            token,
             lost_after: config.lost_after,
             attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
             luck,
@@ -180,6 +180,11 @@ impl Desk {
     }
 }
 
+/// Whether a worker says of an answer that the function gave it.
+fn has_run(answer: &elapse_real::wire::Answer) -> bool {
+    answer.facts.iter().any(|(name, status)| name == "elapse-status" && status != Status::Dropped.word())
+}
+
 pub(super) fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
     let kind = if answer.body.starts_with(b"{") { "application/json" } else { "application/octet-stream" };
     Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
@@ -199,7 +204,9 @@ impl Desk {
         }
         let mut told = serde_json::Map::new();
         let mut served = 0;
-        for life in self.able() {
+        let asked = self.able();
+        for life in &asked {
+            let life = Rc::clone(life);
             let says = match self.tell(&life, &name, written.clone(), id).await {
                 Ok(None) => {
                     served += 1;
@@ -219,7 +226,13 @@ impl Desk {
         if let Some(state) = &self.state {
             state.registered(&config).await?;
         }
-        self.functions.borrow_mut().insert(name.clone(), written);
+        self.functions.borrow_mut().insert(name.clone(), written.clone());
+        // Who came meanwhile was told all functions but this one.
+        for life in self.able().iter().filter(|life| !asked.iter().any(|a| Rc::ptr_eq(a, life))) {
+            let says = self.tell(life, &name, written.clone(), id).await;
+            let says = says.map_or_else(|why| why, |refused| refused.unwrap_or_else(|| "registered".into()));
+            told.insert(life.told.name.clone(), json!(says));
+        }
         Ok(Answer::json(201, &json!({"name": name, "workers": told})))
     }
 
@@ -297,8 +310,8 @@ impl Desk {
             let facts = facts.map(|(name, value)| (name.to_string(), value));
             tried.push(worker.clone());
             match asked {
-                // It was not admitted there, and may be elsewhere.
-                Ok(answer) if answer.status == 503 => {
+                // It was not admitted there, and may be elsewhere. A function's own 503 is its answer.
+                Ok(answer) if answer.status == 503 && !has_run(&answer) => {
                     last = Some(passed_on(answer));
                 }
                 Ok(answer) => {
@@ -437,5 +450,21 @@ impl Office for Desk {
 
     fn drains(&self) -> bool {
         self.draining.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_functions_own_503_is_its_answer() {
+        let answer = |status: Option<&str>| elapse_real::wire::Answer {
+            status: 503,
+            body: Bytes::new(),
+            facts: status.map(|s| ("elapse-status".to_string(), s.to_string())).into_iter().collect(),
+        };
+        assert!(has_run(&answer(Some("failed"))));
+        assert!(!has_run(&answer(Some("dropped"))) && !has_run(&answer(None)));
     }
 }

@@ -2,15 +2,16 @@
 
 use super::super::api::Answer;
 use super::super::config::peer;
-use super::desk::{Desk, SOON, passed_on};
-use super::workers::{Description, Life};
-use crate::base::Cpus;
+use super::desk::{Desk, REGISTRATION, SOON, passed_on};
+use super::workers::{Description, Introduction, Life};
+use crate::base::{Cpus, Duration};
 use crate::controller::Health;
 use crate::rt;
 use bytes::Bytes;
 use elapse_real::wire::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 /// What a worker says now and then.
@@ -25,7 +26,7 @@ struct Heartbeat {
 
 /// Workers come and go.
 impl Desk {
-    pub(super) async fn join(&self, json: &[u8], id: &str) -> Answer {
+    pub(super) async fn join(self: &Rc<Desk>, json: &[u8], id: &str) -> Answer {
         let told: Description = match serde_json::from_slice(json) {
             Ok(told) => told,
             Err(e) => return Answer::error(422, &format!("this describes no worker: {e}")),
@@ -50,24 +51,56 @@ impl Desk {
             fleet.set_health(place, Health::Draining);
             place
         };
-        let life = Rc::new(Life::new(place, told, peer, self.bearer.clone()));
+        let life = Rc::new(Life::new(place, told, peer, self.token.clone()));
         let before = self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
         if let Some(before) = before {
             before.over.notify_waiters();
         }
-        let functions: Vec<(String, Bytes)> =
-            self.functions.borrow().iter().map(|(n, f)| (n.clone(), f.clone())).collect();
-        for (function, description) in functions {
-            if let Err(why) = self.tell(&life, &function, description, id).await {
-                self.fleet.borrow_mut().set_health(place, Health::Lost);
-                return Answer::error(502, &format!("worker '{name}' does not answer at its address: {why}"));
+        let (desk, introduced, by) = (Rc::clone(self), Rc::clone(&life), id.to_string());
+        rt::spawn_detached(async move { desk.introduce(&introduced, &by).await });
+        // A function whose image has to be pulled takes its time: the worker is not kept waiting, and gets nothing yet.
+        let patience = Duration(self.lost_after.0 / 2).min(Duration::from_secs(5));
+        match rt::timeout(patience, life.introduced()).await {
+            Ok(Err(why)) => {
+                Answer::error(502, &format!("worker '{name}' does not answer at its address: {why}"))
+            }
+            Ok(Ok(())) | Err(rt::Elapsed) => {
+                Answer::json(201, &json!({"name": name, "status": "registered"}))
             }
         }
-        life.heard.set(rt::now());
-        self.fleet.borrow_mut().set_health(place, Health::Healthy);
+    }
+
+    /// Tells a worker the functions; then it takes part.
+    async fn introduce(&self, life: &Rc<Life>, id: &str) {
+        let mut told = BTreeSet::new();
+        let outcome = loop {
+            // Further ones may be registered meanwhile.
+            let next = self
+                .functions
+                .borrow()
+                .iter()
+                .find(|(name, _)| !told.contains(*name))
+                .map(|(n, f)| (n.clone(), f.clone()));
+            let Some((name, description)) = next else { break Introduction::Done };
+            match self.tell(life, &name, description, id).await {
+                Ok(_) => drop(told.insert(name)),
+                Err(why) => break Introduction::Failed(why),
+            }
+        };
+        let name = &life.told.name;
+        let is_present = self.lives.borrow().get(name).is_some_and(|now| Rc::ptr_eq(now, life));
+        if is_present && outcome == Introduction::Done {
+            life.heard.set(rt::now());
+            self.fleet.borrow_mut().set_health(life.place, Health::Healthy);
+            tracing::info!(target: "elapse", worker = name, at = life.told.address, life = life.told.incarnation, "registered");
+        } else if is_present {
+            // Its next heartbeat is told to register again.
+            self.fleet.borrow_mut().set_health(life.place, Health::Lost);
+            self.lives.borrow_mut().remove(name);
+        }
+        *life.introduction.borrow_mut() = outcome;
+        life.decided.notify_waiters();
         self.changed.notify_waiters();
-        tracing::info!(target: "elapse", worker = name, at = life.told.address, life = life.told.incarnation, "registered");
-        Answer::json(201, &json!({"name": name, "status": "registered"}))
     }
 
     /// Why a worker cannot be the one of its name, if it cannot.
@@ -95,7 +128,7 @@ impl Desk {
         function: Bytes,
         id: &str,
     ) -> Result<Option<String>, String> {
-        let answer = life.ask(Method::POST, "/v1/functions", id, function, SOON).await;
+        let answer = life.ask(Method::POST, "/v1/functions", id, function, REGISTRATION).await;
         let answer = answer.map_err(|silence| silence.why().to_string())?;
         if answer.is_ok() {
             life.refused.borrow_mut().remove(name);
@@ -119,6 +152,10 @@ impl Desk {
         if beat.incarnation != life.told.incarnation {
             let status = if beat.incarnation < life.told.incarnation { 409 } else { 404 };
             return Answer::error(status, &format!("worker '{name}' is registered with another life"));
+        }
+        if *life.introduction.borrow() == Introduction::UnderWay {
+            life.heard.set(rt::now());
+            return Answer::json(200, &json!({"name": name, "status": "registering"}));
         }
         let before = self.fleet.borrow().health(life.place);
         let now = if beat.draining { Health::Draining } else { Health::Healthy };

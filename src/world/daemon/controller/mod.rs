@@ -12,7 +12,7 @@ pub use config::ControllerConfig;
 
 use super::api::Terms;
 use super::config::address;
-use super::doors::{Doors, read_token};
+use super::doors::{Doors, Token};
 use super::listener::Listener;
 use super::reception::Reception;
 use super::reload::{self, Reloaded};
@@ -29,12 +29,23 @@ use std::rc::Rc;
 use tokio::sync::mpsc;
 
 impl Reloaded for ControllerConfig {
-    const AT_ONCE: &'static [&'static str] = &["tls_cert", "tls_key", "token_file"];
-    type Running = Doors;
+    const AT_ONCE: &'static [&'static str] = &["tls_cert", "tls_key", "token_file", "worker_token_file"];
+    type Running = Running;
 
-    async fn apply(&self, _: &ControllerConfig, doors: &Doors) -> Result<()> {
-        doors.exchange(&self.door_files())
+    async fn apply(&self, _: &ControllerConfig, running: &Running) -> Result<()> {
+        running.doors.exchange(&self.door_files())?;
+        match &self.worker_token_file {
+            Some(file) => running.for_workers.exchange(Some(file)),
+            None => Ok(()),
+        }
     }
+}
+
+/// What a reload changes of a controller.
+pub(super) struct Running {
+    doors: Doors,
+    /// What workers ask for: a token of their own, or the same.
+    for_workers: Token,
 }
 
 /// Runs a controller until it is told to end, or cannot go on. `reread` reads its configuration again, on SIGHUP.
@@ -49,8 +60,10 @@ pub fn run(
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let place = address(&config.listen)?;
     let doors = Doors::of(&config.door_files())?;
-    let for_workers = config.worker_token_file.as_deref().map(read_token).transpose()?;
-    let for_workers = for_workers.or(doors.token.current().map(|token| token.to_string()));
+    let for_workers = match &config.worker_token_file {
+        Some(file) => Token::of(Some(file))?,
+        None => doors.token.clone(),
+    };
     let listener = Listener::bind(&place)?.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?;
     let station = Station::of_daemon(&config.graphite)?;
@@ -63,7 +76,7 @@ pub fn run(
         life: format!("{:x}", unix_now().as_millis()),
     };
     let outcome = runtime.block_on(async {
-        let desk = Desk::new(&config, for_workers, state)?;
+        let desk = Desk::new(&config, for_workers.clone(), state)?;
         let health = desk.watch();
         let sink = station.as_ref().and_then(|station| station.endless_sink("controller"));
         let measured = sink.map(|sink| desk.measure(sink));
@@ -73,7 +86,8 @@ pub fn run(
         tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
         notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
         let watched = rt::spawn_named("watchdog", watchdog());
-        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, doors));
+        let running = Running { doors, for_workers };
+        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, running));
         let outcome = match rt::select(health.given_up(), wanted(&reception, interrupt)).await {
             Either::Left(why) => Err(Fault::bug(why.to_string())),
             Either::Right(()) => {

@@ -1,5 +1,6 @@
 //! The workers that a controller knows: who they are, which life they are in, and how they are asked.
 
+use super::super::doors::Token;
 use crate::base::{Cpus, Duration, Time};
 use crate::controller::Place;
 use crate::rt::sync::Notify;
@@ -37,15 +38,30 @@ pub(super) struct Life {
     pub(super) place: Place,
     pub(super) told: Description,
     peer: Peer,
-    bearer: Option<String>,
+    token: Token,
     /// When it was last heard of.
     pub(super) heard: Cell<Time>,
     /// Told when this life is lost or over: whoever waits for its answers waits no more.
     pub(super) over: Notify,
+    /// Whether it has been told the functions, and can be given invocations.
+    pub(super) introduction: RefCell<Introduction>,
+    /// Told when that is decided.
+    pub(super) decided: Notify,
     /// Functions that it cannot serve.
     pub(super) refused: RefCell<FxHashSet<String>>,
     /// Invocations of this controller that it has.
     pub(super) has: Cell<u64>,
+}
+
+/// How far a worker has come into the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Introduction {
+    /// It is being told the functions.
+    UnderWay,
+    /// It knows them.
+    Done,
+    /// It did not answer.
+    Failed(String),
 }
 
 /// What is sent to a worker.
@@ -73,16 +89,31 @@ impl Silence {
 }
 
 impl Life {
-    pub(super) fn new(place: Place, told: Description, peer: Peer, bearer: Option<String>) -> Life {
+    pub(super) fn new(place: Place, told: Description, peer: Peer, token: Token) -> Life {
         Life {
             place,
             told,
             peer,
-            bearer,
+            token,
             heard: Cell::new(rt::now()),
             over: Notify::new(),
+            introduction: RefCell::new(Introduction::UnderWay),
+            decided: Notify::new(),
             refused: RefCell::default(),
             has: Cell::new(0),
+        }
+    }
+
+    /// Waits until it knows the functions, or has failed to.
+    pub(super) async fn introduced(&self) -> Result<(), String> {
+        loop {
+            let told = self.decided.notified();
+            match &*self.introduction.borrow() {
+                Introduction::UnderWay => {}
+                Introduction::Done => return Ok(()),
+                Introduction::Failed(why) => return Err(why.clone()),
+            }
+            told.await;
         }
     }
 
@@ -110,7 +141,8 @@ impl Life {
         let attempt = request.attempt.to_string();
         let mut headers = vec![("x-request-id", id), ("elapse-attempt", attempt.as_str())];
         headers.extend(request.headers.iter().map(|(name, value)| (*name, value.as_str())));
-        headers.extend(self.bearer.iter().map(|b| ("authorization", b.as_str())));
+        let bearer = self.token.bearer();
+        headers.extend(bearer.iter().map(|b| ("authorization", b.as_str())));
         let asked = rt::timeout(limit, self.peer.ask(method, path, &headers, body));
         match rt::select(asked, self.over.notified()).await {
             Either::Left(Ok(Ok(answer))) => Ok(answer),
