@@ -136,8 +136,7 @@ fn who_brings_no_token_is_told_nothing() {
     let with = ["status", "--token-file", token.to_str().expect("a path")];
     assert!(daemon.ask(&with).status.success());
     assert!(daemon.log().contains("no valid token"), "{}", daemon.log());
-    daemon.signal("TERM");
-    assert_eq!(daemon.ended().0, Some(0));
+    daemon.ends_well();
 }
 
 #[test]
@@ -159,8 +158,7 @@ fn what_a_killed_life_left_is_removed_by_the_next_and_a_second_of_the_name_refus
     daemon.kill();
     daemon.start_again();
     assert!(daemon.ask(&["invoke", "echo"]).status.success());
-    daemon.signal("TERM");
-    assert_eq!(daemon.ended().0, Some(0));
+    daemon.ends_well();
 }
 
 #[test]
@@ -217,16 +215,10 @@ fn a_hangup_reads_the_configuration_again() {
         return;
     }
     let daemon = Daemon::worker(test, "", "");
-    let again = |daemon: &Daemon| {
-        daemon.signal("HUP");
-        let told = [daemon.notified(), daemon.notified()];
-        assert!(told[0].contains("RELOADING=1") && told[0].contains("MONOTONIC_USEC="), "{told:?}");
-        assert!(told[1].contains("READY=1"), "{told:?}");
-    };
     // One goes, one comes, and what cannot change is named.
     daemon.reconfigure("name = \"slow\"", "name = \"slower\"");
     daemon.reconfigure("cores = 4", "cores = 3");
-    again(&daemon);
+    daemon.reload();
     let listed = said(&daemon.ask(&["list"]));
     assert!(
         listed.contains("\"slower\"") && listed.contains("\"echo\"") && !listed.contains("\"slow\""),
@@ -239,7 +231,7 @@ fn a_hangup_reads_the_configuration_again() {
     );
     // A file that cannot be used changes nothing.
     daemon.reconfigure("cores = 3", "coers = 3");
-    again(&daemon);
+    daemon.reload();
     assert!(
         daemon.log().contains("did you mean 'cores'") && daemon.log().contains("as it was"),
         "{}",
@@ -247,10 +239,8 @@ fn a_hangup_reads_the_configuration_again() {
     );
     assert!(said(&daemon.ask(&["list"])).contains("\"slower\""));
     daemon.reconfigure("coers = 3", "cores = 3");
-    again(&daemon);
-    daemon.signal("TERM");
-    let (code, log) = daemon.ended();
-    assert_eq!(code, Some(0), "{log}");
+    daemon.reload();
+    daemon.ends_well();
 }
 
 #[test]
@@ -278,19 +268,15 @@ fn over_tls_only_who_is_believed_is_talked_to() {
     assert_eq!(plain.status.code(), Some(3), "{}", said(&plain));
     // A renewed certificate is shown without a restart.
     daemon.show("second");
-    daemon.signal("HUP");
-    assert!(daemon.notified().contains("RELOADING=1") && daemon.notified().contains("READY=1"));
+    daemon.reload();
     assert_eq!(with("second-ca.pem").stdout, b"secret");
     assert_eq!(with("first-ca.pem").status.code(), Some(3));
     // One that cannot be used changes nothing.
     std::fs::write(daemon.folder.join("shown.key"), "no key").expect("a file");
-    daemon.signal("HUP");
-    assert!(daemon.notified().contains("RELOADING=1") && daemon.notified().contains("READY=1"));
+    daemon.reload();
     assert!(daemon.log().contains("cannot read a private key"), "{}", daemon.log());
     assert_eq!(with("second-ca.pem").stdout, b"secret");
-    daemon.signal("TERM");
-    let (code, log) = daemon.ended();
-    assert_eq!(code, Some(0), "{log}");
+    daemon.ends_well();
 }
 
 #[test]
@@ -315,6 +301,5 @@ fn invocations_that_nobody_waits_for_have_their_limit_too() {
         fetch("one").starts_with("HTTP/1.0 200") && fetch("two").starts_with("HTTP/1.0 200")
     });
     assert!(begin("four").starts_with("HTTP/1.0 202"), "there is room again");
-    daemon.signal("TERM");
-    assert_eq!(daemon.ended().0, Some(0));
+    daemon.ends_well();
 }

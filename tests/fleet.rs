@@ -52,12 +52,6 @@ fn invoke(controller: &Daemon, function: &str, more: &str) -> String {
         .raw(&format!("POST /v1/functions/{function}/invoke HTTP/1.0\r\n{more}content-length: 3\r\n\r\nabc"))
 }
 
-fn ends_well(daemon: Daemon) {
-    daemon.signal("TERM");
-    let (code, log) = daemon.ended();
-    assert_eq!(code, Some(0), "{log}");
-}
-
 #[test]
 fn a_controller_serves_what_its_workers_serve() {
     let test = "a_controller_serves_what_its_workers_serve";
@@ -138,11 +132,11 @@ fn a_controller_serves_what_its_workers_serve() {
     // A worker that leaves is told to the controller before it is gone.
     let [first, second] = workers;
     let gone = first.name.clone();
-    ends_well(first);
+    first.ends_well();
     assert_eq!(health(&controller, &gone), "unknown");
     assert!((0..4).all(|_| invoke(&controller, "echo", "").starts_with("HTTP/1.0 200")));
-    ends_well(second);
-    ends_well(controller);
+    second.ends_well();
+    controller.ends_well();
 }
 
 #[test]
@@ -181,8 +175,8 @@ fn registration_that_is_required_and_fails_ends_the_worker() {
     // Off, an address is not even looked at.
     let off = Daemon::worker(test, "registration = \"off\"", &format!("[controller]\n{nobody}"));
     assert!(!off.log().contains("regist"), "{}", off.log());
-    ends_well(off);
-    ends_well(strict);
+    off.ends_well();
+    strict.ends_well();
 }
 
 fn started(controller: &Daemon, function: &str) -> Child {
@@ -225,9 +219,9 @@ fn what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_b
         controller.until("lost", || health(&controller, &doomed.name) == "lost");
         doomed.start_again();
         assert_eq!(health(&controller, &doomed.name), "healthy");
-        ends_well(doomed);
-        ends_well(other);
-        ends_well(controller);
+        doomed.ends_well();
+        other.ends_well();
+        controller.ends_well();
     }
 }
 
@@ -249,8 +243,8 @@ fn a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks() 
     silent.signal("CONT");
     controller.until("back", || health(&controller, &silent.name) == "healthy");
     assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
-    ends_well(silent);
-    ends_well(controller);
+    silent.ends_well();
+    controller.ends_well();
 }
 
 #[test]
@@ -267,8 +261,8 @@ fn a_worker_outlives_its_controller_and_registers_with_the_next() {
     controller.start_again();
     controller.until("registered", || health(&controller, &worker.name) == "healthy");
     assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
-    ends_well(worker);
-    ends_well(controller);
+    worker.ends_well();
+    controller.ends_well();
 }
 
 #[test]
@@ -304,8 +298,8 @@ fn of_two_hosts_with_one_name_the_second_is_refused_and_an_older_life_too() {
         "{unreached}"
     );
     assert_eq!(health(&controller, &worker.name), "healthy");
-    ends_well(worker);
-    ends_well(controller);
+    worker.ends_well();
+    controller.ends_well();
 }
 
 #[test]
@@ -388,8 +382,8 @@ fn a_load_drives_a_running_system() {
     ]);
     assert!(away.status.code() == Some(3) && said(&away).contains("is --at its address?"), "{}", said(&away));
     assert!(!std::path::Path::new("/tmp/never-made").exists());
-    workers.into_iter().for_each(ends_well);
-    ends_well(controller);
+    workers.into_iter().for_each(Daemon::ends_well);
+    controller.ends_well();
 }
 
 #[test]
@@ -408,8 +402,8 @@ fn controller_and_workers_meet_over_tls() {
     assert_eq!(answer.stdout, b"there and back", "{}", said(&answer));
     let workers = controller.json(&["workers", "--ca-file", ca]);
     assert_eq!(workers["workers"][0]["address"], worker.at.replace("localhost", "127.0.0.1"));
-    ends_well(worker);
-    ends_well(controller);
+    worker.ends_well();
+    controller.ends_well();
 }
 
 #[test]
@@ -438,8 +432,8 @@ fn what_was_registered_with_a_controller_outlives_it() {
     );
     // The worker comes back by itself and serves it.
     controller.until("served", || invoke(&controller, "kept", "").ends_with("abc"));
-    ends_well(worker);
-    ends_well(controller);
+    worker.ends_well();
+    controller.ends_well();
 }
 
 #[test]
@@ -458,14 +452,13 @@ fn a_token_that_is_exchanged_is_used_by_both_sides() {
     assert_eq!(controller.ask(&with).stdout, b"abc");
     write("bb");
     for daemon in [&controller, &worker] {
-        daemon.signal("HUP");
-        assert!(daemon.notified().contains("RELOADING=1") && daemon.notified().contains("READY=1"));
+        daemon.reload();
     }
     let answer = controller.ask(&with);
     assert_eq!(answer.stdout, b"abc", "{}", said(&answer));
     // It is heard with the new one: lost_after is a second.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     assert_eq!(controller.ask(&with).stdout, b"abc", "{}", worker.log());
-    ends_well(worker);
-    ends_well(controller);
+    worker.ends_well();
+    controller.ends_well();
 }

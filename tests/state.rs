@@ -35,12 +35,6 @@ fn start_of(daemon: &Daemon, function: &str) -> String {
     start.map_or(answer.clone(), str::to_string)
 }
 
-fn ends_well(daemon: Daemon) {
-    daemon.signal("TERM");
-    let (code, log) = daemon.ended();
-    assert_eq!(code, Some(0), "{log}");
-}
-
 #[test]
 fn containers_of_a_killed_life_are_taken_over_warm() {
     let test = "containers_of_a_killed_life_are_taken_over_warm";
@@ -79,8 +73,8 @@ fn containers_of_a_killed_life_are_taken_over_warm() {
     assert!(daemon.containers().is_empty() && daemon.log().contains("had left"), "{}", daemon.log());
     assert_eq!(start_of(&daemon, "echo"), "cold");
     assert_eq!(start_of(&neighbour, "echo"), "warm", "a neighbour's container was not touched");
-    ends_well(daemon);
-    ends_well(neighbour);
+    daemon.ends_well();
+    neighbour.ends_well();
 }
 
 #[test]
@@ -111,7 +105,7 @@ fn containers_of_a_daemon_of_their_own_are_taken_over_too() {
             daemon.log()
         );
         assert_eq!(start_of(&daemon, "echo"), "cold", "{name}");
-        ends_well(daemon);
+        daemon.ends_well();
     }
 }
 
@@ -161,7 +155,7 @@ fn acknowledged_registrations_survive_every_death() {
         }
     }
     assert_eq!(acknowledged.len(), lives);
-    ends_well(daemon);
+    daemon.ends_well();
 }
 
 #[test]
@@ -197,7 +191,7 @@ fn a_damaged_journal_keeps_what_is_whole_and_a_newer_one_is_refused() {
     std::fs::remove_file(&journal).expect("it is moved away");
     let _ = std::fs::remove_file(&daemon.at["unix:".len()..]);
     daemon.start_again();
-    ends_well(daemon);
+    daemon.ends_well();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The backends that the tests run on: each with what starts its daemon, and the proof that nothing is left of it.
 
 use super::has;
-use elapse::backend::{Backend, Live, LiveConfig, Model, Simulated};
-use elapse::base::Cpus;
+use elapse::backend::{Backend, Create, Live, LiveConfig, Model, Sandbox, Simulated};
+use elapse::base::{Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use elapse::rt::{self, Options, Sim};
 use elapse_real::docker::Dockers;
 use elapse_real::doctor::leftovers_of;
@@ -151,4 +151,36 @@ impl Bench {
             rt::Live::new().expect("a runtime").block_on(run);
         }
     }
+}
+
+/// A function of 256 MiB.
+pub fn spec(behaviour: Behaviour, command: &[&str], code: Option<PathBuf>) -> FunctionSpec {
+    let mut spec = FunctionSpec::new("f", Mem(256 << 20));
+    spec.program.behaviour = Some(behaviour);
+    spec.program.command = command.iter().map(ToString::to_string).collect();
+    spec.program.code = code;
+    spec
+}
+
+/// The creation of a container of the function of this test.
+pub fn creation() -> Create {
+    Create { function: FunctionId(0), memory: Mem(256 << 20), cpus: Cpus::from_cores(1), nth: 0, gpu: None }
+}
+
+/// A call of so many milliseconds.
+pub fn call(ms: u64) -> Invocation {
+    Invocation {
+        number: 7,
+        function: FunctionId(0),
+        arrival: Time::ZERO,
+        intended: Duration::from_millis(ms),
+        fails: false,
+        usage: None,
+    }
+}
+
+/// A container that answers, of a function that is admitted first.
+pub async fn ready(backend: &Live, spec: &FunctionSpec) -> Sandbox {
+    backend.admit(FunctionId(0), spec).expect("admitted");
+    backend.create(&creation()).await.unwrap_or_else(|e| panic!("{}", e.why))
 }

@@ -176,6 +176,21 @@ impl Daemon {
         assert!(sent.expect("kill").success());
     }
 
+    /// Reads its configuration again, and has done so when this returns.
+    pub fn reload(&self) {
+        self.signal("HUP");
+        let told = [self.notified(), self.notified()];
+        assert!(told[0].contains("RELOADING=1") && told[0].contains("MONOTONIC_USEC="), "{told:?}");
+        assert!(told[1].contains("READY=1"), "{told:?}");
+    }
+
+    /// Ends it as a service manager does; nothing of it may be left.
+    pub fn ends_well(self) {
+        self.signal("TERM");
+        let (code, log) = self.ended();
+        assert_eq!(code, Some(0), "{log}");
+    }
+
     /// Waits for its end; nothing of it may be left.
     pub fn ended(mut self) -> (Option<i32>, String) {
         let due = Instant::now() + Duration::from_secs(30);

@@ -147,12 +147,7 @@ async fn import(
         manifest = serde_json::from_slice(&root).map_err(|e| wrong(name, e))?;
     }
     let config = descriptor(&manifest["config"], name)?;
-    let layers: Vec<Descriptor> = manifest["layers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|l| descriptor(l, name))
-        .collect::<Result<_, _>>()?;
+    let layers = layers_of(&manifest, name)?;
     let config_bytes = source.small(name, &config).await?;
     let config_json: Value = serde_json::from_slice(&config_bytes).map_err(|e| wrong(name, e))?;
     let chain = chains(&config_json, name)?.pop().unwrap_or_default();
@@ -185,12 +180,7 @@ pub(super) async fn known(link: &Link, name: &str) -> Result<Option<Unpacked>, E
         manifest = read_json(link, name, &target.digest).await?;
     }
     let config = descriptor(&manifest["config"], name)?;
-    let layers: Vec<Descriptor> = manifest["layers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|l| descriptor(l, name))
-        .collect::<Result<_, _>>()?;
+    let layers = layers_of(&manifest, name)?;
     let config = read_json(link, name, &config.digest).await?;
     // Nothing of a user's image refers to what we unpack.
     unpack(link, name, &config, &layers, true).await.map(Some)
@@ -230,6 +220,10 @@ fn descriptor(value: &Value, name: &str) -> Result<Descriptor, EngineFault> {
     };
     let size = value["size"].as_i64().unwrap_or(0);
     Ok(Descriptor { media_type, digest, size, annotations: HashMap::new() })
+}
+
+fn layers_of(manifest: &Value, name: &str) -> Result<Vec<Descriptor>, EngineFault> {
+    manifest["layers"].as_array().into_iter().flatten().map(|layer| descriptor(layer, name)).collect()
 }
 
 /// The names of the snapshots after each layer.

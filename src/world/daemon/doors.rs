@@ -59,13 +59,13 @@ impl Token {
     /// # Errors
     /// A file that cannot be read, or holds none.
     pub(super) fn of(file: Option<&Path>) -> Result<Token> {
-        let text = file.map(read_token).transpose()?;
-        Ok(Token(Arc::new(RwLock::new(text.map(Arc::from)))))
+        let token = file.map(read_token).transpose()?;
+        Ok(Token(Arc::new(RwLock::new(token.map(|token| format!("Bearer {token}").into())))))
     }
 
-    /// What goes into the header `authorization`.
-    pub(super) fn bearer(&self) -> Option<String> {
-        self.current().map(|token| format!("Bearer {token}"))
+    /// What goes into the header `authorization`, and is looked for there.
+    pub(super) fn bearer(&self) -> Option<Arc<str>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on what is in this file.
@@ -78,12 +78,8 @@ impl Token {
     }
 
     fn become_like(&self, other: &Token) {
-        let next = other.current();
+        let next = other.bearer();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
-    }
-
-    pub(super) fn current(&self) -> Option<Arc<str>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -91,7 +87,7 @@ impl Token {
 ///
 /// # Errors
 /// A file that cannot be read, or holds none.
-pub(super) fn read_token(path: &Path) -> Result<String> {
+fn read_token(path: &Path) -> Result<String> {
     let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
     let token = text.trim();
     if token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic()) {

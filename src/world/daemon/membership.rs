@@ -71,7 +71,7 @@ impl Member {
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Answer, Refusal> {
         let bearer = self.token.bearer();
-        let headers: Vec<_> = bearer.iter().map(|b| ("authorization", b.as_str())).collect();
+        let headers: Vec<_> = bearer.iter().map(|b| ("authorization", &**b)).collect();
         let asked = self.peer.ask(method, path, &headers, body.to_string().into());
         match rt::timeout(self.terms.patience, asked).await {
             Err(rt::Elapsed) => Err(Refusal::Passing(format!("no answer within {}", self.terms.patience))),

@@ -142,7 +142,7 @@ impl Life {
         let mut headers = vec![("x-request-id", id), ("elapse-attempt", attempt.as_str())];
         headers.extend(request.headers.iter().map(|(name, value)| (*name, value.as_str())));
         let bearer = self.token.bearer();
-        headers.extend(bearer.iter().map(|b| ("authorization", b.as_str())));
+        headers.extend(bearer.iter().map(|b| ("authorization", &**b)));
         let asked = rt::timeout(limit, self.peer.ask(method, path, &headers, body));
         match rt::select(asked, self.over.notified()).await {
             Either::Left(Ok(Ok(answer))) => Ok(answer),
