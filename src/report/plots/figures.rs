@@ -120,7 +120,7 @@ fn over_time(data: &Data, panels: Vec<Over<'_>>) -> Drawn<String> {
                     y: over.y,
                     x_range: (0.0, data.end / scale),
                     log_x: false,
-                    y_range: (0.0, (highest(&over.lines) * if n == 1 { 1.3 } else { 2.0 }).max(1e-6)),
+                    y_range: (0.0, (highest(&over.lines) * if n == 1 { 1.3 } else { 2.5 }).max(1e-6)),
                     legend: SeriesLabelPosition::UpperRight,
                     lines: &over.lines,
                 },
