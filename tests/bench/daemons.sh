@@ -31,28 +31,28 @@ queue = { limit = 4 }
 [live]
 worker = \"bench-$$\""
 
-load() { # folder, rate, seconds, address, more flags
-    cat >"$out/$1.load.toml" <<T
-name = "$1"
-duration = "$3s"
-[worker]
-memory = "4GiB"
-[[function]]
-name = "nap"
-memory = "64MiB"
-duration = "20ms"
-behaviour = "sleep"
-load = { poisson = "$2/s" }
-T
-    $elapse live "$out/$1.load.toml" --at "$4" --no-plots --force --out "$out/$1" "${@:5}" >/dev/null
+scenario() { # name, its first lines, the function's lines, rate
+    printf 'name = "%s"\n%b\n[worker]\nmemory = "4GiB"\n[[function]]\nmemory = "64MiB"\n%b\nload = { poisson = "%s/s" }\n' \
+        "$@" >"$out/$1.load.toml"
+}
+drive() { # scenario, folder, address, more flags
+    $elapse live "$out/$1.load.toml" --at "$3" --no-plots --force --out "$out/$2" "${@:4}" >/dev/null
+}
+nap='name = "nap"\nduration = "20ms"\nbehaviour = "sleep"'
+load() { # name, rate, seconds
+    scenario "$1" "duration = \"$3s\"" "$nap" "$2"
+    drive "$1" "$1" "$at"
 }
 rss() { awk '/^VmRSS/ {print $2}' "/proc/${pids[0]}/status"; }
 
 at=unix:$out/worker.sock
-load warm-up 100 3 "$at"
-echo "== 80 % of capacity" && load calm 160 "$seconds" "$at"
+load warm-up 100 3
+echo "== 80 % of capacity" && load calm 160 "$seconds"
 before=$(rss)
-echo "== four times capacity" && load storm 800 "$seconds" "$at"
+echo "== four times capacity" && load storm 800 "$seconds"
+echo "== 64 clients, each again as soon as it is answered"
+scenario flood 'duration = "600s"\ninvocations = 600000' "$nap" 50000
+drive flood flood "$at" --clients 64
 after=$(rss)
 echo "== what a controller adds, closed loop of one client, echo"
 start controller controller "listen = \"unix:$out/controller.sock\""
@@ -65,32 +65,18 @@ memory = \"1GiB\"
 worker = \"bench-$$-m\"
 [controller]
 address = \"unix:$out/controller.sock\""
-echo_load() { # folder, address
-    cat >"$out/$1.load.toml" <<T
-name = "$1"
-duration = "600s"
-invocations = 20000
-[worker]
-memory = "1GiB"
-[[function]]
-name = "echo"
-memory = "64MiB"
-duration = "0ms"
-behaviour = "echo"
-load = { poisson = "1000/s" }
-T
-    $elapse live "$out/$1.load.toml" --at "$2" --clients 1 --no-plots --force --out "$out/$1" --records none >/dev/null
-}
+scenario echo 'duration = "600s"\ninvocations = 20000' 'name = "echo"\nduration = "0ms"\nbehaviour = "echo"' 1000
 for round in 1 2 3; do
-    echo_load "direct-$round" "unix:$out/member.sock"
-    echo_load "through-$round" "unix:$out/controller.sock"
+    drive echo "direct-$round" "unix:$out/member.sock" --clients 1 --records none
+    drive echo "through-$round" "unix:$out/controller.sock" --clients 1 --records none
 done
-python3 - "$out" "$before" "$after" "$seconds" <<'P'
+python3 - "$out" "$before" "$after" <<'P'
 import csv, json, statistics, sys
-out, before, after, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+out, before, after = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 def run(name):
-    good, refused, other, latencies = 0, 0, {}, []
+    good, refused, other, latencies, arrivals = 0, 0, {}, [], []
     for row in csv.DictReader(open(f"{out}/{name}/records.csv")):
+        arrivals.append(float(row["arrival_unix_ns"]))
         if row["status"] == "completed":
             good += 1
             latencies.append(float(row["return_ns"]) / 1e6)
@@ -100,14 +86,18 @@ def run(name):
             other[row["status"]] = other.get(row["status"], 0) + 1
     latencies.sort()
     at = lambda q: latencies[int(q * (len(latencies) - 1))]
-    return good, refused, other, at(0.5), at(0.99)
-calm, storm = run("calm"), run("storm")
+    return good / (max(arrivals) - min(arrivals)) * 1e9, refused, other, at(0.5), at(0.99)
+calm, storm, flood = run("calm"), run("storm"), run("flood")
 capacity = 4 / 0.020
-print("\n| | at 80 % | at 400 % |\n|---|---|---|")
-print(f"| completed per second (capacity {capacity:.0f}) | {calm[0] / seconds:.0f} | {storm[0] / seconds:.0f} ({storm[0] / seconds / capacity:.0%} of capacity) |")
-print(f"| refused (429, 503) | {calm[1]} | {storm[1]} |\n| anything else | {calm[2] or 0} | {storm[2] or 0} |")
-print(f"| latency of the completed p50 / p99, ms | {calm[3]:.1f} / {calm[4]:.1f} | {storm[3]:.1f} / {storm[4]:.1f} ({storm[4] / calm[4]:.2f} times) |")
-print(f"| the worker's memory before and after, MB | | {before / 1024:.1f} / {after / 1024:.1f} |")
+all = (calm, storm, flood)
+row = lambda what, cells: print(f"| {what} | " + " | ".join(cells) + " |")
+row("", ("at 80 %", "at 400 %", "64 clients"))
+row("---", ["---"] * 3)
+row(f"completed per second (capacity {capacity:.0f})", [f"{r[0]:.0f}" for r in all])
+row("refused (429, 503)", [str(r[1]) for r in all])
+row("anything else", [str(r[2] or 0) for r in all])
+row("latency of the completed p50 / p99, ms", [f"{r[3]:.1f} / {r[4]:.1f}" for r in all])
+print(f"\nThe worker's memory was {before / 1024:.1f} MB after the first load and {after / 1024:.1f} MB at the end.")
 p50 = lambda name: json.load(open(f"{out}/{name}/summary.json"))["latency_ms"]["p50"] * 1e3
 direct = [p50(f"direct-{i}") for i in (1, 2, 3)]
 through = [p50(f"through-{i}") for i in (1, 2, 3)]
