@@ -78,6 +78,7 @@ install: build
 	install -D -m 755 target/release/elapse $(DESTDIR)$(PREFIX)/bin/elapse
 	install -D -m 755 target/release/elapse-agent $(DESTDIR)$(PREFIX)/bin/elapse-agent
 	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/elapse
+	install -m 644 real/systemd/elapse.slice $(DESTDIR)/etc/systemd/system/elapse.slice
 	for unit in worker controller; do \
 		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' real/systemd/elapse-$$unit@.service >$(DESTDIR)/etc/systemd/system/elapse-$$unit@.service; \
 		install -m 644 real/systemd/$$unit.toml $(DESTDIR)/etc/elapse/$$unit.toml.example; \
@@ -86,7 +87,8 @@ install: build
 # What install put there; configurations stay.
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/elapse $(DESTDIR)$(PREFIX)/bin/elapse-agent
-	rm -f $(DESTDIR)/etc/systemd/system/elapse-{worker,controller}@.service $(DESTDIR)/etc/elapse/{worker,controller}.toml.example
+	rm -f $(DESTDIR)/etc/systemd/system/elapse-{worker,controller}@.service $(DESTDIR)/etc/systemd/system/elapse.slice \
+		$(DESTDIR)/etc/elapse/{worker,controller}.toml.example
 
 clean:
 	$(CARGO) clean

@@ -71,6 +71,66 @@ fn equal_runs_hold_and_a_wrong_cold_start_is_named() {
     assert!(elapse(&args).status.success(), "{}", said(&elapse(&args)));
 }
 
+/// A calibration that is wrong in one thing is found out, and that thing named.
+#[test]
+fn a_calibration_with_cold_starts_twice_as_long_is_found_out() {
+    let folder = scratch("compare-calibration");
+    let calibrated = |name: &str, cold_start: &str| {
+        let text = format!(
+            "[host]\nkernel = \"k\"\ncpu = \"c\"\ncores = 2\nmemory_mb = 1024\ndate = \"d\"\n[backend.process]\n\
+             first_call = \"0s\"\nremoval = \"5ms\"\n[backend.process.cold_start]\n1 = \"{cold_start}\"\n\
+             [backend.process.overhead]\nsleep = \"80us\"\n"
+        );
+        std::fs::write(folder.join(format!("{name}.toml")), text).expect("a calibration");
+        let calibration = format!("model.calibration={name}.toml");
+        run(&folder, name, &["worker.backends=[\"process\"]", &calibration])
+    };
+    let (right, wrong) = (calibrated("right", "20ms"), calibrated("wrong", "40ms"));
+    let told = elapse(&["compare", text(&right), text(&wrong)]);
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    for says in ["calibration.crc32", "FAILS  cold_ms.p50", "are farther apart than allowed in"] {
+        assert!(said(&told).contains(says), "'{says}' is not in: {}", said(&told));
+    }
+    let again = calibrated("again", "20ms");
+    assert!(elapse(&["compare", text(&right), text(&again)]).status.success());
+}
+
+#[test]
+fn an_interrupted_repeat_is_none_and_a_run_beside_repeats_is_refused() {
+    let folder = scratch("compare-repeats");
+    let a = run(&folder, "a", &[]);
+    let set = folder.join("set");
+    let repeat = |nth: u32, interrupted: bool| {
+        let to = set.join(format!("repeat-{nth}"));
+        std::fs::create_dir_all(&to).expect("a folder");
+        for entry in std::fs::read_dir(&a).expect("a run").flatten().filter(|e| e.path().is_file()) {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+        }
+        let file = to.join("run.json");
+        let about = std::fs::read_to_string(&file).expect("a file");
+        let about = about.replace("\"interrupted\": false", &format!("\"interrupted\": {interrupted}"));
+        std::fs::write(file, about).expect("a file");
+    };
+    let compared = || elapse(&["compare", text(&a), text(&set)]);
+    repeat(1, false);
+    repeat(2, true);
+    repeat(3, false);
+    assert!(said(&compared()).contains("set (2 runs)"), "{}", said(&compared()));
+    [1, 3].into_iter().for_each(|nth| repeat(nth, true));
+    let none = compared();
+    assert!(none.status.code() == Some(2) && said(&none).contains("was interrupted"), "{}", said(&none));
+    let alone = elapse(&["compare", text(&a), text(&set.join("repeat-2"))]);
+    assert!(said(&alone).contains("repeat-2 was interrupted before its load had ended."), "{}", said(&alone));
+    repeat(1, false);
+    std::fs::copy(a.join("run.json"), set.join("run.json")).expect("a copy");
+    let both = compared();
+    assert!(
+        both.status.code() == Some(2) && said(&both).contains("holds a run and repeats of one"),
+        "{}",
+        said(&both)
+    );
+}
+
 #[test]
 fn a_run_whose_invocations_fail_is_not_like_one_whose_do_not() {
     let folder = scratch("compare-failed");

@@ -56,7 +56,9 @@ fn functions_are_registered_invoked_and_told() {
     assert_eq!(status["metrics"]["completed"], 2.0);
     assert_eq!(status["metrics"]["containers_cached"], 3.0);
     let loops = status["loops"].as_array().expect("a list");
-    assert_eq!(loops.len(), elapse::worker::LOOPS.len());
+    let names: Vec<&str> = loops.iter().filter_map(|l| l["name"].as_str()).collect();
+    let all = [elapse::worker::LOOPS, &["burial", "watchdog", "reload", "orders"]].concat();
+    assert_eq!(names, all);
     assert!(loops.iter().all(|l| l["restarts"] == 0 && l["last_panic"].is_null()));
     assert!(said(&daemon.ask(&["list"])).contains("\"cat\""));
     let metrics = daemon.raw("GET /metrics HTTP/1.0\r\n\r\n");
@@ -111,12 +113,70 @@ fn the_first_sigterm_finishes_what_was_admitted() {
     daemon.signal("TERM");
     assert!(daemon.notified().contains("STOPPING=1"));
     let late = daemon.ask(&["invoke", "echo"]);
-    assert!(late.status.code() == Some(1) && said(&late).contains("worker drains"), "{}", said(&late));
+    assert!(late.status.code() == Some(1) && said(&late).contains("not admitted: "), "{}", said(&late));
+    let later = daemon.ask(&["invoke", "echo", "--async"]);
+    assert!(later.status.code() == Some(1) && said(&later).contains("worker drains"), "{}", said(&later));
+    let health = daemon.ask(&["health"]);
+    assert!(health.status.code() == Some(1) && said(&health).contains("it is draining"), "{}", said(&health));
+    assert_eq!(daemon.json(&["status"])["status"], "draining");
     for mut call in calls {
         assert!(call.wait().expect("a client").success(), "an admitted invocation was lost");
     }
     let (code, log) = daemon.ended();
     assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once_and_the_next_life_removes_what_it_left() {
+    let test = "a_second_sigterm_ends_at_once_and_the_next_life_removes_what_it_left";
+    if !can(test) {
+        return;
+    }
+    let mut daemon = Daemon::worker(test, "", "");
+    daemon
+        .reconfigure("duration = \"1s\"\nbehaviour = \"sleep\"", "duration = \"60s\"\nbehaviour = \"sleep\"");
+    daemon.kill();
+    daemon.start_again();
+    let begun = daemon.ask(&["invoke", "slow", "--async"]);
+    assert!(said(&begun).contains("under way"), "{}", said(&begun));
+    daemon.until("begun", || daemon.json(&["status"])["metrics"]["containers_running"] == 1.0);
+    daemon.signal("TERM");
+    assert!(daemon.notified().contains("STOPPING=1"));
+    let asked = Instant::now();
+    daemon.signal("TERM");
+    assert!(!daemon.child.wait().expect("it ends").success());
+    assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+    daemon.reconfigure("60s", "1s");
+    daemon.start_again();
+    daemon.ends_well();
+}
+
+#[test]
+fn the_answer_of_an_invocation_that_nobody_waited_for_is_fetched_by_a_command() {
+    let test = "the_answer_of_an_invocation_that_nobody_waited_for_is_fetched_by_a_command";
+    if !can(test) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "", "");
+    let begun = daemon.json(&["invoke", "echo", "--async", "--body", "kept"]);
+    let id = begun["id"].as_str().expect("an id");
+    daemon.until("answered", || daemon.ask(&["result", id]).stdout == b"kept");
+    let nothing = daemon.ask(&["result", "another"]);
+    assert!(said(&nothing).contains("there is no invocation 'another'"), "{}", said(&nothing));
+    assert!(daemon.ask(&["health"]).status.success());
+    assert!(said(&daemon.ask(&["metrics"])).contains("elapse_cold_starts_total"));
+    // One that is stopped is not waited for without an end.
+    daemon.signal("STOP");
+    let stopped = daemon.ask(&["status", "--timeout", "300ms"]);
+    daemon.signal("CONT");
+    assert!(
+        stopped.status.code() == Some(3) && said(&stopped).contains("has not answered within 300ms"),
+        "{}",
+        said(&stopped)
+    );
+    let odd = daemon.raw("GET /v1/invocations/%ff HTTP/1.0\r\n\r\n");
+    assert!(odd.starts_with("HTTP/1.0 400") && odd.contains("\"request_id\""), "{odd}");
+    daemon.ends_well();
 }
 
 #[test]
@@ -197,6 +257,17 @@ fn wrong_configurations_are_told_in_a_sentence() {
             said(&refused)
         );
     }
+    // What is no socket is somebody's file.
+    let theirs = folder.join("theirs");
+    std::fs::write(&theirs, "precious").expect("a file");
+    std::fs::write(&file, format!("listen = \"unix:{}\"\n{worker}", theirs.display())).expect("a file");
+    let refused = elapse(&["worker", file.to_str().expect("a path")]);
+    assert!(
+        refused.status.code() == Some(3) && said(&refused).contains("another process has it"),
+        "{}",
+        said(&refused)
+    );
+    assert_eq!(std::fs::read(&theirs).expect("it is there"), b"precious");
     std::fs::write(&file, format!("listen = \"127.0.0.1:{port}\"\n{worker}")).expect("a configuration");
     let refused = elapse(&["worker", file.to_str().expect("a path")]);
     assert!(

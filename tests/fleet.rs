@@ -4,53 +4,10 @@
 
 mod common;
 
-use common::containers::agent;
 use common::daemon::{Daemon, elapse, said, tls};
-use common::{has, program};
+use common::fleet::{REQUIRED, can, controller, header, health, invoke, membership, worker};
+
 use serde_json::Value;
-use std::process::{Child, Command, Stdio};
-
-fn can(test: &str) -> bool {
-    has("process", test, agent().exists() && program("kill"))
-}
-
-const REQUIRED: &str = "registration = \"required\"";
-
-fn membership(controller: &Daemon) -> String {
-    format!(
-        "[controller]\naddress = \"{}\"\nheartbeat = \"100ms\"\nattempts = 2\nbackoff = \"50ms\"",
-        controller.at
-    )
-}
-
-fn worker(test: &str, controller: &Daemon) -> Daemon {
-    Daemon::worker(test, REQUIRED, &membership(controller))
-}
-
-/// Quick to lose a worker, so that tests are short; functions that both workers have.
-fn controller(test: &str, top: &str) -> Daemon {
-    let functions = ["echo", "slow"].map(|name| {
-        let behaviour = if name == "slow" { "sleep" } else { "echo" };
-        format!("[[function]]\nname = \"{name}\"\nmemory = \"64MiB\"\nduration = \"1s\"\nbehaviour = \"{behaviour}\"\n")
-    });
-    Daemon::controller(test, &format!("lost_after = \"1s\"\n{top}\n{}", functions.concat()))
-}
-
-fn health(controller: &Daemon, worker: &str) -> String {
-    let workers = controller.json(&["workers"]);
-    let of = |w: &&Value| w["name"] == worker;
-    let found = workers["workers"].as_array().into_iter().flatten().find(of);
-    found.and_then(|w| w["status"].as_str()).unwrap_or("unknown").to_string()
-}
-
-fn header<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
-    answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-}
-
-fn invoke(controller: &Daemon, function: &str, more: &str) -> String {
-    controller
-        .raw(&format!("POST /v1/functions/{function}/invoke HTTP/1.0\r\n{more}content-length: 3\r\n\r\nabc"))
-}
 
 #[test]
 fn a_controller_serves_what_its_workers_serve() {
@@ -102,7 +59,7 @@ fn a_controller_serves_what_its_workers_serve() {
     assert!(listed.contains("{\"name\":\"cat\",\"image\":\"\""), "{listed}");
     let later = controller.raw("POST /async-function/cat HTTP/1.0\r\ncontent-length: 0\r\n\r\n");
     assert!(later.starts_with("HTTP/1.0 202"), "{later}");
-    assert!(controller.raw("GET /healthz HTTP/1.0\r\n\r\n").ends_with("OK"));
+    assert!(controller.raw("GET /healthz HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 200"));
     // A worker's own details pass through.
     let own = controller.raw(&format!("GET /v1/workers/{}/status HTTP/1.0\r\n\r\n", workers[0].name));
     assert!(own.contains("\"loops\"") && own.contains("heartbeat"), "{own}");
@@ -179,71 +136,25 @@ fn registration_that_is_required_and_fails_ends_the_worker() {
     strict.ends_well();
 }
 
-fn started(controller: &Daemon, function: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
-    command.args(["invoke", function, "--at", &controller.at]).stderr(Stdio::piped()).stdout(Stdio::null());
-    command.spawn().expect("a client")
-}
-
-fn has_one(controller: &Daemon, worker: &str) -> bool {
-    let workers = controller.json(&["workers"]);
-    let mut all = workers["workers"].as_array().into_iter().flatten();
-    all.any(|w| w["name"] == worker && w["invocations"] == 1)
-}
-
+/// The controller's token and that for its workers are two, also where they begin as one.
 #[test]
-fn what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back() {
-    let test = "what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back";
+fn a_token_for_workers_that_comes_later_is_no_token_for_clients() {
+    let test = "a_token_for_workers_that_comes_later_is_no_token_for_clients";
     if !can(test) {
         return;
     }
-    for (on_loss, succeeds) in [("fail", false), ("retry", true)] {
-        let controller = controller(test, &format!("on_loss = \"{on_loss}\"\nbalancer = \"least-loaded\""));
-        let mut doomed = worker(test, &controller);
-        let call = started(&controller, "slow");
-        controller.until("sent", || has_one(&controller, &doomed.name));
-        let other = worker(test, &controller);
-        doomed.kill();
-        let output = call.wait_with_output().expect("an answer");
-        assert_eq!(output.status.success(), succeeds, "{on_loss}: {}", said(&output));
-        if !succeeds {
-            assert!(said(&output).contains("where it may have run"), "{}", said(&output));
-        }
-        let counts = &controller.json(&["status"])["metrics"];
-        assert_eq!(
-            (&counts["invocations_lost"], &counts["retries"]),
-            (&1.into(), &u64::from(succeeds).into())
-        );
-        // Everything goes to the other one meanwhile, and to both when it is back with another life.
-        assert!((0..4).all(|_| invoke(&controller, "echo", "").starts_with("HTTP/1.0 200")));
-        controller.until("lost", || health(&controller, &doomed.name) == "lost");
-        doomed.start_again();
-        assert_eq!(health(&controller, &doomed.name), "healthy");
-        doomed.ends_well();
-        other.ends_well();
-        controller.ends_well();
-    }
-}
-
-#[test]
-fn a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks() {
-    let test = "a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks";
-    if !can(test) {
-        return;
-    }
-    let controller = controller(test, "");
-    let silent = worker(test, &controller);
-    let call = started(&controller, "slow");
-    controller.until("sent", || has_one(&controller, &silent.name));
-    silent.signal("STOP");
-    controller.until("lost", || health(&controller, &silent.name) == "lost");
-    let output = call.wait_with_output().expect("an answer");
-    assert!(!output.status.success() && said(&output).contains("has not been heard of"), "{}", said(&output));
-    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 503"));
-    silent.signal("CONT");
-    controller.until("back", || health(&controller, &silent.name) == "healthy");
-    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
-    silent.ends_well();
+    let folder = common::scratch(test);
+    let (mine, theirs) = (folder.join("mine"), folder.join("theirs"));
+    std::fs::write(&mine, "0123456789abcdef0123456789abcdef").expect("a token");
+    std::fs::write(&theirs, "fedcba9876543210fedcba9876543210").expect("a token");
+    let line = format!("token_file = {mine:?}");
+    let controller = controller(test, &line);
+    controller.reconfigure(&line, &format!("{line}\nworker_token_file = {theirs:?}"));
+    controller.reload();
+    let with = |token: &std::path::Path| {
+        controller.ask(&["status", "--token-file", token.to_str().expect("a path")]).status.code()
+    };
+    assert_eq!((with(&mine), with(&theirs)), (Some(0), Some(2)));
     controller.ends_well();
 }
 

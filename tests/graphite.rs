@@ -148,7 +148,8 @@ fn a_simulated_run_laid_at_now_is_found_whole_by_pickle() {
     let Some(g) = graphite("a_simulated_run_laid_at_now_is_found_whole_by_pickle") else { return };
     let folder = scratch("graphite-sim");
     let lines = format!("carbon = \"{}\"\nprotocol = \"pickle\"\nurl = \"{}\"", g.pickle, g.url);
-    let file = scenario(&folder, &unique("sim"), 600, &lines);
+    let name = unique("sim");
+    let file = scenario(&folder, &name, 600, &lines);
     let out = folder.join("run");
     let ran = elapse(&["sim", text(&file), "--out", text(&out), "--graphite-shift", "now"]);
     assert!(ran.status.success(), "{}", said(&ran));
@@ -166,6 +167,30 @@ fn a_simulated_run_laid_at_now_is_found_whole_by_pickle() {
     let again = values(&out, "graphite.csv");
     assert!(sent.iter().all(|(k, v)| again.get(k) == Some(v)));
     assert!(again.len() > sent.len(), "the function's points came too");
+    // A pattern before the last part, and what came before and does not come now.
+    let globbed =
+        elapse(&["graphite", "pull", text(&out), "--target", &format!("elapse.{name}.*.queue_length")]);
+    assert!(globbed.status.success() && !said(&globbed).contains("partial"), "{}", said(&globbed));
+    assert!(said(&globbed).contains("1 series are kept as they were fetched before"), "{}", said(&globbed));
+    assert_eq!(values(&out, "graphite.csv").keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>());
+}
+
+/// A value covers its step, also where that is longer than all that is asked for and one point alone tells no step.
+#[test]
+fn a_step_longer_than_what_is_asked_for_is_seen() {
+    let Some(g) = graphite("a_step_longer_than_what_is_asked_for_is_seen") else { return };
+    let sender = Sender::open(&g.carbon, Protocol::Plaintext, 1000).expect("a sender");
+    let client = Client::new(&g.url, Duration::from_secs(5), 3);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let slot = now.as_secs() / 10 * 10 - 20;
+    let path = format!("elapse.coarse.{}", unique("s"));
+    sender.offer(&Arc::from([path.clone()]), slot + 3, vec![7.0]);
+    let shown = client.wait_for(&path, slot + 3, Duration::from_secs(20)).expect("an answer");
+    assert!(shown.is_some(), "it does not show");
+    let [series] = &client.render(&[path], slot + 2, slot + 6).expect("an answer")[..] else {
+        panic!("not one series")
+    };
+    assert_eq!((series.step, series.points.as_slice()), (10, [(slot, Some(7.0))].as_slice()));
 }
 
 #[test]

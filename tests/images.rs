@@ -3,11 +3,14 @@
 mod common;
 
 use common::containers::{agent, call, common_of, daemon, ready, spec, worker_name};
+use common::scratch;
 use elapse::backend::{Backend, Live, LiveConfig};
 use elapse::base::{Behaviour, Duration, FunctionId, Network, Protocol};
 use elapse::rt;
 use elapse_real::docker::Dockers;
 use elapse_real::engine::Engine;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::rc::Rc;
 
 #[test]
@@ -40,14 +43,65 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
     });
 }
 
+/// Whether a process of this user and group runs.
+fn somebody_is(user: &str, group: &str) -> bool {
+    let id = |status: &str, what: &str| -> Option<String> {
+        let line = status.lines().find_map(|l| l.strip_prefix(what))?;
+        line.split_whitespace().next().map(str::to_string)
+    };
+    std::fs::read_dir("/proc").expect("processes").flatten().any(|entry| {
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        id(&status, "Uid:").as_deref() == Some(user) && id(&status, "Gid:").as_deref() == Some(group)
+    })
+}
+
+/// Such a user opens the socket in a folder that was made for root, and nobody else of the host gets to it.
+#[test]
+fn an_image_on_docker_may_have_a_user_that_is_not_root() {
+    let test = "an_image_on_docker_may_have_a_user_that_is_not_root";
+    let Some(socket) = daemon("docker", test) else { return };
+    let worker = worker_name();
+    let folder = scratch("docker-user");
+    let etc = folder.join("root/etc");
+    std::fs::create_dir_all(&etc).expect("a folder");
+    std::fs::write(etc.join("passwd"), "root:x:0:0::/:/bin/sh\napp:x:54331:54332::/:/bin/sh\n")
+        .expect("a file");
+    let (layer, image) = (folder.join("layer.tar"), format!("elapse-test/{worker}:1"));
+    let ran = |program: &str, args: &[&str]| {
+        let output = std::process::Command::new(program).args(args).output().expect("it runs");
+        assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let text = |path: &Path| path.to_str().expect("a path").to_string();
+    let at = format!("unix://{}", socket.display());
+    ran("tar", &["-C", &text(&folder.join("root")), "-cf", &text(&layer), "."]);
+    ran("docker", &["-H", &at, "import", "--change", "USER app", &text(&layer), &image]);
+    rt::Live::new().expect("a runtime").block_on(async {
+        let connected = Dockers::connect(&socket, common_of(&worker)).await;
+        let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
+        engine.prepare(Some(&image)).await.expect("it is there");
+        let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+        let backend = Live::new(Rc::clone(&engine), config);
+        let mut spec = spec(Behaviour::Echo, &[], None);
+        spec.program.image = Some(image.clone());
+        let sandbox = ready(&backend, &spec).await;
+        backend.invoke(sandbox, &call(0)).await.expect("an answer");
+        assert!(somebody_is("54331", "54332"), "no process runs as the user that the image names");
+        let place = std::fs::metadata(format!("/run/elapse/{worker}/docker")).expect("its folder");
+        assert_eq!(place.permissions().mode() & 0o777, 0o700, "open to others on the host");
+        backend.remove(sandbox).await;
+        assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
+    });
+    ran("docker", &["-H", &at, "rmi", &image]);
+    assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+}
+
 #[cfg(feature = "containerd")]
 mod containerd {
     use super::common::containers::creation;
-    use super::common::{has, scratch};
+    use super::common::has;
     use super::*;
     use elapse::base::Mem;
     use elapse_real::containerd::Containerds;
-    use std::path::Path;
 
     #[test]
     fn the_runtime_below_containerd_is_chosen_by_name() {
@@ -135,17 +189,7 @@ open(sys.argv[1], "wb").write(tar(files))
             engine.prepare(Some(&text(&named))).await.expect("it is imported");
             let sandbox = ready(&backend, &spec).await;
             backend.invoke(sandbox, &call(0)).await.expect("an answer");
-            let ids = |pid: &str, what: &str| -> Option<String> {
-                let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-                let line = status.lines().find_map(|l| l.strip_prefix(what))?;
-                line.split_whitespace().next().map(str::to_string)
-            };
-            let mut all = std::fs::read_dir("/proc").expect("processes").flatten();
-            let ours = all.any(|entry| {
-                let pid = entry.file_name().to_string_lossy().into_owned();
-                ids(&pid, "Uid:").as_deref() == Some("54321") && ids(&pid, "Gid:").as_deref() == Some("54322")
-            });
-            assert!(ours, "no process runs as the user that the image names");
+            assert!(somebody_is("54321", "54322"), "no process runs as the user that the image names");
             backend.remove(sandbox).await;
             assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
         });

@@ -78,6 +78,72 @@ fn containers_of_a_killed_life_are_taken_over_warm() {
 }
 
 #[test]
+fn what_a_container_is_made_of_must_be_what_its_function_is_now() {
+    let test = "what_a_container_is_made_of_must_be_what_its_function_is_now";
+    if !can(test) {
+        return;
+    }
+    let (_, top) = state(test);
+    let mut daemon = Daemon::worker(test, &top, "");
+    assert_eq!(start_of(&daemon, "echo"), "cold");
+    assert_eq!(start_of(&daemon, "slow"), "cold");
+    daemon.kill();
+    daemon.reconfigure(
+        "memory = \"64MiB\"\nduration = \"1s\"\nbehaviour = \"echo\"",
+        "memory = \"65MiB\"\nduration = \"1s\"\nbehaviour = \"echo\"",
+    );
+    daemon.start_again();
+    assert!(daemon.log().contains("warm=1 of=2"), "{}", daemon.log());
+    assert!(daemon.log().contains("no function wants as it is"), "{}", daemon.log());
+    assert_eq!((start_of(&daemon, "echo"), start_of(&daemon, "slow")), ("cold".into(), "warm".into()));
+    daemon.ends_well();
+}
+
+#[test]
+fn a_container_that_dies_while_nobody_calls_it_is_replaced() {
+    let test = "a_container_that_dies_while_nobody_calls_it_is_replaced";
+    if !can(test) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "", "");
+    assert_eq!((start_of(&daemon, "echo"), start_of(&daemon, "echo")), ("cold".into(), "warm".into()));
+    let [pid] = daemon.containers()[..] else { panic!("{:?}", daemon.containers()) };
+    assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill").success());
+    daemon.until("removed", || daemon.json(&["status"])["metrics"]["containers_cached"] == 0.0);
+    assert!(daemon.log().contains("an idle container has ended"), "{}", daemon.log());
+    assert_eq!(start_of(&daemon, "echo"), "cold", "and nobody was sent into it");
+    daemon.ends_well();
+}
+
+/// A registration that fails ends the worker, and what it had taken over waits for its next life.
+#[test]
+fn a_controller_that_is_away_costs_no_container_that_was_taken_over() {
+    let test = "a_controller_that_is_away_costs_no_container_that_was_taken_over";
+    if !can(test) {
+        return;
+    }
+    let (folder, top) = state(test);
+    let mut daemon = Daemon::worker(test, &top, "");
+    assert_eq!(start_of(&daemon, "echo"), "cold");
+    let before = daemon.containers();
+    daemon.kill();
+    let nobody = folder.join("nobody");
+    let wanted = "registration = \"required\"\non_boot = \"recover\"";
+    daemon.reconfigure("on_boot = \"recover\"", wanted);
+    let table = format!("[controller]\naddress = \"unix:{}\"\nattempts = 1\n[[function]]", nobody.display());
+    let config = daemon.folder.join("config.toml");
+    let text = std::fs::read_to_string(&config).expect("a configuration");
+    std::fs::write(&config, text.replacen("[[function]]", &table, 1)).expect("a configuration");
+    let refused = elapse(&["worker", config.to_str().expect("a path")]);
+    assert!(refused.status.code() == Some(5), "{}", said(&refused));
+    assert_eq!(daemon.containers(), before, "they are there for whoever comes next: {}", said(&refused));
+    daemon.reconfigure(wanted, "on_boot = \"recover\"");
+    daemon.start_again();
+    assert_eq!(start_of(&daemon, "echo"), "warm", "{}", daemon.log());
+    daemon.ends_well();
+}
+
+#[test]
 fn containers_of_a_daemon_of_their_own_are_taken_over_too() {
     let test = "containers_of_a_daemon_of_their_own_are_taken_over_too";
     for name in ["docker", "containerd"] {
@@ -180,7 +246,9 @@ fn a_damaged_journal_keeps_what_is_whole_and_a_newer_one_is_refused() {
         assert_eq!(listed.contains(&format!("\"f{i}\"")), *there, "f{i}: {listed}");
     }
     daemon.kill();
-    std::fs::write(&journal, "elapse journal 2\n").expect("a newer one");
+    let heading = "elapse journal 2";
+    let sum = crc32fast::hash(heading.as_bytes());
+    std::fs::write(&journal, format!("{heading} {sum:08x}\n")).expect("a newer one");
     let config = daemon.folder.join("config.toml");
     let refused = elapse(&["worker", config.to_str().expect("a path")]);
     assert!(

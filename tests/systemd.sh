@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# The units under a real systemd, in a container of its own: start, readiness, stop, restart, crash, a wrong configuration, the
-# watchdog, registration that fails. Opt-in (make test-systemd): the first time it makes a Debian tree, which is kept.
+# The units under a real systemd, in a container of its own with a containerd and a docker that systemd runs: start, readiness,
+# stop, restart, crash, a wrong configuration, the watchdog, registration that fails; on each backend kill, recover and clean.
+# Opt-in (make test-systemd): the first time it makes a Debian tree, which is kept.
 # Needs root. Prints a line for each check and ends with: N passed, N failed.
 set -u
 cd "$(dirname "$0")/.."
 tree=$PWD/target/systemd-tree
 [ "$(id -u)" = 0 ] || { echo "make test-systemd needs root"; exit 3; }
 command -v systemd-nspawn >/dev/null && command -v debootstrap >/dev/null || tests/install.sh systemd-container debootstrap
-if [ ! -d "$tree/usr" ]; then
+if [ ! -x "$tree/usr/sbin/dockerd" ]; then
+    rm -rf "$tree"
     mirror=$(apt-get indextargets --format '$(SITE)' 'Identifier: Packages' 'Codename: bookworm' 'Label: Debian' | head -1)
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus bookworm "$tree" "$mirror" >"$tree.log" 2>&1 ||
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,containerd,runc,docker.io,iptables bookworm "$tree" "$mirror" >"$tree.log" 2>&1 ||
         { echo "no Debian tree could be made: see $tree.log"; rm -rf "$tree"; exit 3; }
 fi
 passed=0 failed=0 leader= nspawn=
@@ -42,11 +44,19 @@ X
 # The controller is another user, for whom the worker's socket file is closed: they meet on loopback.
 sed 's/one/two/g; s|unix:/run/elapse/two.sock|127.0.0.1:8480|; 1i registration = "required"' "$tree/etc/elapse/one.toml" >"$tree/etc/elapse/two.toml"
 printf '[controller]\naddress = "unix:/run/elapse-controller/desk.sock"\nattempts = 1\n' >>"$tree/etc/elapse/two.toml"
-printf 'listen = "unix:/run/elapse-controller/desk.sock"\n' >"$tree/etc/elapse/desk.toml"
+printf 'listen = "unix:/run/elapse-controller/desk.sock"\nstate = "/var/lib/elapse-controller/desk"\n' >"$tree/etc/elapse/desk.toml"
 printf 'lisen = "x"\n' >"$tree/etc/elapse/wrong.toml"
+for backend in process containerd docker; do
+    sed "s/one/on-$backend/g; s/\"process\"/\"$backend\"/" "$tree/etc/elapse/one.toml" >"$tree/etc/elapse/on-$backend.toml"
+done
+# A docker whose containers are scopes of systemd; the usual tests have one that makes cgroups itself.
+mkdir -p "$tree/etc/docker"
+printf '{"exec-opts": ["native.cgroupdriver=systemd"], "bridge": "none", "iptables": false, "ip6tables": false, "ip-masq": false, "ip-forward": false}\n' \
+    >"$tree/etc/docker/daemon.json"
 
-setsid systemd-nspawn -q -D "$tree" --boot --register=no --keep-unit --private-network --console=pipe -M "elapse-test-$$" \
-    systemd.unit=multi-user.target </dev/null >"$tree.boot.log" 2>&1 &
+# What runs containers inside needs the capabilities and calls that a container has not got otherwise.
+SYSTEMD_SECCOMP=0 SYSTEMD_NSPAWN_API_VFS_WRITABLE=yes setsid systemd-nspawn -q -D "$tree" --boot --register=no --keep-unit \
+    --private-network --capability=all --console=pipe -M "elapse-test-$$" systemd.unit=multi-user.target </dev/null >"$tree.boot.log" 2>&1 &
 nspawn=$!
 for _ in $(seq 300); do
     leader=$(pgrep -P "$nspawn" | head -1)
@@ -73,7 +83,11 @@ soon() { # a command that must succeed within 20 s
 }
 is() { [ "$(unit "$1" "$2")" = "$3" ]; }
 invoke() { inside elapse invoke echo --body hello --at "unix:/run/elapse/$1.sock" | tee /dev/stderr | grep -qx hello; }
-containers() { inside sh -c 'cat /sys/fs/cgroup/memory/elapse-one-process/*/cgroup.procs /sys/fs/cgroup/elapse-one-process/*/cgroup.procs 2>/dev/null' | wc -l; }
+# Processes in the slice of all containers.
+containers() { inside sh -c 'find /sys/fs/cgroup/memory/elapse.slice /sys/fs/cgroup/elapse.slice -name cgroup.procs -exec cat {} + 2>/dev/null' | wc -l; }
+is_empty() { test -z "$("$@")"; }
+journal_has() { inside journalctl -u "$1" -o cat --no-pager | grep -q "$2"; }
+started_again() { [ "$(unit "$1" NRestarts)" -gt "$2" ] && is "$1" ActiveState active; }
 worker=elapse-worker@one.service
 
 check "the units are understood" sh -c "! nsenter -t $leader -a systemd-analyze verify $worker elapse-controller@desk.service 2>&1 | grep -i elapse"
@@ -110,8 +124,31 @@ printf 'name = "echo"\nmemory = "64MiB"\nduration = "1s"\nbehaviour = "echo"\n' 
 desk=unix:/run/elapse-controller/desk.sock
 check "a function is registered with the controller" inside elapse register /etc/elapse/echo-function.toml --at "$desk"
 check "and answers through it" sh -c "nsenter -t $leader -a elapse invoke echo --body hello --at $desk | tee /dev/stderr | grep -qx hello"
+check "a controller that was started again knows it" sh -c "nsenter -t $leader -a systemctl restart elapse-controller@desk.service && nsenter -t $leader -a elapse list --at $desk | grep -q echo"
 check "the controller stops" inside systemctl stop elapse-controller@desk.service
 check "the worker outlives it" is elapse-worker@two.service ActiveState active
 check "and stops" inside systemctl stop elapse-worker@two.service
+for backend in process containerd docker; do
+    name=on-$backend worker=elapse-worker@on-$backend.service
+    check "$backend: a worker starts" inside systemctl start "$worker"
+    check "$backend: a function answers" invoke "$name"
+    check "$backend: its container is in the slice" test "$(containers)" -gt 0
+    inside systemctl kill --kill-whom=main -s KILL "$worker"
+    check "$backend: killed, it is started again" soon started_again "$worker" 0
+    check "$backend: and takes its container over, warm" journal_has "$worker" 'warm=1 of=1'
+    check "$backend: which answers" invoke "$name"
+    sed -i 's/"recover"/"clean"/' "$tree/etc/elapse/$name.toml"
+    inside systemctl kill --kill-whom=main -s KILL "$worker"
+    check "$backend: killed with clean, it is started again" soon started_again "$worker" 1
+    check "$backend: and removes what it had left" journal_has "$worker" 'had left'
+    check "$backend: the container with it" test "$(containers)" = 0
+    check "$backend: a function answers as before" invoke "$name"
+    check "$backend: stop drains it" inside systemctl stop "$worker"
+    check "$backend: no process is left" test "$(containers)" = 0
+    check "$backend: nor a group, nor a folder" is_empty inside find /sys/fs/cgroup /run/elapse -name "$name*"
+done
+check "containerd: no namespace of ours is left" is_empty inside sh -c 'ctr namespaces ls -q | grep elapse'
+check "docker: no container is left" is_empty inside docker ps -aq
+check "the slice is there" is elapse.slice ActiveState active
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

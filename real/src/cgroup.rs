@@ -1,4 +1,8 @@
 //! Limits and memory of a sandbox, by cgroup v1 (one hierarchy for each controller) or v2.
+//!
+//! Every sandbox of every worker lies below [`SLICE`], in `elapse.slice/WORKER/ENGINE/ID`. Where systemd runs, that is the
+//! slice that comes with the units, and its limits hold for all of them together (`systemctl set-property elapse.slice
+//! MemoryMax=8G`). Systemd takes no controller away from a slice in which groups below the first level use it.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,6 +11,10 @@ use std::path::{Path, PathBuf};
 
 /// Where the kernel shows its hierarchies.
 const ROOT: &str = "/sys/fs/cgroup";
+/// The group that all others are below.
+pub const SLICE: &str = "elapse.slice";
+/// There where systemd is the first process.
+const SYSTEMD: &str = "/run/systemd/system";
 
 /// Which hierarchies this host has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +27,17 @@ pub enum Hierarchy {
     None,
 }
 
-/// The groups of one worker.
+/// The groups that a worker's engine makes itself.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     hierarchy: Hierarchy,
-    /// Their parent, named after the worker.
-    parent: String,
+    worker: String,
+    engine: &'static str,
+}
+
+/// Where in a hierarchy the groups of a worker's engine are.
+pub fn path_of(worker: &str, engine: &str) -> PathBuf {
+    Path::new(SLICE).join(worker).join(engine)
 }
 
 /// What a sandbox may use.
@@ -122,8 +135,8 @@ impl Gauge {
 const V1_CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
 impl Cgroups {
-    /// Those of the worker with this name.
-    pub fn of(worker: &str) -> Cgroups {
+    /// Those of this engine of the worker with this name.
+    pub fn of(worker: &str, engine: &'static str) -> Cgroups {
         let mounted = |controller: &str| {
             let dir = Path::new(ROOT).join(controller);
             let writable = rustix::fs::access(&dir, rustix::fs::Access::WRITE_OK).is_ok();
@@ -139,7 +152,7 @@ impl Cgroups {
         } else {
             Hierarchy::None
         };
-        Cgroups { hierarchy, parent: format!("elapse-{worker}-process") }
+        Cgroups { hierarchy, worker: worker.to_string(), engine }
     }
 
     /// Which hierarchies there are.
@@ -149,11 +162,10 @@ impl Cgroups {
 
     fn parents(&self) -> Vec<PathBuf> {
         let root = Path::new(ROOT);
+        let parent = path_of(&self.worker, self.engine);
         match &self.hierarchy {
-            Hierarchy::V1(controllers) => {
-                controllers.iter().map(|c| root.join(c).join(&self.parent)).collect()
-            }
-            Hierarchy::V2 => vec![root.join(&self.parent)],
+            Hierarchy::V1(controllers) => controllers.iter().map(|c| root.join(c).join(&parent)).collect(),
+            Hierarchy::V2 => vec![root.join(parent)],
             Hierarchy::None => Vec::new(),
         }
     }
@@ -166,8 +178,9 @@ impl Cgroups {
         let parents = self.parents();
         let Some(first) = parents.first() else { return Ok(None) };
         if self.hierarchy == Hierarchy::V2 && !first.exists() {
-            fs::create_dir_all(first)?;
-            for at in [Path::new(ROOT), first] {
+            make(first)?;
+            let above = first.ancestors().take_while(|at| at.starts_with(ROOT));
+            for at in above.collect::<Vec<_>>().into_iter().rev() {
                 write(&at.join("cgroup.subtree_control"), "+memory +cpu +pids")?;
             }
         }
@@ -183,7 +196,7 @@ impl Cgroups {
 
     fn fill(&self, dirs: &[PathBuf], limits: Limits) -> io::Result<Group> {
         for dir in dirs {
-            fs::create_dir_all(dir)?;
+            make(dir)?;
         }
         let v2 = self.hierarchy == Hierarchy::V2;
         // With v2 all controllers share one directory.
@@ -242,25 +255,44 @@ impl Cgroups {
                 removed.push(entry.path().display().to_string());
             }
             if kept.is_empty() {
-                remove_soon(&parent)?;
+                remove_parent(&parent)?;
             }
         }
         Ok(removed)
     }
 }
 
-/// Removes a worker's parent group from every hierarchy, with the empty groups in it: what runtimes leave behind.
+/// Removes the groups of a worker's engine from every hierarchy, with the empty groups in them: what runtimes leave behind.
 ///
 /// # Errors
 /// Which is still in use.
-pub fn remove_everywhere(parent: &str) -> io::Result<()> {
+pub fn remove_everywhere(worker: &str, engine: &str) -> io::Result<()> {
     let roots = fs::read_dir(ROOT).into_iter().flatten().flatten().map(|e| e.path());
-    for dir in roots.chain([PathBuf::from(ROOT)]).map(|root| root.join(parent)).filter(|d| d.is_dir()) {
+    let parent = path_of(worker, engine);
+    for dir in roots.chain([PathBuf::from(ROOT)]).map(|root| root.join(&parent)).filter(|d| d.is_dir()) {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten().filter(|e| e.path().is_dir()) {
             kill_all(&entry.path());
             remove_soon(&entry.path())?;
         }
-        remove_soon(&dir)?;
+        remove_parent(&dir)?;
+    }
+    Ok(())
+}
+
+/// A group, with those that it is in.
+fn make(dir: &Path) -> io::Result<()> {
+    // What it is in may go while it is made, with the last group of another engine or worker.
+    fs::create_dir_all(dir).or_else(|_| fs::create_dir_all(dir))
+}
+
+/// Removes the empty group of a worker's engine, and those that it is in when nothing else is: the worker's, the slice.
+fn remove_parent(dir: &Path) -> io::Result<()> {
+    remove_soon(dir)?;
+    let above = if Path::new(SYSTEMD).exists() { 1 } else { 2 };
+    for dir in dir.ancestors().skip(1).take(above) {
+        if fs::remove_dir(dir).is_err() {
+            break;
+        }
     }
     Ok(())
 }

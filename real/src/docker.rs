@@ -3,7 +3,8 @@
 //! The agent and the socket's directory are bound into any image; an image that is an HTTP server on `$PORT` is started as
 //! it is. Containers bear the label `elapse.worker`. A death is told by the daemon's answer to a wait.
 
-use crate::cgroup::Gauge;
+use crate::cgroup::{Gauge, SLICE, path_of, remove_everywhere};
+use crate::ending;
 use crate::engine::{
     self, Common, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -14,6 +15,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, ResourcesUlimits,
+    SystemInfoCgroupDriverEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
@@ -27,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::Notify;
 
+/// What the engine is called.
+const NAME: &str = "docker";
 const LABEL: &str = "elapse.worker";
 /// Seconds that one request may take.
 const PATIENCE: u64 = 60;
@@ -36,6 +40,8 @@ pub struct Dockers {
     docker: Docker,
     common: Common,
     base: PathBuf,
+    /// The cgroup that containers are made in, where the daemon lets it be chosen.
+    group: Option<String>,
     /// The image of our agent alone, once it was loaded.
     agent_image: RefCell<Option<String>>,
     /// What became of the images that were asked for.
@@ -79,9 +85,18 @@ impl Dockers {
                 socket.display()
             )));
         }
+        let group = match docker.info().await.ok().and_then(|host| host.cgroup_driver) {
+            // Makes a scope for each container, and takes no other parent than a slice.
+            Some(SystemInfoCgroupDriverEnum::SYSTEMD) => Some(SLICE.to_string()),
+            Some(SystemInfoCgroupDriverEnum::CGROUPFS) => {
+                Some(format!("/{}", path_of(&common.worker, NAME).display()))
+            }
+            _ => None,
+        };
         Ok(Dockers {
             docker,
-            base: place(&common.worker, "docker"),
+            group,
+            base: place(&common.worker, NAME),
             common,
             agent_image: RefCell::default(),
             images: RefCell::default(),
@@ -248,6 +263,7 @@ impl Dockers {
                 typ: Some("json-file".into()),
                 config: Some(HashMap::from([("max-size".into(), "1m".into())])),
             }),
+            cgroup_parent: self.group.clone(),
             ulimits: Some(Vec::<ResourcesUlimits>::new()),
             ..HostConfig::default()
         };
@@ -302,7 +318,7 @@ impl Dockers {
 
 impl Engine for Dockers {
     fn name(&self) -> &str {
-        "docker"
+        NAME
     }
 
     fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
@@ -347,6 +363,10 @@ impl Engine for Dockers {
                 removed.push(format!("docker container {}", names.join(" ")));
             }
             removed.extend(clear_place(&self.base, kept)?);
+            if kept.is_empty() {
+                remove_everywhere(&self.common.worker, NAME)
+                    .map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
+            }
             Ok(removed)
         })
     }
@@ -381,15 +401,19 @@ impl Container {
     fn watch(self: &Rc<Self>) {
         let container = Rc::clone(self);
         drop(tokio::task::spawn_local(async move {
-            let mut waits = container.docker.wait_container(&container.name, None::<WaitContainerOptions>);
-            let how = match waits.next().await {
-                Some(Ok(answer)) => format!("its process exited with {}", answer.status_code),
-                Some(Err(Error::DockerContainerWaitError { code, .. })) => {
-                    format!("its process exited with {code}")
+            let wait = || async {
+                let mut waits =
+                    container.docker.wait_container(&container.name, None::<WaitContainerOptions>);
+                match waits.next().await {
+                    Some(Ok(answer)) => Ok(format!("its process exited with {}", answer.status_code)),
+                    Some(Err(Error::DockerContainerWaitError { code, .. })) => {
+                        Ok(format!("its process exited with {code}"))
+                    }
+                    Some(Err(e)) => Err(e.to_string()),
+                    None => Err("the daemon says nothing".into()),
                 }
-                Some(Err(e)) => format!("its end cannot be watched: {e}"),
-                None => "its process ended".into(),
             };
+            let how = ending::told(container.trace(), wait).await;
             let oom = container.was_out_of_memory().await;
             *container.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
             container.changed.notify_waiters();

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+/// The folders of a worker that are an engine's.
+const ENGINES: [&str; 3] = ["process", "containerd", "docker"];
+
 /// Something that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -133,12 +136,12 @@ fn found() -> Vec<(String, String)> {
         }
     };
     look("/run/elapse", &|_, name| Some(name.to_string()));
-    let cgroup = |_: &Path, name: &str| {
-        let rest = name.strip_prefix("elapse-")?;
-        Some(rest.strip_suffix("-process").unwrap_or(rest).to_string())
+    // Systemd keeps its own files and groups in it; a worker's is a folder of engines.
+    let cgroup = |path: &Path, name: &str| {
+        ENGINES.iter().any(|engine| path.join(engine).is_dir()).then(|| name.to_string())
     };
-    look("/sys/fs/cgroup/memory", &cgroup);
-    look("/sys/fs/cgroup", &cgroup);
+    look("/sys/fs/cgroup/memory/elapse.slice", &cgroup);
+    look("/sys/fs/cgroup/elapse.slice", &cgroup);
     look("/run/containerd/runc", &|_, name| name.strip_prefix("elapse-").map(str::to_string));
     look("/run/netns", &|_, name| {
         let (worker, slot) = name.strip_prefix("elapse-")?.rsplit_once('-')?;

@@ -162,6 +162,11 @@ pub trait Engine {
     /// Why not; nothing of it is left then.
     fn create(&self, spec: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>>;
 
+    /// Sandboxes that were created ahead of need and wait to be asked for; `None` where none ever are.
+    fn ready_ahead(&self) -> Option<usize> {
+        None
+    }
+
     /// Lets what is created from now on live on when the worker dies, so that its next life can take it over.
     fn outlive(&self) {}
 

@@ -24,6 +24,7 @@ pub mod cgroup;
 pub mod containerd;
 pub mod docker;
 pub mod doctor;
+mod ending;
 pub mod engine;
 pub mod graphite;
 mod host;

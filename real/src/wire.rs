@@ -12,13 +12,15 @@ use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Bytes that an answer may have.
 pub const ANSWER_LIMIT: usize = 16 << 20;
-/// Connections to one sandbox that are kept for later calls.
+/// Connections to one sandbox that are kept for later calls, and for how long: our own servers close theirs later.
 const IDLE: usize = 64;
+const KEPT: Duration = Duration::from_secs(60);
 
 /// Where a sandbox answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,8 @@ type Sender = SendRequest<Full<Bytes>>;
 pub struct Peer {
     address: Address,
     trust: Option<Trust>,
-    idle: RefCell<Vec<Sender>>,
+    /// With when they were last used.
+    idle: RefCell<Vec<(Sender, Instant)>>,
 }
 
 impl Peer {
@@ -187,8 +190,8 @@ impl Peer {
         loop {
             let kept = self.idle.borrow_mut().pop();
             let (mut sender, fresh) = match kept {
-                Some(sender) if sender.is_closed() => continue,
-                Some(sender) => (sender, false),
+                Some((sender, since)) if sender.is_closed() || since.elapsed() > KEPT => continue,
+                Some((sender, _)) => (sender, false),
                 None => (self.connect().await?, true),
             };
             match sender.try_send_request(request).await {
@@ -205,7 +208,7 @@ impl Peer {
                         }
                     })?;
                     if !close && self.idle.borrow().len() < IDLE {
-                        self.idle.borrow_mut().push(sender);
+                        self.idle.borrow_mut().push((sender, Instant::now()));
                     }
                     return Ok(Answer { status, body: body.to_bytes(), facts });
                 }

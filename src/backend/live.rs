@@ -14,6 +14,7 @@ use elapse_real::engine::{self, Answers, Death, Engine, EngineFault, Role, Spec,
 use elapse_real::wire::{Answer, Call, Peer, WireFault};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -29,6 +30,10 @@ struct Inner {
     life: String,
     functions: RefCell<Vec<Option<Function>>>,
     sandboxes: RefCell<Slab<Rc<Inside>>>,
+    /// Those that have ended by themselves, until somebody is told.
+    fallen: RefCell<VecDeque<Sandbox>>,
+    /// Told of each.
+    fell: sync::Notify,
     created: Cell<u64>,
     keeper: Option<Rc<dyn Keeper>>,
     /// Of the last container: until the engine had started it, and from then until it answered.
@@ -37,6 +42,8 @@ struct Inner {
 
 struct Function {
     name: String,
+    /// See [`Live::made_of`].
+    made_of: Rc<str>,
     program: Program,
     behaviour: Behaviour,
     timeout: Option<Duration>,
@@ -44,8 +51,8 @@ struct Function {
 
 /// Is told of every sandbox, so that a later life of the worker knows what there was.
 pub trait Keeper {
-    /// One is about to be created, for a function.
-    fn creating(&self, backend: &str, id: &str, function: &str);
+    /// One is about to be created, for a function, of this (see [`Live::made_of`]).
+    fn creating(&self, backend: &str, id: &str, function: &str, made_of: &str);
 
     /// It is there, and is found again so.
     fn created(&self, trace: Trace);
@@ -85,6 +92,8 @@ impl Live {
                 life,
                 functions: RefCell::default(),
                 sandboxes: RefCell::default(),
+                fallen: RefCell::default(),
+                fell: sync::Notify::new(),
                 created: Cell::new(0),
                 keeper: None,
                 steps: Cell::default(),
@@ -115,12 +124,19 @@ impl Live {
         let inside =
             Rc::new(Inside { id: id.to_string(), peer: Peer::new(sandbox.address()), sandbox, kills });
         let why = match rt::timeout(limit, until_ready(&inside)).await {
-            Ok(Ok(())) => return Ok(Sandbox(self.inner.sandboxes.borrow_mut().insert(inside) as u64)),
+            Ok(Ok(())) => return Ok(self.inner.enter(inside)),
             Ok(Err(why)) => why,
             Err(rt::Elapsed) => format!("it did not answer within {limit}"),
         };
         self.inner.destroy(&inside).await;
         Err(why)
+    }
+
+    /// What containers of a function are made of: all that tells one from those of another description. A later life takes
+    /// over what is made of the same.
+    pub fn made_of(&self, function: FunctionId) -> Option<Rc<str>> {
+        let functions = self.inner.functions.borrow();
+        Some(Rc::clone(&functions.get(function.index())?.as_ref()?.made_of))
     }
 
     /// Of the last container that was created: until the engine had started it, and from then until it answered.
@@ -204,11 +220,16 @@ impl Inner {
     }
 
     /// Creates a sandbox from a task of its own: whoever stops waiting, what was begun is finished, and then removed.
-    async fn create(self: Rc<Inner>, spec: Spec, function: String) -> Result<Sandbox, CreateFault> {
+    async fn create(
+        self: Rc<Inner>,
+        spec: Spec,
+        function: String,
+        made_of: Rc<str>,
+    ) -> Result<Sandbox, CreateFault> {
         let (tell, told) = sync::oneshot();
         let inner = Rc::clone(&self);
         rt::spawn_detached(async move {
-            let created = inner.create_ready(spec, &function).await;
+            let created = inner.create_ready(spec, &function, &made_of).await;
             if let Err(Ok(unwanted)) = tell.send(created)
                 && let Some(inside) = inner.sandboxes.borrow_mut().try_remove(unwanted.0 as usize)
             {
@@ -227,13 +248,35 @@ impl Inner {
         }
     }
 
-    async fn create_ready(&self, spec: Spec, function: &str) -> Result<Sandbox, CreateFault> {
+    /// A sandbox that answers is there, until it is removed or ends by itself.
+    fn enter(self: &Rc<Inner>, inside: Rc<Inside>) -> Sandbox {
+        let key = self.sandboxes.borrow_mut().insert(Rc::clone(&inside));
+        let inner = Rc::downgrade(self);
+        rt::spawn_detached(async move {
+            inside.sandbox.dies().await;
+            let Some(inner) = inner.upgrade() else { return };
+            // Removed, its number may be another's.
+            let is_there = inner.sandboxes.borrow().get(key).is_some_and(|now| Rc::ptr_eq(now, &inside));
+            if is_there {
+                inner.fallen.borrow_mut().push_back(Sandbox(key as u64));
+                inner.fell.notify_one();
+            }
+        });
+        Sandbox(key as u64)
+    }
+
+    async fn create_ready(
+        self: &Rc<Inner>,
+        spec: Spec,
+        function: &str,
+        made_of: &str,
+    ) -> Result<Sandbox, CreateFault> {
         let limit = self.config.create_timeout;
         let begun = rt::now();
         let due = begun + limit;
         let mut id = spec.id.clone();
         if let Some(keeper) = &self.keeper {
-            keeper.creating(self.engine.name(), &id, function);
+            keeper.creating(self.engine.name(), &id, function, made_of);
         }
         let sandbox = match self.engine.create(spec).await {
             Ok(sandbox) => sandbox,
@@ -245,7 +288,7 @@ impl Inner {
         if let (Some(keeper), Some(trace)) = (&self.keeper, sandbox.trace()) {
             if trace.id != id {
                 // It was created before anybody knew for whom.
-                keeper.creating(self.engine.name(), &trace.id, function);
+                keeper.creating(self.engine.name(), &trace.id, function, made_of);
                 keeper.gone(&id);
                 id.clone_from(&trace.id);
             }
@@ -256,8 +299,7 @@ impl Inner {
         let (transient, mut why) = match rt::timeout(due.since(rt::now()), until_ready(&inside)).await {
             Ok(Ok(())) => {
                 self.steps.set([started.since(begun), rt::now().since(started)]);
-                let key = self.sandboxes.borrow_mut().insert(inside);
-                return Ok(Sandbox(key as u64));
+                return Ok(self.enter(inside));
             }
             Ok(Err(why)) => (false, why),
             Err(rt::Elapsed) => (true, format!("what runs in the container did not answer within {limit}")),
@@ -359,8 +401,11 @@ impl Backend for Live {
         if functions.len() <= id.index() {
             functions.resize_with(id.index() + 1, || None);
         }
+        let role = format!("{:?}", wanted.role);
+        let made_of = serde_json::json!([spec.program, role, spec.memory, spec.cpus]).to_string();
         functions[id.index()] = Some(Function {
             name: spec.name.clone(),
+            made_of: made_of.into(),
             program: spec.program.clone(),
             behaviour,
             timeout: spec.timeout,
@@ -376,7 +421,8 @@ impl Backend for Live {
         };
         let spec =
             self.inner.spec(&function.program, function.behaviour, request.memory, request.cpus, request.gpu);
-        Work::boxed(Rc::clone(&self.inner).create(spec, function.name.clone()))
+        let (name, made_of) = (function.name.clone(), Rc::clone(&function.made_of));
+        Work::boxed(Rc::clone(&self.inner).create(spec, name, made_of))
     }
 
     fn invoke(&self, sandbox: Sandbox, invocation: &Invocation) -> Work<Result<(), CallFault>> {
@@ -394,6 +440,20 @@ impl Backend for Live {
 
     fn memory(&self, sandbox: Sandbox) -> Option<Mem> {
         self.inner.inside(sandbox)?.sandbox.memory().map(Mem)
+    }
+
+    fn death(&self) -> Option<Work<Sandbox>> {
+        let inner = Rc::clone(&self.inner);
+        Some(Work::boxed(async move {
+            loop {
+                let told = inner.fell.notified();
+                let next = inner.fallen.borrow_mut().pop_front();
+                match next {
+                    Some(sandbox) => return sandbox,
+                    None => told.await,
+                }
+            }
+        }))
     }
 
     fn remove(&self, sandbox: Sandbox) -> Work<()> {

@@ -49,6 +49,15 @@ pub struct Measured {
     pub overhead: BTreeMap<Behaviour, Dist>,
     /// From the decision to remove a container until nothing of it is left.
     pub removal: Dist,
+    /// The same by the number of removals under way, it included.
+    #[serde(default)]
+    pub removal_at_once: BTreeMap<String, Dist>,
+    /// A cold start from a container that was created ahead, and how long it takes until another one is ready in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooled_start: Option<Dist>,
+    /// See [`pooled_start`](Measured::pooled_start).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_refill: Option<Dist>,
     /// The parts of a cold start with nothing beside it: `sandbox` until the engine has started it, `answer` until what
     /// runs inside answers.
     #[serde(default)]
@@ -104,7 +113,11 @@ impl Measured {
         if self.cold_start.is_empty() {
             return Err("there is no cold_start".into());
         }
-        for (table, keys) in [("cold_start", &self.cold_start), ("concurrent", &self.concurrent)] {
+        for (table, keys) in [
+            ("cold_start", &self.cold_start),
+            ("removal_at_once", &self.removal_at_once),
+            ("concurrent", &self.concurrent),
+        ] {
             if let Some(key) = keys.keys().find(|key| key.parse::<u32>().is_err()) {
                 return Err(format!("{table}: '{key}' is no number of things at once"));
             }
@@ -128,14 +141,17 @@ impl Measured {
 
     /// The cold start with so many creations under way: of the nearest number that was measured.
     pub fn cold_start(&self, under_way: u32) -> Option<&Dist> {
-        let number = |key: &str| key.parse::<u32>().unwrap_or(1);
-        self.cold_start.iter().min_by_key(|(key, _)| number(key).abs_diff(under_way)).map(|(_, dist)| dist)
+        nearest(&self.cold_start, under_way)
+    }
+
+    /// The removal with so many under way: of the nearest number that was measured.
+    pub fn removal_among(&self, under_way: u32) -> &Dist {
+        nearest(&self.removal_at_once, under_way).unwrap_or(&self.removal)
     }
 
     /// A warm echo with so many under way: of the nearest number that was measured.
     pub fn concurrent(&self, under_way: u32) -> Option<&Dist> {
-        let number = |key: &str| key.parse::<u32>().unwrap_or(1);
-        self.concurrent.iter().min_by_key(|(key, _)| number(key).abs_diff(under_way)).map(|(_, dist)| dist)
+        nearest(&self.concurrent, under_way)
     }
 
     /// The overhead of a behaviour; that of a sleep where it was not measured.
@@ -144,7 +160,21 @@ impl Measured {
     }
 }
 
+/// Of what was measured with so many at once, that with the nearest number.
+fn nearest(by_number: &BTreeMap<String, Dist>, at_once: u32) -> Option<&Dist> {
+    let number = |key: &str| key.parse::<u32>().unwrap_or(1);
+    by_number.iter().min_by_key(|(key, _)| number(key).abs_diff(at_once)).map(|(_, dist)| dist)
+}
+
 impl Calibration {
+    /// Which one a run was given: the checksum of the file, and the host that was measured. Nothing of a file that cannot be
+    /// read any more.
+    pub fn about(path: &Path) -> serde_json::Value {
+        let Ok(text) = std::fs::read_to_string(path) else { return serde_json::Value::Null };
+        let host = toml::from_str::<Calibration>(&text).map(|calibration| calibration.host).ok();
+        serde_json::json!({ "crc32": format!("{:08x}", crc32fast::hash(text.as_bytes())), "host": host })
+    }
+
     /// Reads a file.
     ///
     /// # Errors

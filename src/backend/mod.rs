@@ -3,6 +3,7 @@
 //! A worker holds any number of backends behind one trait. The worker decides when and where; a backend only does. Its
 //! answers are [`Work`], a future that costs nothing where there is nothing to wait for.
 
+mod calibrated;
 mod live;
 mod live_config;
 mod measured;
@@ -90,6 +91,11 @@ pub trait Backend {
 
     /// The container's working set; `None` where it cannot be told from what is reserved.
     fn memory(&self, sandbox: Sandbox) -> Option<Mem>;
+
+    /// The next container that ends by itself, for whoever has it idle. `None` where no container ever does.
+    fn death(&self) -> Option<Work<Sandbox>> {
+        None
+    }
 
     /// Destroys a container; done when its destruction is confirmed.
     fn remove(&self, sandbox: Sandbox) -> Work<()>;

@@ -11,6 +11,14 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::rc::Rc;
 
+/// The progress of work of which a fraction is processor time, with this share of the processors that it asks for.
+pub(super) fn rate(fraction: f64, share: f64) -> f64 {
+    1.0 / ((1.0 - fraction) + fraction / share.min(1.0))
+}
+
+/// What sums of demands are off by, at most.
+const ROUNDING: f64 = 1e-6;
+
 /// All work of one processor fraction.
 struct Class {
     fraction: f64,
@@ -45,6 +53,8 @@ impl Ord for Job {
 }
 
 struct State {
+    /// What work asks for at most when it is not slowed down, and what it has together when it asks for more.
+    asked: f64,
     cores: f64,
     demand: f64,
     jobs: usize,
@@ -55,8 +65,7 @@ struct State {
 
 impl State {
     fn rate(&self, fraction: f64) -> f64 {
-        let share = if self.demand > self.cores { self.cores / self.demand } else { 1.0 };
-        1.0 / ((1.0 - fraction) + fraction / share)
+        rate(fraction, if self.demand > self.asked + ROUNDING { self.cores / self.demand } else { 1.0 })
     }
 
     fn advance(&mut self, now: Time) {
@@ -111,7 +120,14 @@ pub(super) struct Sharing {
 impl Sharing {
     /// Shares `cores`; starts the task that finishes work. Inside a runtime only.
     pub(super) fn new(cores: Cpus) -> Sharing {
+        Sharing::with_loss(cores.as_f64(), cores)
+    }
+
+    /// The same of a host where work that asks for more than `asked` processors has no more than `cores` together: they
+    /// change from one to the other, and that takes time.
+    pub(super) fn with_loss(asked: f64, cores: Cpus) -> Sharing {
         let state = State {
+            asked,
             cores: cores.as_f64(),
             demand: 0.0,
             jobs: 0,

@@ -1,10 +1,11 @@
 //! The simulated backend: creation, execution, failure and memory as distributions.
 
+use super::calibrated::{Calibrated, Effort, cores_of};
 use super::sharing::{Running, Sharing};
-use super::{Backend, CallFault, Create, CreateFault, Measured, Processor, Sandbox, Work};
+use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Work};
 use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
-use crate::rt;
 use crate::rt::chance::{Chance, Luck, Purpose};
+use crate::rt::{self, sync};
 use rand::RngExt;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -81,17 +82,17 @@ struct Function {
     /// Share of an execution that is processor time.
     cpu_fraction: f64,
     behaviour: Option<Behaviour>,
+    image: Option<String>,
 }
 
 /// See the module.
 pub struct Simulated {
     name: String,
-    /// What a host's backend was measured to do, and what its agent does by default.
-    measured: Option<(Measured, Behaviour)>,
-    /// Creations under way.
-    creating: Rc<Cell<u32>>,
-    /// Calls under way, where processors are shared.
-    calls: Rc<Cell<u32>>,
+    /// A host's backend as it was measured.
+    host: Option<Rc<Calibrated>>,
+    /// Held while a container is created ahead: one at a time.
+    making: Rc<sync::Semaphore>,
+    made: Cell<u64>,
     /// Containers that were called already, where it matters.
     called: RefCell<FxHashSet<Sandbox>>,
     model: Model,
@@ -112,9 +113,9 @@ impl Simulated {
         let shared = model.contention == Contention::Shared && cores != Cpus::MAX;
         Simulated {
             name: "simulated".into(),
-            measured: None,
-            creating: Rc::default(),
-            calls: Rc::default(),
+            host: None,
+            making: Rc::new(sync::Semaphore::new(1)),
+            made: Cell::new(0),
             called: RefCell::default(),
             sharing: shared.then(|| Sharing::new(cores)),
             model,
@@ -127,14 +128,23 @@ impl Simulated {
         }
     }
 
-    /// Behaves like a backend that was measured, where functions that name no behaviour do `behaviour`.
+    /// Behaves like a backend that was measured on a host of so many processors, where functions that name no behaviour do
+    /// `behaviour`, and so many containers of each kind are created ahead.
     #[must_use]
-    pub fn measured(mut self, name: &str, measured: Measured, behaviour: Behaviour) -> Simulated {
+    pub fn measured(
+        mut self,
+        name: &str,
+        measured: Measured,
+        behaviour: Behaviour,
+        processors: usize,
+        pooled: u32,
+    ) -> Simulated {
         self.name = name.to_string();
-        if let Some(processor) = &measured.processor {
-            self.sharing = Some(Sharing::new(cores_of(processor.cores)));
+        let host = Rc::new(Calibrated::new(measured, behaviour, processors, pooled));
+        if let Some(cores) = host.cores().filter(|_| self.model.contention != Contention::None) {
+            self.sharing = Some(Sharing::with_loss(processors as f64, cores));
         }
-        self.measured = Some((measured, behaviour));
+        self.host = Some(host);
         self
     }
 
@@ -145,53 +155,33 @@ impl Simulated {
         self
     }
 
-    /// What a call takes: its own duration, and what was measured to come on top.
-    fn span(&self, sandbox: Sandbox, call: &Invocation) -> Duration {
-        let Some((measured, default)) = &self.measured else { return call.intended };
-        let functions = self.functions.borrow();
-        let Some(Some(function)) = functions.get(call.function.index()) else { return call.intended };
-        let behaviour = function.behaviour.unwrap_or(*default);
-        let mut luck = function.luck.draw(Purpose::Overhead, call.number);
-        let mut span = call.intended;
-        let alone = self.calls.get() <= 1 || behaviour != Behaviour::Echo;
-        if let Some(overhead) = measured.concurrent(self.calls.get()).filter(|_| !alone) {
-            span += overhead.sample(&mut luck);
-        } else if let Some(overhead) = measured.overhead(behaviour) {
-            span += overhead.sample(&mut luck);
-        }
-        if self.called.borrow_mut().insert(sandbox) {
-            span += measured.first_call.sample(&mut luck);
-        }
-        span
+    /// Creates a container ahead, in the place of one that was taken.
+    fn make_up(&self, host: &Rc<Calibrated>, image: Option<String>) {
+        let (host, sharing, making) = (Rc::clone(host), self.sharing.clone(), Rc::clone(&self.making));
+        let nth = self.made.replace(self.made.get() + 1);
+        let mut luck = self.chance.named("created-ahead").draw(Purpose::ColdStart, nth);
+        rt::spawn_detached(async move {
+            let _one = making.acquire(1).await;
+            takes(sharing.as_ref(), host.making_up(&mut luck)).await;
+            host.made_up(image);
+        });
     }
 }
 
-impl Simulated {
-    fn processor(&self) -> Option<&Processor> {
-        self.measured.as_ref()?.0.processor.as_ref()
+/// Lets something take its time, beside whatever else there is.
+async fn takes(sharing: Option<&Sharing>, effort: Effort) {
+    match sharing {
+        Some(sharing) => share(sharing, effort).done().await,
+        None => rt::sleep(effort.span).await,
     }
-}
-
-/// A share of processors as it was measured.
-fn cores_of(cores: f64) -> Cpus {
-    Cpus(((cores * 1000.0).round() as u32).max(1))
 }
 
 /// Work that keeps so many processors busy while it is undisturbed.
-fn share(sharing: &Sharing, span: Duration, busy: f64) -> Running {
+fn share(sharing: &Sharing, Effort { span, busy }: Effort) -> Running {
     if busy > 1.0 {
         sharing.start(span, 1.0, cores_of(busy))
     } else {
         sharing.start(span, busy, Cpus::from_cores(1))
-    }
-}
-
-/// Counts a call while it is under way.
-struct UnderWay(Rc<Cell<u32>>);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -206,13 +196,15 @@ impl Backend for Simulated {
             functions.resize_with(id.index() + 1, || None);
         }
         // On a backend that was measured a function that names nothing does what the agent does there.
-        let does = spec.program.behaviour.or(self.measured.as_ref().map(|(_, default)| *default));
+        let does = self.host.as_ref().map(|host| host.does(spec.program.behaviour));
+        let does = does.or(spec.program.behaviour);
         functions[id.index()] = Some(Function {
             luck: self.chance.named(&spec.name),
             memory: spec.memory,
             cpus: spec.cpus,
             cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
             behaviour: spec.program.behaviour,
+            image: spec.program.image.clone(),
             cpu_fraction: match does {
                 Some(Behaviour::Spin) => 1.0,
                 Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
@@ -228,16 +220,19 @@ impl Backend for Simulated {
             let why = Rc::from("the function was not admitted to this backend");
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
-        let under_way = self.creating.get() + 1;
-        // Where processors are shared, what creations at once cost each other follows from that.
-        let at_once = if self.sharing.is_some() { 1 } else { under_way };
-        let awake = self.sharing.is_some() && self.calls.get() > 0;
-        let measured = self.measured.as_ref().and_then(|(m, _)| {
-            m.cold_start_awake.as_ref().filter(|_| awake).or_else(|| m.cold_start(at_once))
-        });
-        let span = measured
-            .unwrap_or(&function.cold_start)
-            .sample(&mut function.luck.draw(Purpose::ColdStart, request.nth));
+        let mut luck = function.luck.draw(Purpose::ColdStart, request.nth);
+        let image = function.image.as_ref();
+        let ahead = self.host.as_ref().and_then(|host| Some((host, host.ahead(image, &mut luck)?)));
+        let measured = match ahead {
+            Some((host, effort)) => {
+                self.make_up(host, image.cloned());
+                Some((effort, None))
+            }
+            None => {
+                let made = self.host.as_ref().and_then(|host| host.creation(image, &mut luck));
+                made.map(|(effort, under_way)| (effort, Some(under_way)))
+            }
+        };
         let fails = self.model.creation_failure > 0.0
             && function
                 .luck
@@ -252,28 +247,29 @@ impl Backend for Simulated {
             self.created.set(self.created.get() + 1);
             Ok(Sandbox(self.created.get()))
         };
-        match &self.sharing {
-            None if measured.is_some() => {
-                self.creating.set(under_way);
-                let creating = Rc::clone(&self.creating);
-                Work::boxed(async move {
-                    rt::sleep(span).await;
-                    creating.set(creating.get() - 1);
-                    answer
-                })
+        let Some((effort, under_way)) = measured else {
+            let span = function.cold_start.sample(&mut luck);
+            return match &self.sharing {
+                None => Work::after(span, answer),
+                Some(sharing) => {
+                    let cpus = Cpus::from_cores(1);
+                    let done = sharing.start(span, self.model.cold_cpu_fraction, cpus);
+                    Work::boxed(async move {
+                        done.done().await;
+                        answer
+                    })
+                }
+            };
+        };
+        let done = self.sharing.as_ref().map(|sharing| share(sharing, effort));
+        Work::boxed(async move {
+            let _under_way = under_way;
+            match done {
+                Some(done) => done.done().await,
+                None => rt::sleep(effort.span).await,
             }
-            None => Work::after(span, answer),
-            Some(sharing) => {
-                let done = match self.processor() {
-                    Some(p) => share(sharing, span, p.creating),
-                    None => sharing.start(span, self.model.cold_cpu_fraction, Cpus::from_cores(1)),
-                };
-                Work::boxed(async move {
-                    done.done().await;
-                    answer
-                })
-            }
-        }
+            answer
+        })
     }
 
     #[inline]
@@ -282,8 +278,8 @@ impl Backend for Simulated {
         if call.fails {
             answer = Err(CallFault::Function(Rc::from("the function reported an error")));
         }
-        if self.sharing.is_none() && call.usage.is_none() {
-            return Work::after(self.span(sandbox, call), answer);
+        if self.host.is_none() && self.sharing.is_none() && call.usage.is_none() {
+            return Work::after(call.intended, answer);
         }
         let functions = self.functions.borrow();
         let Some(Some(function)) = functions.get(call.function.index()) else {
@@ -297,21 +293,28 @@ impl Backend for Simulated {
                 answer = Err(CallFault::OutOfMemory);
             }
         }
-        match &self.sharing {
-            None => Work::after(self.span(sandbox, call), answer),
-            Some(sharing) => {
-                let (fraction, cpus) = (function.cpu_fraction, function.cpus);
-                drop(functions);
-                self.calls.set(self.calls.get() + 1);
-                let done = sharing.start(self.span(sandbox, call), fraction, cpus);
-                let under_way = UnderWay(Rc::clone(&self.calls));
-                Work::boxed(async move {
-                    let _under_way = under_way;
-                    done.done().await;
-                    answer
-                })
-            }
+        let (mut span, mut fraction, mut under_way) = (call.intended, function.cpu_fraction, None);
+        if let Some(host) = &self.host {
+            let first = self.called.borrow_mut().insert(sandbox);
+            let mut luck = function.luck.draw(Purpose::Overhead, call.number);
+            let asks = (function.cpus, fraction);
+            let counted;
+            (span, fraction, counted) =
+                host.call(host.does(function.behaviour), call.intended, first, asks, &mut luck);
+            under_way = Some(counted);
         }
+        let done = self.sharing.as_ref().map(|sharing| sharing.start(span, fraction, function.cpus));
+        if done.is_none() && under_way.is_none() {
+            return Work::after(span, answer);
+        }
+        Work::boxed(async move {
+            let _under_way = under_way;
+            match done {
+                Some(done) => done.done().await,
+                None => rt::sleep(span).await,
+            }
+            answer
+        })
     }
 
     #[inline]
@@ -324,18 +327,22 @@ impl Backend for Simulated {
         self.usage.borrow_mut().remove(&sandbox);
         self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
-        let awake = self.sharing.is_some() && self.calls.get() > 0;
-        let removal = self.measured.as_ref().map_or(&self.model.removal, |(m, _)| {
-            m.removal_awake.as_ref().filter(|_| awake).unwrap_or(&m.removal)
-        });
-        let span = removal.sample(&mut self.removal_luck.draw(Purpose::Removal, nth));
-        match (&self.sharing, self.processor()) {
-            _ if span == Duration::ZERO => Work::ready(()),
-            (Some(sharing), Some(p)) => {
-                let done = share(sharing, span, p.removing);
-                Work::boxed(async move { done.done().await })
-            }
-            _ => Work::after(span, ()),
+        let mut luck = self.removal_luck.draw(Purpose::Removal, nth);
+        let Some(host) = &self.host else {
+            let span = self.model.removal.sample(&mut luck);
+            return if span == Duration::ZERO { Work::ready(()) } else { Work::after(span, ()) };
+        };
+        let (effort, under_way) = host.removal(&mut luck);
+        if effort.span == Duration::ZERO {
+            return Work::ready(());
         }
+        let done = self.sharing.as_ref().map(|sharing| share(sharing, effort));
+        Work::boxed(async move {
+            let _under_way = under_way;
+            match done {
+                Some(done) => done.done().await,
+                None => rt::sleep(effort.span).await,
+            }
+        })
     }
 }

@@ -87,10 +87,10 @@ impl Fault {
     pub fn writing(path: &Path, error: &std::io::Error) -> Fault {
         let hint = match error.kind() {
             std::io::ErrorKind::StorageFull => {
-                "no space is left on the device; free some or choose another folder with --out".to_string()
+                "no space is left on the device; free some or choose another folder".to_string()
             }
             std::io::ErrorKind::PermissionDenied => {
-                "permission denied; choose another folder with --out".to_string()
+                "permission denied; choose another folder, or let yourself write there".to_string()
             }
             _ => error.to_string(),
         };

@@ -1,8 +1,10 @@
 //! Worker and controller as daemons, and the commands that talk to a running one.
 
-use super::daemon_args::{AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, WorkerArgs};
+use super::daemon_args::{
+    AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, ResultArgs, WorkerArgs,
+};
 use super::{deeds, print};
-use elapse::base::{Fault, Result};
+use elapse::base::{Duration, Fault, Result};
 use elapse::world::{self, Client, Overrides};
 
 pub fn worker(args: &WorkerArgs) -> Result<u8> {
@@ -29,8 +31,14 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn client(at: &AtArgs) -> Result<Client> {
-    Client::new(&at.at, at.token_file.as_deref(), at.ca_file.as_deref())
+/// How long a daemon may take for what it does at once.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A client that gives up after `limit` where the command does not say when.
+fn client(at: &AtArgs, limit: Duration) -> Result<Client> {
+    let wrong = |text: &str, why: String| Fault::usage(format!("--timeout {text}: {why}"));
+    let given = at.timeout.as_ref().map(|text| text.parse().map_err(|why| wrong(text, why))).transpose()?;
+    Client::new(&at.at, at.token_file.as_deref(), at.ca_file.as_deref(), given.unwrap_or(limit))
 }
 
 pub fn register(args: &RegisterArgs) -> Result<u8> {
@@ -43,7 +51,7 @@ pub fn register(args: &RegisterArgs) -> Result<u8> {
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| fault(&e.message()))?;
         serde_json::to_string(&table).map_err(|e| fault(&e))?
     };
-    print::answer(&client(&args.at)?.post("/v1/functions", json.into_bytes())?)
+    print::answer(&client(&args.at, Duration::MAX)?.post("/v1/functions", json.into_bytes())?)
 }
 
 pub fn invoke(args: &InvokeArgs) -> Result<u8> {
@@ -52,31 +60,44 @@ pub fn invoke(args: &InvokeArgs) -> Result<u8> {
         (None, Some(file)) => std::fs::read(file).map_err(|e| Fault::reading(file, &e))?,
         (None, None) => Vec::new(),
     };
-    let path = format!("/v1/functions/{}/invoke", args.named.function);
-    print::answer(&client(&args.named.at)?.post(&path, body)?)
+    let (how, limit) = if args.later { ("invoke-async", SOON) } else { ("invoke", Duration::MAX) };
+    let path = format!("/v1/functions/{}/{how}", args.named.function);
+    print::answer(&client(&args.named.at, limit)?.post(&path, body)?)
+}
+
+pub fn result(args: &ResultArgs) -> Result<u8> {
+    print::answer(&client(&args.at, SOON)?.get(&format!("/v1/invocations/{}", args.id))?)
 }
 
 pub fn prewarm(args: &NamedArgs) -> Result<u8> {
     let path = format!("/v1/functions/{}/prewarm", args.function);
-    print::answer(&client(&args.at)?.post(&path, Vec::new())?)
+    print::answer(&client(&args.at, Duration::MAX)?.post(&path, Vec::new())?)
 }
 
 pub fn deregister(args: &NamedArgs) -> Result<u8> {
-    print::answer(&client(&args.at)?.delete(&format!("/v1/functions/{}", args.function))?)
+    print::answer(&client(&args.at, SOON)?.delete(&format!("/v1/functions/{}", args.function))?)
 }
 
 pub fn workers(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at)?.get("/v1/workers")?)
+    print::answer(&client(at, SOON)?.get("/v1/workers")?)
 }
 
 pub fn list(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at)?.get("/v1/functions")?)
+    print::answer(&client(at, SOON)?.get("/v1/functions")?)
 }
 
 pub fn status(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at)?.get("/v1/status")?)
+    print::answer(&client(at, SOON)?.get("/v1/status")?)
+}
+
+pub fn health(at: &AtArgs) -> Result<u8> {
+    print::answer(&client(at, SOON)?.get("/v1/health")?)
+}
+
+pub fn metrics(at: &AtArgs) -> Result<u8> {
+    print::answer(&client(at, SOON)?.get("/metrics")?)
 }
 
 pub fn drain(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at)?.post("/v1/drain", Vec::new())?)
+    print::answer(&client(at, SOON)?.post("/v1/drain", Vec::new())?)
 }

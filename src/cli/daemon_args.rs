@@ -25,7 +25,7 @@ pub struct ControllerArgs {
 
 const CONTROLLER: &str = "\
 A configuration:
-  listen = \"127.0.0.1:8470\"          # or unix:/run/elapse/controller.sock
+  listen = \"127.0.0.1:8470\"          # or unix:/run/elapse-controller/api.sock
   balancer = \"locality\"              # round-robin, least-loaded, power-of-two
   lost_after = \"5s\"                  # a worker that was not heard of for so long
   on_loss = \"fail\"                   # or retry: elsewhere, as the next attempt, at most `attempts`
@@ -61,6 +61,18 @@ pub struct AtArgs {
     /// A PEM file with the authorities that are believed at https://; without it, those of the public web
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Give up when it has not answered for this long; by default 30s, and for what takes as long as it takes (register,
+    /// prewarm, invoke) never
+    #[arg(long, value_name = "SPAN")]
+    pub timeout: Option<String>,
+}
+
+#[derive(Args)]
+pub struct ResultArgs {
+    /// The id that the invocation was given when it was begun
+    pub id: String,
+    #[command(flatten)]
+    pub at: AtArgs,
 }
 
 #[derive(Args)]
@@ -89,4 +101,7 @@ pub struct InvokeArgs {
     /// A file with what it is given
     #[arg(long, value_name = "FILE")]
     pub body_file: Option<PathBuf>,
+    /// Do not wait: print the id with which `elapse result` fetches the answer
+    #[arg(long = "async")]
+    pub later: bool,
 }

@@ -35,6 +35,7 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     let wrong = |why| Fault::usage(format!("--cooldown {}: {why}", args.cooldown));
     let cooldown: elapse::base::Duration = args.cooldown.parse().map_err(wrong)?;
     let folder = common.out.clone().unwrap_or_else(|| default_target(&plan));
+    make_room(&folder, args.repeat, common.force)?;
     let interrupt = listen()?;
     let mut unfetched = Vec::new();
     for nth in 1..=args.repeat {
@@ -64,6 +65,27 @@ pub fn live(args: LiveArgs) -> Result<u8> {
         unfetched.join(", "),
         folder.display()
     )))
+}
+
+/// Sees that a folder will hold these repeats and nothing that would be taken for one of them.
+fn make_room(folder: &Path, repeats: u32, force: bool) -> Result<()> {
+    if folder.join("run.json").exists() {
+        return Err(Fault::usage(format!(
+            "will not write repeats into {}: it is a run itself; name another folder with --out",
+            folder.display()
+        )));
+    }
+    for nth in 1.. {
+        let target = folder.join(format!("repeat-{nth}"));
+        if nth > repeats && !target.exists() {
+            break;
+        }
+        report::check_target(&target, force)?;
+        if nth > repeats {
+            std::fs::remove_dir_all(&target).map_err(|e| Fault::writing(&target, &e))?;
+        }
+    }
+    Ok(())
 }
 
 pub fn listen() -> Result<Interrupt> {

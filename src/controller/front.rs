@@ -2,9 +2,10 @@
 
 use super::fleet::{Fleet, Place};
 use crate::base::{Duration, Front, Invocation, Outcome, Record, Status};
+use crate::metrics::{CONTROLLER_PATHS, Series};
 use crate::rt::{self, Calls, Class, OnTime};
 use slab::Slab;
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 /// See the module. Dropped, it tells what is on its way as unfinished: the run ends before it arrives.
@@ -21,6 +22,19 @@ struct Hub {
     outcome: Rc<dyn Outcome>,
     on_their_way: RefCell<Slab<Errand>>,
     calls: OnceCell<Calls>,
+    counts: Counts,
+}
+
+/// Invocations since the start, and those that are not answered yet.
+#[derive(Default)]
+struct Counts {
+    invocations: Cell<u64>,
+    refused: Cell<u64>,
+    under_way: Cell<u64>,
+}
+
+fn add(count: &Cell<u64>, n: u64) {
+    count.set(count.get() + n);
 }
 
 /// What is on its way over the network.
@@ -40,6 +54,7 @@ impl Controller {
             outcome,
             on_their_way: RefCell::default(),
             calls: OnceCell::new(),
+            counts: Counts::default(),
         });
         let _ = hub.calls.set(Calls::of(Rc::clone(&hub) as Rc<dyn OnTime>));
         Controller(hub)
@@ -53,6 +68,20 @@ impl Controller {
     /// Its workers, in the order of their places in the fleet.
     pub fn lead(&self, workers: Vec<Rc<dyn Front>>) {
         *self.0.workers.borrow_mut() = workers;
+    }
+
+    /// Measures the controller at every tick of this series, for ever: what [`CONTROLLER_PATHS`](crate::metrics::CONTROLLER_PATHS)
+    /// says.
+    pub fn measure(&self, series: Rc<RefCell<Series>>) -> impl Future<Output = ()> + use<> {
+        let hub = Rc::downgrade(&self.0);
+        async move {
+            loop {
+                let next = series.borrow().next(rt::now());
+                rt::sleep_until_as(Class::Tick, next).await;
+                let Some(hub) = hub.upgrade() else { return };
+                series.borrow_mut().push(next, &hub.row());
+            }
+        }
     }
 
     /// Hears every `interval`, for ever, how many invocations each worker has.
@@ -80,7 +109,9 @@ impl Front for Controller {
     fn submit(&self, call: Invocation) {
         let hub = &self.0;
         let function = hub.functions.get(call.function.index()).copied().unwrap_or_default();
+        add(&hub.counts.invocations, 1);
         let place = hub.fleet.borrow_mut().choose(function);
+        add(if place.is_some() { &hub.counts.under_way } else { &hub.counts.refused }, 1);
         match place {
             None => hub.outcome.settle(&nobody(&call)),
             Some(place) if hub.delay == Duration::ZERO => hub.hand_over(place, call),
@@ -114,6 +145,20 @@ fn nobody(call: &Invocation) -> Record {
 }
 
 impl Hub {
+    /// The values of `CONTROLLER_PATHS`: a simulated worker is never lost, and nothing is tried twice.
+    fn row(&self) -> [f64; CONTROLLER_PATHS.len()] {
+        let (able, counts) = (self.fleet.borrow().able(), &self.counts);
+        let all =
+            [able as u64, 0, counts.under_way.get(), counts.invocations.get(), 0, counts.refused.get(), 0, 0];
+        all.map(|n| n as f64)
+    }
+
+    /// An invocation's caller has its answer.
+    fn answer(&self, record: &Record) {
+        self.counts.under_way.set(self.counts.under_way.get().saturating_sub(1));
+        self.outcome.settle(record);
+    }
+
     fn hand_over(&self, place: Place, call: Invocation) {
         let worker = self.workers.borrow().get(place.0).cloned();
         if let Some(worker) = worker {
@@ -134,7 +179,7 @@ impl Outcome for Hub {
         self.fleet.borrow_mut().returned(Place(usize::from(record.worker)));
         // A run that ends does not wait for the network.
         if self.delay == Duration::ZERO || record.status == Status::Unfinished {
-            return self.outcome.settle(record);
+            return self.answer(record);
         }
         self.send(Errand::Back(Box::new(record.clone())));
     }
@@ -147,7 +192,7 @@ impl OnTime for Hub {
             Some(Errand::There(place, call)) => self.hand_over(place, call),
             Some(Errand::Back(mut record)) => {
                 record.returned = rt::now();
-                self.outcome.settle(&record);
+                self.answer(&record);
             }
             None => {}
         }

@@ -1,7 +1,7 @@
 //! The journal: what a worker must still know after it was killed. Append-only, checksummed, made durable on demand, and
 //! compacted into what still holds.
 //!
-//! A file is a line that names its version, then frames:
+//! A file is a line that names its version, with its own checksum, then frames:
 //!
 //! ```text
 //! mark 4 bytes | length u32 | number u64 | crc32 u32 | payload (JSON)        all little-endian
@@ -21,6 +21,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const VERSION: u32 = 1;
 const TITLE: &str = "elapse journal ";
@@ -32,6 +34,8 @@ pub struct Journal<E> {
     /// The number of the next entry.
     next: u64,
     bytes: u64,
+    /// The device has refused once to make it durable, and will not say so again of the same bytes.
+    doubtful: Arc<AtomicBool>,
     entries: PhantomData<fn(E)>,
 }
 
@@ -98,8 +102,14 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
                 }
             }
         }
-        let mut journal =
-            Journal { path: path.to_path_buf(), file: open(path)?, next, bytes: 0, entries: PhantomData };
+        let mut journal = Journal {
+            path: path.to_path_buf(),
+            file: open(path)?,
+            next,
+            bytes: 0,
+            doubtful: Arc::default(),
+            entries: PhantomData,
+        };
         if clean {
             journal.bytes = bytes.len() as u64;
             journal.file.seek(SeekFrom::End(0)).map_err(|e| Fault::writing(path, &e))?;
@@ -141,7 +151,19 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
     pub fn syncing(&self) -> Result<impl FnOnce() -> Result<()> + Send + 'static + use<E>> {
         let path = self.path.clone();
         let file = self.file.try_clone().map_err(|e| Fault::writing(&path, &e))?;
-        Ok(move || file.sync_data().map_err(|e| Fault::writing(&path, &e)))
+        let doubtful = Arc::clone(&self.doubtful);
+        Ok(move || {
+            file.sync_data().map_err(|e| {
+                doubtful.store(true, Ordering::Relaxed);
+                Fault::writing(&path, &e)
+            })
+        })
+    }
+
+    /// Whether what was added may be missing from the device although the file shows it: an earlier
+    /// [`sync`](Journal::sync) failed, and Linux forgets such bytes. [`compact`](Journal::compact) writes all again.
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
     }
 
     /// Entries since it was last compacted, those included.
@@ -149,25 +171,24 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         self.next
     }
 
-    /// Writes these entries in the place of all that were added: at every instant there is the old file or the new one.
+    /// Writes these entries in the place of all that were added, durably: at every instant there is the old file or the new
+    /// one.
     ///
     /// # Errors
-    /// If they cannot be written; the journal is then as it was.
+    /// If they cannot be written; the journal is then as it was. Or the new one is there, and not known to be durable.
     pub fn compact(&mut self, entries: &[E]) -> Result<()> {
-        let mut bytes = format!("{TITLE}{VERSION}\n").into_bytes();
+        let mut bytes = heading(VERSION).into_bytes();
         for (number, entry) in (0..).zip(entries) {
             bytes.extend_from_slice(&frame::encode(number, &payload(entry)?));
         }
         let beside = self.path.with_extension("new");
-        let failed = |e: std::io::Error| Fault::writing(&self.path, &e);
+        let path = self.path.clone();
+        let failed = |e: std::io::Error| Fault::writing(&path, &e);
         let write = || -> std::io::Result<File> {
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&beside)?;
             file.write_all(&bytes)?;
             file.sync_all()?;
             std::fs::rename(&beside, &self.path)?;
-            // The name is durable when its folder is.
-            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(folder)?.sync_all()?;
             Ok(file)
         };
         self.file = write().map_err(|e| {
@@ -176,7 +197,11 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         })?;
         self.next = entries.len() as u64;
         self.bytes = bytes.len() as u64;
-        Ok(())
+        // The name is durable when its folder is. The file is the new one already, whatever becomes of that.
+        let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let named = File::open(folder).and_then(|folder| folder.sync_all());
+        self.doubtful.store(named.is_err(), Ordering::Relaxed);
+        named.map_err(failed)
     }
 
     /// How long the file is.
@@ -210,10 +235,19 @@ enum Title {
     Unknown,
 }
 
+/// The first line of a version. Its checksum tells a newer version from damage.
+fn heading(version: u32) -> String {
+    let words = format!("{TITLE}{version}");
+    format!("{words} {:08x}\n", crc32fast::hash(words.as_bytes()))
+}
+
 fn title(bytes: &[u8]) -> Title {
     let line = bytes.iter().take(64).position(|b| *b == b'\n').map(|end| &bytes[..end]);
-    let version =
-        line.and_then(|line| std::str::from_utf8(line).ok()?.strip_prefix(TITLE)?.parse::<u32>().ok());
+    let version = line.and_then(|line| {
+        let (words, sum) = std::str::from_utf8(line).ok()?.rsplit_once(' ')?;
+        let whole = u32::from_str_radix(sum, 16).is_ok_and(|sum| sum == crc32fast::hash(words.as_bytes()));
+        words.strip_prefix(TITLE)?.parse::<u32>().ok().filter(|_| whole)
+    });
     match version {
         Some(version) if version > VERSION => Title::Newer(version),
         Some(_) => Title::Ours(line.map_or(0, <[u8]>::len) + 1),
@@ -246,7 +280,7 @@ mod tests {
 
     /// Where each entry's frame ends.
     fn ends(entries: &[String]) -> Vec<usize> {
-        let mut at = TITLE.len() + 2;
+        let mut at = heading(VERSION).len();
         entries
             .iter()
             .enumerate()
@@ -272,7 +306,7 @@ mod tests {
             let mut opened = Journal::<String>::open(&path).unwrap();
             let kept = ends.iter().filter(|end| **end <= cut).count();
             assert_eq!(opened.entries, entries[..kept], "cut at {cut}");
-            let at_an_end = cut == 0 || cut == TITLE.len() + 2 || ends.contains(&cut);
+            let at_an_end = cut == 0 || cut == heading(VERSION).len() || ends.contains(&cut);
             assert_eq!(opened.lost.is_empty(), at_an_end, "cut at {cut}: {:?}", opened.lost);
             // It goes on from there, and nothing of the cut is seen again.
             opened.journal.append(&"more".to_string()).unwrap();
@@ -291,12 +325,8 @@ mod tests {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
             std::fs::write(&path, &bytes).unwrap();
-            let Ok(opened) = Journal::<String>::open(&path) else {
-                // One digit more makes a newer version of the first line.
-                assert!(at < TITLE.len() + 2);
-                continue;
-            };
-            let hit = ends.iter().position(|end| at < *end).filter(|_| at >= TITLE.len() + 2);
+            let opened = Journal::<String>::open(&path).unwrap();
+            let hit = ends.iter().position(|end| at < *end).filter(|_| at >= heading(VERSION).len());
             let expected: Vec<&String> =
                 entries.iter().enumerate().filter(|(i, _)| Some(*i) != hit).map(|(_, e)| e).collect();
             assert_eq!(opened.entries.iter().collect::<Vec<_>>(), expected, "damaged at {at}");
@@ -308,7 +338,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_refused_in_a_sentence() {
         let path = place("newer");
-        std::fs::write(&path, "elapse journal 2\nwhat this one cannot know").unwrap();
+        std::fs::write(&path, format!("{}what this one cannot know", heading(2))).unwrap();
         let fault = Journal::<String>::open(&path).err().unwrap().to_string();
         assert!(fault.contains("newer Elapse (journal version 2, this one knows 1)"), "{fault}");
         gone(&path);
@@ -344,11 +374,11 @@ mod tests {
             }
             bytes.truncate(bytes.len() - usize::from(cut) % (bytes.len() / 2));
             std::fs::write(&path, &bytes).unwrap();
-            if let Ok(opened) = Journal::<String>::open(&path) {
-                let mut rest = entries.iter();
-                for entry in &opened.entries {
-                    prop_assert!(rest.any(|e| e == entry), "{entry} was not written, or not there");
-                }
+            // It opens, whatever the bytes are.
+            let opened = Journal::<String>::open(&path).unwrap();
+            let mut rest = entries.iter();
+            for entry in &opened.entries {
+                prop_assert!(rest.any(|e| e == entry), "{entry} was not written, or not there");
             }
             gone(&path);
         }

@@ -148,9 +148,13 @@ pub struct Series {
 impl Series {
     /// A series that starts with this step and holds at most `most` points, with the columns of a worker alone.
     pub fn new(step: Duration, most: usize) -> Series {
-        let columns = Rc::new(Columns::new(&[], false));
+        Series::of(Columns::new(&[], false), step, most)
+    }
+
+    /// The same with these columns.
+    pub fn of(columns: Columns, step: Duration, most: usize) -> Series {
         Series {
-            columns,
+            columns: Rc::new(columns),
             step: Duration(step.0.max(1)),
             most: most.max(2),
             times: Vec::new(),

@@ -71,12 +71,23 @@ pub struct Summary {
     pub by_function: Vec<FunctionTally>,
     /// By worker.
     pub workers: Vec<WorkerFacts>,
+    /// What the controller in front of several workers measured of itself.
+    pub controller: Option<Series>,
     /// Hash over the records.
     pub result_hash: u64,
     /// The last arrival.
     pub last_arrival: Time,
     /// By function and time, where plots were asked for.
     pub heat: Option<Heat>,
+}
+
+/// The series of a run with the names that they have in metric paths: its workers', and its controller's.
+pub fn all_series<'a>(
+    workers: &'a [WorkerFacts],
+    controller: Option<&'a Series>,
+) -> impl Iterator<Item = (&'a str, &'a Series)> {
+    let of_workers = workers.iter().map(|w| (w.name.as_str(), &w.series));
+    of_workers.chain(controller.map(|series| ("controller", series)))
 }
 
 /// A number as JSON that is short and the same everywhere: at most 6 decimals.
@@ -107,6 +118,11 @@ fn distribution(sketch: &Sketch, per_unit: f64) -> Value {
 pub(super) const PER_UNIT: f64 = 1e6;
 
 impl Summary {
+    /// All its series.
+    pub fn series(&self) -> impl Iterator<Item = (&str, &Series)> {
+        all_series(&self.workers, self.controller.as_ref())
+    }
+
     /// The span that figures cover, in seconds.
     pub fn window_seconds(&self) -> f64 {
         let (from, until) = self.facts.window;

@@ -156,12 +156,12 @@ pub fn graphite_csv<'a>(series: impl Iterator<Item = (&'a str, &'a [(u64, Option
 /// If `file` cannot be written.
 pub fn metrics_csv(summary: &Summary, file: &mut impl std::io::Write) -> std::io::Result<()> {
     let mut out = b"path,unix_seconds,value\n".to_vec();
-    for w in &summary.workers {
-        let prefix = metrics::prefix(&summary.facts.name, &w.name);
+    for (name, series) in summary.series() {
+        let prefix = metrics::prefix(&summary.facts.name, name);
         let paths: Vec<String> =
-            w.series.columns().names.iter().map(|name| format!("{prefix}{name},")).collect();
+            series.columns().names.iter().map(|name| format!("{prefix}{name},")).collect();
         let mut integer = itoa::Buffer::new();
-        for (at, values) in w.series.points() {
+        for (at, values) in series.points() {
             let seconds = (summary.facts.start_unix_ns + at.0) / 1_000_000_000;
             let seconds = itoa::Buffer::new().format(seconds).as_bytes().to_vec();
             for (path, value) in paths.iter().zip(values) {

@@ -37,6 +37,7 @@ pub use timers::Class;
 pub use trail::{Divergence, Event, Kind, Mark, Trail, first_divergence};
 
 use context::Arm;
+use std::backtrace::Backtrace;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
@@ -141,9 +142,15 @@ impl<T: 'static> Future for JoinHandle<T> {
     }
 }
 
+/// Where a thread panicked.
+struct Place {
+    line: Option<String>,
+    backtrace: Backtrace,
+}
+
 thread_local! {
     /// Where this thread last panicked.
-    static PLACE: std::cell::RefCell<Option<String>> = const { std::cell::RefCell::new(None) };
+    static PLACE: std::cell::RefCell<Option<Place>> = const { std::cell::RefCell::new(None) };
 }
 
 /// Remembers where panics happen, from the first runtime on; they are still printed as before.
@@ -152,7 +159,10 @@ fn remember_panics() {
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let _ = PLACE.try_with(|place| *place.borrow_mut() = info.location().map(ToString::to_string));
+            let line = info.location().map(ToString::to_string);
+            let _ = PLACE.try_with(|place| {
+                *place.borrow_mut() = Some(Place { line, backtrace: Backtrace::force_capture() });
+            });
             before(info);
         }));
     });
@@ -160,6 +170,11 @@ fn remember_panics() {
 
 /// What a panic that was just caught said, and where.
 pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
+    panic_story(payload).0
+}
+
+/// [`panic_message`], and how it came there.
+pub(crate) fn panic_story(payload: &(dyn std::any::Any + Send)) -> (String, Option<Backtrace>) {
     let text = if let Some(text) = payload.downcast_ref::<&str>() {
         (*text).to_string()
     } else if let Some(text) = payload.downcast_ref::<String>() {
@@ -168,7 +183,8 @@ pub(crate) fn panic_message(payload: &(dyn std::any::Any + Send)) -> String {
         "(a panic without a message)".to_string()
     };
     match PLACE.try_with(|place| place.borrow_mut().take()) {
-        Ok(Some(place)) => format!("{text}, at {place}"),
-        _ => text,
+        Ok(Some(Place { line: Some(line), backtrace })) => (format!("{text}, at {line}"), Some(backtrace)),
+        Ok(Some(Place { line: None, backtrace })) => (text, Some(backtrace)),
+        _ => (text, None),
     }
 }

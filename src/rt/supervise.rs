@@ -5,11 +5,12 @@
 //! than a limit is a hang. Nothing is polled for this: the watch is one timer, set only while a loop is at work.
 
 use super::chance::{Luck, Purpose};
-use super::{JoinHandle, Sleep, now, panic_message, sleep, spawn_named};
+use super::{JoinHandle, Sleep, now, panic_story, sleep, spawn_named};
 use crate::base::{Duration, Time};
 use futures::FutureExt;
 use pin_project::pin_project;
 use rand::RngExt;
+use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -160,9 +161,9 @@ async fn keep_alive<F: Future<Output = ()>>(
             resting: Rc::clone(&pulse.resting),
             hang: patience.hang,
         };
-        let panic = match started.await {
-            Lived::Returned => "it returned".to_string(),
-            Lived::Panicked(message) => message,
+        let (panic, backtrace) = match started.await {
+            Lived::Returned => ("it returned".to_string(), None),
+            Lived::Panicked(message, backtrace) => (message, backtrace),
             Lived::Hung(since) => {
                 tracing::error!(target: "elapse", name, %since, "a background loop hangs");
                 return GivenUp::Hangs(name, since);
@@ -172,6 +173,9 @@ async fn keep_alive<F: Future<Output = ()>>(
         deaths.retain(|death| at.since(*death) < patience.window);
         deaths.push(at);
         tracing::error!(target: "elapse", name, %at, deaths = deaths.len(), %panic, "a background loop died");
+        if let Some(backtrace) = backtrace {
+            tracing::error!(target: "elapse", name, "its backtrace:\n{backtrace}");
+        }
         pulse.status.borrow_mut().last_panic = Some(format!("{panic} (at {at})"));
         if deaths.len() >= patience.deaths {
             return GivenUp::KeepsDying(name, panic);
@@ -185,7 +189,7 @@ async fn keep_alive<F: Future<Output = ()>>(
 
 enum Lived {
     Returned,
-    Panicked(String),
+    Panicked(String, Option<Backtrace>),
     Hung(Time),
 }
 
@@ -211,7 +215,8 @@ where
         match this.work.poll(cx) {
             Poll::Ready(Ok(())) => return Poll::Ready(Lived::Returned),
             Poll::Ready(Err(payload)) => {
-                return Poll::Ready(Lived::Panicked(panic_message(payload.as_ref())));
+                let (message, backtrace) = panic_story(payload.as_ref());
+                return Poll::Ready(Lived::Panicked(message, backtrace));
             }
             Poll::Pending => {}
         }

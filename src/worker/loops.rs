@@ -1,9 +1,9 @@
 //! The background loops. Each sleeps to its next deadline and rests in between; none polls.
 
 use super::pool::Key;
-use super::state::{Refusal, State};
+use super::state::{Dispose, Refusal, State};
 use super::{Disposer, Inner};
-use crate::base::Time;
+use crate::base::{ColdCause, Time};
 use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::{self, Class};
 use std::rc::Rc;
@@ -21,6 +21,30 @@ pub(super) fn start(inner: &Rc<Inner>, patience: Patience) -> Vec<Supervised> {
             supervise(name, patience, luck, move |pulse| run(name, Rc::clone(&inner), pulse))
         })
         .collect()
+}
+
+/// Starts the loop that hears of the containers of a backend that end by themselves, if there can be any.
+pub(super) fn start_burying(inner: &Rc<Inner>, patience: Patience, backend: u16) -> Option<Supervised> {
+    inner.backends[usize::from(backend)].death().map(drop)?;
+    let (inner, luck) = (Rc::clone(inner), inner.luck);
+    Some(supervise("burial", patience, luck, move |pulse| bury(Rc::clone(&inner), backend, pulse)))
+}
+
+/// Removes idle containers that have ended by themselves, so that nobody is sent into one. One that is called tells its
+/// callers itself.
+async fn bury(inner: Rc<Inner>, backend: u16, pulse: Pulse) {
+    while let Some(death) = inner.backends[usize::from(backend)].death() {
+        let dead = pulse.rest(death).await;
+        let mut state = inner.state.borrow_mut();
+        let is_it = |c: &super::pool::Container| c.backend == backend && c.sandbox == Some(dead);
+        let found = state.pool.idle().into_iter().find(|key| is_it(state.pool.get(*key)));
+        if let Some(key) = found {
+            tracing::warn!(target: "elapse", container = state.pool.get(key).number, "an idle container has ended: removed");
+            Disposer(&inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
+        }
+        drop(state);
+        inner.pump();
+    }
 }
 
 async fn run(name: &'static str, inner: Rc<Inner>, pulse: Pulse) {

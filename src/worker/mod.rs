@@ -14,6 +14,7 @@ mod loops;
 mod pool;
 mod prewarm;
 pub mod queue;
+mod registration;
 mod state;
 mod status;
 
@@ -26,8 +27,7 @@ pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Sandbox, Work};
 use crate::base::{
-    ColdCause, Compute, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time,
-    WorkerCounts,
+    ColdCause, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts,
 };
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
@@ -160,98 +160,34 @@ impl Worker {
             given_up: RefCell::default(),
             failed: Notify::new(),
         }));
-        let started: Vec<Supervised> = loops::start(&worker.0, patience);
-        for supervised in started {
-            let handle = LoopHandle { name: supervised.name, pulse: supervised.pulse.clone() };
-            worker.0.loops.borrow_mut().push(handle);
-            let inner = Rc::clone(&worker.0);
-            drop(rt::spawn_named("watch-loop", async move {
-                let why = supervised.given_up().await;
-                tracing::error!(target: "elapse", %why, "the worker ends");
-                inner.given_up.borrow_mut().get_or_insert(why);
-                inner.failed.notify_waiters();
-            }));
-        }
+        let backends = (0..worker.0.backends.len() as u16)
+            .filter_map(|backend| loops::start_burying(&worker.0, patience, backend));
+        loops::start(&worker.0, patience).into_iter().chain(backends).for_each(|loops| worker.watch(loops));
         Ok(worker)
     }
 
-    /// Registers a function on the first of its backends that can serve it.
-    ///
-    /// # Errors
-    /// Why none can, or what of it cannot be meant.
-    pub fn register(&self, mut spec: FunctionSpec) -> Result<FunctionId> {
-        let mut state = self.0.state.borrow_mut();
-        let name = spec.name.clone();
-        let refuse = |why: String| Err(Fault::usage(format!("cannot register function '{name}': {why}")));
-        let capacity = state.ledger.capacity();
-        if spec.memory > capacity {
-            return refuse(format!(
-                "its container needs {}, and the worker has {capacity}; give the worker more memory (--memory)",
-                spec.memory
-            ));
-        }
-        // So that no sum of containers can overflow: 2^20 of the largest fit into 64 bits.
-        const LARGEST: Mem = Mem(1 << 44);
-        if spec.memory > LARGEST {
-            return refuse(format!(
-                "its container needs {}, more than any host has ({LARGEST})",
-                spec.memory
-            ));
-        }
-        if spec.program.compute == Compute::Gpu {
-            let (count, each) = (state.gpus.count(), state.gpus.each());
-            if count == 0 {
-                return refuse(
-                    "it needs a GPU, and the worker has none; say how many it has ([worker] gpus)".into(),
-                );
-            }
-            if let Some(need) = spec.program.gpu_memory.filter(|need| *need > each) {
-                return refuse(format!(
-                    "it needs {need} of a GPU, and each has {each} ([worker] gpu_memory)"
-                ));
-            }
-        } else if spec.program.gpu_memory.is_some() {
-            return refuse("it names gpu_memory and needs no GPU; compute = \"gpu\" may be missing".into());
-        }
-        let cores = state.config.cores.unwrap_or(Cpus::MAX);
-        if spec.cpus > cores {
-            return refuse(format!(
-                "it needs {} cpus, and the worker has {cores}; give it more cores (--cores)",
-                spec.cpus
-            ));
-        }
-        let id = FunctionId(state.functions.len() as u32);
-        let mut reasons = Vec::new();
-        spec.timeout = spec.timeout.or(state.config.timeout).filter(|t| *t != Duration::MAX);
-        // In the function's order of preference; in the worker's, where it has none.
-        let all = || (0u16..).zip(&self.0.backends);
-        let wanted: Vec<_> = if spec.backends.is_empty() {
-            all().collect()
-        } else {
-            spec.backends.iter().flat_map(|name| all().filter(move |(_, b)| b.name() == name)).collect()
-        };
-        for (number, backend) in wanted {
-            match backend.admit(id, &spec) {
-                Ok(()) => return Ok(state.register(spec, number)),
-                Err(why) => reasons.push(format!("{}: {why}", backend.name())),
-            }
-        }
-        if reasons.is_empty() {
-            let names: Vec<&str> = self.0.backends.iter().map(|b| b.name()).collect();
-            reasons.push(format!(
-                "it asks for {}, and the worker has {}",
-                spec.backends.join(", "),
-                names.join(", ")
-            ));
-        }
-        refuse(format!("no backend can serve it: {}", reasons.join("; ")))
+    /// Takes a loop among the worker's: it is shown with them, its restarts count, and the worker ends if it is given up.
+    pub fn watch(&self, supervised: Supervised) {
+        let handle = LoopHandle { name: supervised.name, pulse: supervised.pulse.clone() };
+        self.0.loops.borrow_mut().push(handle);
+        let inner = Rc::clone(&self.0);
+        drop(rt::spawn_named("watch-loop", async move {
+            let why = supervised.given_up().await;
+            tracing::error!(target: "elapse", %why, "the worker ends");
+            inner.given_up.borrow_mut().get_or_insert(why);
+            inner.failed.notify_waiters();
+        }));
     }
 
-    /// Takes a container of an earlier life as an idle one of a function, whose backend has it under this name; `gpu` is the
-    /// one that it has. False if there is no memory for it, or another has that GPU.
-    pub fn adopt(&self, function: FunctionId, sandbox: Sandbox, gpu: Option<u32>) -> bool {
+    /// Takes a container of an earlier life as an idle one of a function; `backend` has it under this name, and `gpu` is the
+    /// one that it has. False if the function is on another backend now, there is no memory for it, or another has that GPU.
+    pub fn adopt(&self, function: FunctionId, backend: &str, sandbox: Sandbox, gpu: Option<u32>) -> bool {
         let key = {
             let mut state = self.0.state.borrow_mut();
+            let on = state.functions.get(function.index()).map(|f| &self.0.backends[usize::from(f.backend)]);
+            if on.is_none_or(|on| on.name() != backend) {
+                return false;
+            }
             let Some(key) = state.begin_creation_on(gpu, function, rt::now(), None) else { return false };
             state.pool.get(key).sandbox = Some(sandbox);
             key
@@ -361,6 +297,11 @@ impl Worker {
             }
             told.await;
         }
+    }
+
+    /// How long [`drain`](Worker::drain) waits for what is admitted, and again for removals.
+    pub fn drain_limit(&self) -> Duration {
+        self.0.state.borrow().config.drain
     }
 
     /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container,

@@ -69,6 +69,15 @@ pub fn calibrate(
             Ok(measured)
         });
         runtime.block_on(engine.sweep()).map_err(swept)?;
+        let outcome = outcome.and_then(|measured| {
+            let ahead = runtime.block_on(created_ahead(name, config, rounds))?;
+            Ok(Measured {
+                pooled_start: ahead.as_ref().map(|(start, _)| start.clone()),
+                pool_refill: ahead.map(|(_, refill)| refill),
+                ..measured
+            })
+        });
+        runtime.block_on(engine.sweep()).map_err(swept)?;
         measured.insert(name.clone(), outcome?);
     }
     let host = elapse_real::host();
@@ -116,6 +125,47 @@ async fn fresh(engine: &Rc<dyn Engine>, config: &LiveConfig) -> Result<(Dist, Di
     Ok((quantiles(prepared)?, quantiles(first)?))
 }
 
+/// Cold starts from what was created ahead, and how long it takes until another one is there; nothing of an engine that
+/// creates none ahead.
+async fn created_ahead(name: &str, config: &LiveConfig, rounds: u32) -> Result<Option<(Dist, Dist)>> {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let config = LiveConfig { pooled: 1, ..config.clone() };
+    let Some(engine) = engine(name, &config, common(&config)?).await? else { return Ok(None) };
+    if engine.ready_ahead().is_none() {
+        return Ok(None);
+    }
+    engine.prepare(None).await.map_err(|e| Fault::host(e.why))?;
+    let backend = Live::new(Rc::clone(&engine), config);
+    admit(&backend)?;
+    let (mut starts, mut refills) = (Vec::new(), Vec::new());
+    for nth in 0..(rounds / 2).max(3) {
+        if rt::timeout(PATIENCE, one_ahead(&*engine)).await.is_err() {
+            break;
+        }
+        rt::sleep(REST).await;
+        let begun = rt::now();
+        let sandbox = create(&backend, nth).await?;
+        starts.push(rt::now().since(begun));
+        if rt::timeout(PATIENCE, one_ahead(&*engine)).await.is_ok() {
+            refills.push(rt::now().since(begun));
+        }
+        backend.remove(sandbox).await;
+    }
+    engine.sweep().await.map_err(|e| Fault::host(e.why))?;
+    if starts.is_empty() || refills.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((quantiles(starts)?, quantiles(refills)?)))
+}
+
+/// Waits until a container that was created ahead is there.
+async fn one_ahead(engine: &dyn Engine) {
+    const LOOK: Duration = Duration(500_000);
+    while engine.ready_ahead() == Some(0) {
+        rt::sleep(LOOK).await;
+    }
+}
+
 fn admit(backend: &Live) -> Result<()> {
     for (id, behaviour) in (0u32..).zip(BEHAVIOURS) {
         let mut spec = FunctionSpec::new(behaviour.word(), MEMORY);
@@ -131,9 +181,9 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
     admit(backend)?;
     let mut steps: [Vec<Duration>; 2] = Default::default();
     let (mut by_number, mut overhead) = (BTreeMap::new(), BTreeMap::new());
-    let (mut first_calls, mut removals) = (Vec::new(), Vec::new());
+    let (mut first_calls, mut removals_by_number) = (Vec::new(), BTreeMap::new());
     for at_once in AT_ONCE {
-        let mut cold_starts = Vec::new();
+        let (mut cold_starts, mut removals) = (Vec::new(), Vec::new());
         for _ in 0..rounds.div_ceil(at_once) {
             rt::sleep(REST).await;
             let creations: Vec<_> = (0..at_once)
@@ -155,17 +205,31 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
             if at_once == 1 {
                 steps.iter_mut().zip(backend.last_steps()).for_each(|(all, step)| all.push(step));
             }
-            for sandbox in sandboxes {
-                let first = call(backend, sandbox, Behaviour::Echo, Duration::ZERO).await?;
-                let second = call(backend, sandbox, Behaviour::Echo, Duration::ZERO).await?;
+            for sandbox in &sandboxes {
+                let first = call(backend, *sandbox, Behaviour::Echo, Duration::ZERO).await?;
+                let second = call(backend, *sandbox, Behaviour::Echo, Duration::ZERO).await?;
                 first_calls.push(Duration(first.0.saturating_sub(second.0)));
-                let begun = rt::now();
-                backend.remove(sandbox).await;
-                removals.push(rt::now().since(begun));
+            }
+            let removed: Vec<_> = sandboxes
+                .into_iter()
+                .map(|sandbox| {
+                    let backend = Rc::clone(backend);
+                    rt::spawn(async move {
+                        let begun = rt::now();
+                        backend.remove(sandbox).await;
+                        rt::now().since(begun)
+                    })
+                })
+                .collect();
+            for took in removed {
+                removals.push(took.await.map_err(|e| Fault::bug(e.to_string()))?);
             }
         }
         by_number.insert(at_once.to_string(), quantiles(cold_starts)?);
+        removals_by_number.insert(at_once.to_string(), quantiles(removals)?);
     }
+    let alone = AT_ONCE[0].to_string();
+    let removal = removals_by_number.get(&alone).cloned().unwrap_or_else(|| Dist::constant(Duration::ZERO));
     let sandbox = create(backend, 0).await?;
     for behaviour in BEHAVIOURS {
         let mut beyond = Vec::new();
@@ -190,7 +254,10 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
         cold_start: by_number,
         first_call: quantiles(first_calls)?,
         overhead,
-        removal: quantiles(removals)?,
+        removal,
+        removal_at_once: removals_by_number,
+        pooled_start: None,
+        pool_refill: None,
         steps: BTreeMap::from([
             ("sandbox".into(), quantiles(started)?),
             ("answer".into(), quantiles(answered)?),

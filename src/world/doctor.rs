@@ -45,7 +45,7 @@ pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
 
 fn isolation(config: &LiveConfig) -> Finding {
     let root = elapse_real::is_root();
-    match (root, Cgroups::of(&config.worker).hierarchy()) {
+    match (root, Cgroups::of(&config.worker, "process").hierarchy()) {
         (false, _) => Finding::new(
             Level::Spoils,
             "process",

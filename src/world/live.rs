@@ -137,8 +137,11 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let mut job = run.job(begun);
     let dropped = begun.station.as_ref().map(Station::dropped);
     job.host = Some(host_probe(dropped));
-    job.sink = begun.station.as_ref().and_then(|s| s.sink(&scenario.name, "worker-0", Some(anchor)));
-    let (shared, started_too, backends) = (Rc::clone(&begun.shared), Rc::clone(&started), engines.clone());
+    job.sink = begun
+        .station
+        .as_ref()
+        .and_then(|s| s.sink(&scenario.name, "worker-0", scenario.worker.status, Some(anchor)));
+    let (shared, started_too, backends) = (Rc::clone(&begun.shared), started.clone(), engines.clone());
     let make = move |scenario: &Scenario| {
         let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
         Ok(make_backends(backends.clone(), cores, &scenario.live, &scenario.model, scenario.seed))
@@ -147,7 +150,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         let told = tell(run.progress.take(), begun.assembled.horizon, run.interrupt.clone());
         rt::select(operate(job, make, shared, started_too), told).await
     });
-    let worker = started.borrow().first().cloned();
+    let worker = started.workers.borrow().first().cloned();
     let ended = worker.map(|worker| {
         runtime.block_on(async {
             let end = rt::now();

@@ -1,5 +1,6 @@
 //! The world: assembles a run. The only place that knows which world it is.
 
+mod about;
 mod assemble;
 mod calibrate;
 mod daemon;

@@ -2,11 +2,11 @@
 
 use super::assemble::Assembled;
 use super::drive::{Shared, drive};
-use super::scenario::{AtEnd, Scenario};
+use super::scenario::Scenario;
 use crate::backend::{Backend, Calibration, Contention, Simulated};
 use crate::base::{Cpus, Duration, Fault, Front, FunctionSpec, Outcome, Result, Time};
 use crate::controller::{Controller, Fleet, balancer, key_of};
-use crate::metrics::{HostProbe, Meter, Sink};
+use crate::metrics::{Columns, HostProbe, Meter, Series, Sink};
 use crate::rt::chance::Chance;
 use crate::rt::{self, Either};
 use crate::worker::{Creations, Parts, Worker, eviction::Eviction, queue::QueuePolicy};
@@ -30,8 +30,13 @@ pub(super) struct Job {
     pub(super) sink: Option<Box<dyn Sink>>,
 }
 
-/// The workers of a run, once they have been started.
-pub(super) type Started = Rc<RefCell<Vec<Worker>>>;
+/// What of a run has been started.
+#[derive(Clone, Default)]
+pub(super) struct Started {
+    pub(super) workers: Rc<RefCell<Vec<Worker>>>,
+    /// What the controller measures of itself, where there is one.
+    pub(super) controller: Rc<RefCell<Option<Rc<RefCell<Series>>>>>,
+}
 
 /// The backends of a simulated run: one for all, or each that was measured, as far as the worker has it.
 pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
@@ -48,7 +53,13 @@ pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
                 path.display()
             ))
         })?;
-        let backend = plain().measured(&name, measured, scenario.live.behaviour);
+        let backend = plain().measured(
+            &name,
+            measured,
+            scenario.live.behaviour,
+            calibration.host.cores,
+            scenario.live.pooled,
+        );
         backends.push(Rc::new(match backends.first() {
             Some(first) => backend.beside(first),
             None => backend,
@@ -67,9 +78,7 @@ pub(super) async fn operate(
     let Job { scenario, mut assembled, mut eviction, mut queue, window, mut host, mut sink } = job;
     let functions = std::mem::take(&mut assembled.functions);
     let Assembled { prewarm, source, closed, until, .. } = assembled;
-    let cut = (scenario.measure.at_end == AtEnd::Cut)
-        .then(|| scenario.measure.until.or(scenario.duration))
-        .flatten();
+    let cut = scenario.cut();
     let mut config = scenario.worker.clone();
     config.cores = Some(match scenario.model.contention {
         Contention::Permits => scenario.worker.cores.unwrap_or(Cpus::MAX),
@@ -92,7 +101,7 @@ pub(super) async fn operate(
             seed: scenario.seed,
             creations: Rc::clone(&creations),
         })?;
-        started.borrow_mut().push(worker.clone());
+        started.workers.borrow_mut().push(worker.clone());
         for spec in &functions {
             worker.register(spec.clone())?;
         }
@@ -107,17 +116,17 @@ pub(super) async fn operate(
             }
         }
     }
-    let workers = started.borrow().clone();
+    let workers = started.workers.borrow().clone();
     let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
     let front: Rc<dyn Front> = match workers.as_slice() {
         [worker] => Rc::new(worker.intake(outcome)),
-        many => controlled(many, &scenario, &functions, outcome)?,
+        many => controlled(many, &scenario, &functions, outcome, &started)?,
     };
     // A task of its own, so that an arrival wakes nothing but it.
     let driver = rt::spawn_named("load", drive(shared, front, source, closed, until));
     let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
     let whole = async move {
-        let Some(at) = cut.map(|at| Time(at.0)) else { return driven.await };
+        let Some(at) = cut else { return driven.await };
         match rt::select(driven, rt::sleep_until(at)).await {
             // It ended early: the rest of the time is part of the run all the same.
             Either::Left(driven) => {
@@ -140,6 +149,7 @@ fn controlled(
     scenario: &Scenario,
     functions: &[FunctionSpec],
     outcome: Rc<dyn Outcome>,
+    started: &Started,
 ) -> Result<Rc<dyn Front>> {
     let config = &scenario.controller;
     let luck = Chance::new(scenario.seed).named("balancer");
@@ -153,6 +163,10 @@ fn controlled(
     let controller = Controller::new(fleet, keys, config.delay, outcome);
     let intake = |w: &Worker| Rc::new(w.intake(controller.outcome())) as Rc<dyn Front>;
     controller.lead(workers.iter().map(intake).collect());
+    let step = scenario.worker.status;
+    let series = Rc::new(RefCell::new(Series::of(Columns::of_controller(), step, scenario.metrics.points)));
+    drop(rt::spawn_named("controller-metrics", controller.measure(Rc::clone(&series))));
+    started.controller.replace(Some(series));
     if config.reports > Duration::ZERO {
         let workers = workers.to_vec();
         let hearing = controller.hear(config.reports, move |i| workers[i].invocations());

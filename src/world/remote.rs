@@ -10,11 +10,12 @@ use super::drive::drive;
 use super::live::{Lived, tell, was_interrupted};
 use super::run::{Begun, Run};
 use crate::base::{
-    Duration, Fault, Front, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status, Time,
+    Duration, Fault, Front, FunctionId, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status,
+    Time,
 };
 use crate::load::{FunctionConfig, Source};
-use crate::rt;
 use crate::rt::wall::unix_now;
+use crate::rt::{self, Either};
 use crate::world::daemon::peer;
 use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use std::cell::{Cell, RefCell};
@@ -62,10 +63,17 @@ impl Target {
         self.peer.ask(Method::POST, path, &headers, body.into()).await
     }
 
-    async fn register(&self, functions: &[FunctionSpec], behaviour: crate::base::Behaviour) -> Result<()> {
-        for spec in functions {
+    /// Registers the functions; `ahead` tells how many containers of which are to be created ahead.
+    async fn register(
+        &self,
+        functions: &[FunctionSpec],
+        behaviour: crate::base::Behaviour,
+        ahead: &[(FunctionId, u32)],
+    ) -> Result<()> {
+        for (id, spec) in (0..).zip(functions) {
             let mut config = FunctionConfig::of(spec);
             config.behaviour.get_or_insert(behaviour);
+            config.prewarm = ahead.iter().filter(|(f, _)| *f == FunctionId(id)).map(|(_, n)| *n).sum();
             let body = serde_json::to_vec(&config).map_err(|e| Fault::bug(e.to_string()))?;
             let answer = rt::timeout(REGISTRATION, self.ask("/v1/functions", &[], body)).await;
             let answer =
@@ -184,7 +192,14 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     let scenario = run.scenario.clone();
     let runtime = rt::Live::new()?;
     let functions = std::mem::take(&mut begun.assembled.functions);
-    runtime.block_on(target.register(&functions, scenario.live.behaviour))?;
+    let closed = !begun.assembled.closed.is_empty();
+    if let Some(clients) = target.clients.filter(|_| closed) {
+        return Err(Fault::usage(format!(
+            "--clients {clients} makes a closed loop of the load, and the scenario has closed loops of its own; leave one out"
+        )));
+    }
+    let ahead = &begun.assembled.prewarm;
+    runtime.block_on(target.register(&functions, scenario.live.behaviour, ahead))?;
     runtime.restart_clock();
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
     begun.facts.start_unix_ns = anchor;
@@ -218,9 +233,16 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         }
         source.fault.take().map_or(Ok(()), Err)
     };
+    let whole = async {
+        let Some(at) = scenario.cut() else { return driven.await };
+        match rt::select(driven, rt::sleep_until(at)).await {
+            Either::Left(driven) => driven,
+            Either::Right(()) => Ok(()),
+        }
+    };
     let outcome = runtime.block_on(async {
         let told = tell(run.progress.take(), assembled.horizon, run.interrupt.clone());
-        rt::select(driven, told).await
+        rt::select(whole, told).await
     });
     let end = runtime.block_on(async { rt::now() });
     drop(runtime);

@@ -9,8 +9,9 @@ use super::remote::{self, Target};
 use super::scenario::Scenario;
 use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
 use crate::load::Notes;
+use crate::metrics::Series;
 use crate::report::{self, Folder, Recorder, RunFacts, Summary, WorkerFacts};
-use crate::rt::wall::{Stopwatch, unix_now};
+use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Options, Sim, Stop};
 use crate::worker::{Worker, eviction::Eviction, queue::QueuePolicy};
 use elapse_real::Interrupt;
@@ -163,7 +164,7 @@ impl Run {
         begun.facts.backend = "simulated".into();
         begun.shared.recorder.borrow_mut().backends(names);
         let job = self.job(&mut begun);
-        let main = operate(job, simulated, shared, Rc::clone(&started));
+        let main = operate(job, simulated, shared, started.clone());
         begun.facts.interrupted = match sim.block_on(main) {
             Ok(outcome) => {
                 outcome?;
@@ -175,13 +176,15 @@ impl Run {
         begun.facts.end = sim.now();
         begun.counters = sim.counters();
         begun.event_hash = Some(sim.event_hash());
-        begun.workers = started.borrow().iter().map(|w| facts_of(w, sim.now(), &self.scenario)).collect();
+        let workers = started.workers.borrow();
+        begun.workers = workers.iter().map(|w| facts_of(w, sim.now(), &self.scenario)).collect();
+        begun.controller = started.controller.borrow().as_ref().map(|series| series.borrow().clone());
         if let Some(station) = &mut begun.station {
             let start = self.scenario.start.0;
             begun.shift = station.shift(start, begun.facts.end);
-            for facts in &begun.workers {
-                let moved = start.saturating_add_signed(begun.shift * 1_000_000_000);
-                station.send(&self.scenario.name, &facts.name, &facts.series, moved);
+            let moved = start.saturating_add_signed(begun.shift * 1_000_000_000);
+            for (name, series) in report::all_series(&begun.workers, begun.controller.as_ref()) {
+                station.send(&self.scenario.name, name, series, moved);
             }
         }
         // Drops what is still under way, which records it as unfinished.
@@ -269,6 +272,7 @@ impl Run {
             shared,
             facts,
             workers: Vec::new(),
+            controller: None,
             counters: Counters::default(),
             event_hash: None,
             station,
@@ -306,6 +310,7 @@ impl Run {
             tally: recorder.tally().clone(),
             by_function: recorder.functions().to_vec(),
             workers,
+            controller: begun.controller,
             result_hash: recorder.hash(),
             last_arrival: recorder.last_arrival(),
             heat: recorder.heat().cloned(),
@@ -377,6 +382,7 @@ pub(super) struct Begun {
     pub(super) shared: Rc<Shared>,
     pub(super) facts: RunFacts,
     workers: Vec<WorkerFacts>,
+    controller: Option<Series>,
     counters: Counters,
     event_hash: Option<u64>,
     pub(super) station: Option<Station>,
@@ -426,70 +432,4 @@ pub(super) fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> Worke
 fn window(scenario: &Scenario) -> (Time, Time) {
     let m = &scenario.measure;
     (Time(m.warm_up.map_or(0, |d| d.0)), m.until.map_or(Time::MAX, |d| Time(d.0)))
-}
-
-impl Finished {
-    /// What is known of the run itself; the only file that differs between equal runs.
-    fn run_json(
-        &self,
-        command: &[String],
-        scenario: &Scenario,
-        marker: Marker,
-        at: Option<serde_json::Value>,
-    ) -> Result<String> {
-        let usage = elapse_real::usage();
-        let host = elapse_real::host();
-        let plan = serde_json::to_value(scenario)
-            .map_err(|e| Fault::bug(format!("a plan cannot be written: {e}")))?;
-        let invocations = self.summary.invocations();
-        let date = jiff::Timestamp::from_second(unix_now().as_secs() as i64)
-            .map(|t| t.to_string())
-            .unwrap_or_default();
-        let value = serde_json::json!({
-            "command": command,
-            "version": env!("CARGO_PKG_VERSION"),
-            "finished_at": date,
-            "start_unix_ns": self.summary.facts.start_unix_ns,
-            "end_unix_ns": self.summary.facts.start_unix_ns + self.summary.facts.end.0,
-            "marker_unix_seconds": marker.map(|(from, until)| [from, until]),
-            "plan": plan,
-            "at": at,
-            "host": {
-                "kernel": host.kernel, "machine": host.machine, "cpu": host.cpu,
-                "cores": host.cores, "memory_mb": host.memory >> 20,
-            },
-            "wall_seconds": self.wall_seconds,
-            "cpu_seconds": self.cpu_seconds,
-            "invocations_per_cpu_second": if self.cpu_seconds > 0.0 { invocations as f64 / self.cpu_seconds } else { 0.0 },
-            "peak_rss_mb": usage.peak_rss as f64 / (1 << 20) as f64,
-            "interrupted": self.summary.facts.interrupted,
-            "executor": {
-                "polls": self.counters.polls, "fires": self.counters.fires, "cancels": self.counters.cancels,
-                "sweeps": self.counters.sweeps, "longest_queue": self.counters.longest_queue,
-            },
-            "event_hash": self.event_hash.map(|h| format!("{h:016x}")),
-            "result_hash": format!("{:016x}", self.summary.result_hash),
-        });
-        let mut value = value;
-        without_secrets(&mut value);
-        Ok(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
-    }
-}
-
-/// Takes user and password out of every address: a run's folder is passed on.
-fn without_secrets(value: &mut serde_json::Value) {
-    match value {
-        serde_json::Value::String(text) => {
-            if let Some((scheme, rest)) = text.split_once("://")
-                && let Some((user, host)) =
-                    rest.split_once('@').filter(|(user, _)| !user.contains(['/', ' ']))
-                && !user.is_empty()
-            {
-                *text = format!("{scheme}://{host}");
-            }
-        }
-        serde_json::Value::Array(all) => all.iter_mut().for_each(without_secrets),
-        serde_json::Value::Object(all) => all.values_mut().for_each(without_secrets),
-        _ => {}
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::graphite::GraphiteConfig;
 use crate::backend::{LiveConfig, Model};
-use crate::base::{Dist, Duration, Fault, Mem, Result};
+use crate::base::{Dist, Duration, Fault, Mem, Result, Time};
 use crate::controller;
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
@@ -167,6 +167,12 @@ impl<'de> Deserialize<'de> for Start {
 }
 
 impl Scenario {
+    /// When the run ends whatever still runs then; `None` if that is followed to its end.
+    pub(super) fn cut(&self) -> Option<Time> {
+        let until = self.measure.until.or(self.duration).filter(|_| self.measure.at_end == AtEnd::Cut);
+        until.map(|at| Time(at.0))
+    }
+
     /// A scenario that replays a trace, with what `replay` leaves unlimited.
     pub fn replay(name: String, trace: TraceConfig) -> Scenario {
         let worker = Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };

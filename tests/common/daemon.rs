@@ -112,7 +112,7 @@ impl Daemon {
     /// The process ids of its containers.
     pub fn containers(&self) -> Vec<i32> {
         let base = Path::new("/sys/fs/cgroup");
-        let group = format!("elapse-{}-process", self.name);
+        let group = elapse_real::cgroup::path_of(&self.name, "process");
         let parents = [base.join("memory").join(&group), base.join(&group)];
         let groups = parents.iter().flat_map(|p| std::fs::read_dir(p).into_iter().flatten().flatten());
         let procs = groups.filter_map(|g| std::fs::read_to_string(g.path().join("cgroup.procs")).ok());

@@ -3,6 +3,7 @@
 
 pub mod containers;
 pub mod daemon;
+pub mod fleet;
 
 use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;

@@ -10,7 +10,7 @@ mod spec;
 mod task;
 mod user;
 
-use crate::cgroup::remove_everywhere;
+use crate::cgroup::{path_of, remove_everywhere};
 use crate::engine::{
     self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -38,6 +38,8 @@ use std::time::{Duration, Instant};
 use task::Task;
 use tokio::sync::Mutex;
 
+/// What the engine is called.
+const NAME: &str = "containerd";
 const SNAPSHOTTER: &str = "overlayfs";
 const RUNTIME: &str = "io.containerd.runc.v2";
 const LABEL: &str = "elapse.worker";
@@ -164,7 +166,7 @@ impl Containerds {
         let namespace = format!("elapse-{}", common.worker);
         let inner = Rc::new(Inner {
             link: Rc::new(Link { client, namespace, lease: None }),
-            base: place(&common.worker, "containerd"),
+            base: place(&common.worker, NAME),
             common,
             runtime: runtime.to_string(),
             images: RefCell::default(),
@@ -307,7 +309,7 @@ impl Inner {
             image,
             agent: agent.as_deref(),
             sockets: &sandbox.dir,
-            cgroup: format!("/{}/{}", self.link.namespace, spec.id),
+            cgroup: Path::new("/").join(path_of(&self.common.worker, NAME)).join(&spec.id),
             port,
             network: namespace.as_deref(),
         });
@@ -398,7 +400,7 @@ impl Inner {
         removed.extend(clear_place(&self.base, kept)?);
         if kept.is_empty() {
             removed.extend(import::remove_snapshots(&self.link).await?);
-            remove_everywhere(&self.link.namespace)
+            remove_everywhere(&self.common.worker, NAME)
                 .map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
             self.forget().await?;
         }
@@ -434,7 +436,7 @@ impl Inner {
 
 impl Engine for Containerds {
     fn name(&self) -> &str {
-        "containerd"
+        NAME
     }
 
     fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
@@ -467,6 +469,10 @@ impl Engine for Containerds {
             };
             Ok(task as Rc<dyn Sandbox>)
         })
+    }
+
+    fn ready_ahead(&self) -> Option<usize> {
+        Some(self.pool.ready())
     }
 
     fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {

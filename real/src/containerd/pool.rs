@@ -77,6 +77,11 @@ impl Pool {
         taken
     }
 
+    /// How many are ready.
+    pub(super) fn ready(&self) -> usize {
+        self.kinds.borrow().iter().map(|kind| kind.ready.len()).sum()
+    }
+
     /// Makes what is missing.
     async fn fill(&self) {
         loop {

@@ -4,7 +4,7 @@ use super::import::Unpacked;
 use crate::engine::{Network, Spec};
 use crate::image::{AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a bundle is made from.
 pub(super) struct Wanted<'a> {
@@ -13,7 +13,7 @@ pub(super) struct Wanted<'a> {
     /// Bound into the sandbox; `None` where the image answers by itself.
     pub(super) agent: Option<&'a Path>,
     pub(super) sockets: &'a Path,
-    pub(super) cgroup: String,
+    pub(super) cgroup: PathBuf,
     /// The port on which it is to answer, if not on a socket.
     pub(super) port: Option<u16>,
     /// The network namespace that it joins, if that was made for it.

@@ -2,6 +2,7 @@
 
 use super::{Link, SNAPSHOTTER, fault, unless_gone};
 use crate::cgroup::Gauge;
+use crate::ending;
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::net::Lease;
 use crate::wire::Address;
@@ -68,12 +69,14 @@ impl Task {
     fn watch(self: &Rc<Self>) {
         let task = Rc::clone(self);
         drop(tokio::task::spawn_local(async move {
-            let request = WaitRequest { container_id: task.id.clone(), ..WaitRequest::default() };
-            let waited = task.link.client.tasks().wait(task.link.request(request)).await;
-            let how = match waited {
-                Ok(answer) => format!("its process exited with {}", answer.into_inner().exit_status),
-                Err(e) => format!("its end cannot be watched: {}", e.message()),
+            let wait = || async {
+                let request = WaitRequest { container_id: task.id.clone(), ..WaitRequest::default() };
+                match task.link.client.tasks().wait(task.link.request(request)).await {
+                    Ok(answer) => Ok(format!("its process exited with {}", answer.into_inner().exit_status)),
+                    Err(e) => Err(e.message().to_string()),
+                }
             };
+            let how = ending::told(task.trace(), wait).await;
             let oom = task.gauge.borrow().as_ref().is_some_and(Gauge::was_out_of_memory);
             *task.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
             task.changed.notify_waiters();

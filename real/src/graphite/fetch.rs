@@ -24,8 +24,10 @@ pub struct Client {
 
 /// The longest answer that is read.
 const LONGEST: u64 = 1 << 30;
-/// Characters of targets in one request; servers refuse long addresses.
-const ADDRESS: usize = 4000;
+/// Characters of a request's first line; gunicorn, for one, refuses more than 4,094.
+const LINE: usize = 4000;
+/// Of those: what is asked beside the targets.
+const BESIDE: usize = 160;
 const PAUSE: Duration = Duration::from_millis(300);
 
 impl Client {
@@ -58,11 +60,10 @@ impl Client {
     /// # Errors
     /// Why Graphite did not answer.
     pub fn find(&self, pattern: &str) -> Result<Vec<String>, String> {
-        let answer = self.get("/metrics/find", &[("query", pattern), ("format", "treejson")])?;
-        let text = |node: &Value| node["id"].as_str().map(str::to_string);
-        let leaf = |node: &Value| node["leaf"].as_i64() == Some(1) || node["leaf"].as_bool() == Some(true);
-        let nodes = answer.as_array().ok_or_else(|| self.strange("a list of series"))?;
-        Ok(nodes.iter().filter(|n| leaf(n)).filter_map(text).collect())
+        // Not /metrics/find: its answers keep what of the pattern stands before the last part.
+        let answer = self.get("/metrics/expand", &[("query", pattern), ("leavesOnly", "1")])?;
+        let paths = answer["results"].as_array().ok_or_else(|| self.strange("a list of series"))?;
+        Ok(paths.iter().filter_map(|path| path.as_str().map(str::to_string)).collect())
     }
 
     /// The points of these series in [from, until], unix seconds. Series that Graphite does not know are not in the answer.
@@ -75,11 +76,12 @@ impl Client {
     pub fn render(&self, targets: &[String], from: u64, until: u64) -> Result<Vec<Fetched>, String> {
         let mut all = Vec::new();
         let mut rest = targets;
+        let room = LINE.saturating_sub(BESIDE + self.url.len());
         while !rest.is_empty() {
             let mut length = 0;
-            let n = rest.iter().take_while(|t| {
-                length += t.len() + 8;
-                length < ADDRESS
+            let n = rest.iter().take_while(|target| {
+                length += "&target=".len() + escaped_length(target);
+                length < room
             });
             let (now, later) = rest.split_at(n.count().max(1));
             rest = later;
@@ -95,7 +97,6 @@ impl Client {
     /// Why Graphite did not answer.
     pub fn wait_for(&self, path: &str, last: u64, limit: Duration) -> Result<Option<Duration>, String> {
         const LOOK: Duration = Duration::from_millis(200);
-        // Two points of a coarse archive at least: one tells no step.
         const BACK: u64 = 600;
         let begun = Instant::now();
         loop {
@@ -135,22 +136,27 @@ impl Client {
     }
 
     fn render_some(&self, targets: &[String], from: u64, until: u64) -> Result<Vec<Fetched>, String> {
-        let (asked_from, asked_until) = (from.saturating_sub(1).to_string(), until.to_string());
-        let mut query: Vec<(&str, &str)> = targets.iter().map(|t| ("target", t.as_str())).collect();
-        query.extend([
-            ("format", "json"),
-            ("from", &asked_from),
-            ("until", &asked_until),
-            ("noCache", "true"),
-        ]);
-        let mut series = self.series(&query)?;
-        // Where the step is long, "one second earlier" was not one step earlier.
+        /// How much earlier is looked, to see the step of what has one point.
+        const WIDER: [u64; 3] = [60, 3_600, 86_400];
+        let ask = |from: u64| {
+            let (from, until) = (from.to_string(), until.to_string());
+            let mut query: Vec<(&str, &str)> = targets.iter().map(|t| ("target", t.as_str())).collect();
+            query.extend([("format", "json"), ("from", &from), ("until", &until), ("noCache", "true")]);
+            self.series(&query)
+        };
+        let mut earlier = 1;
+        let mut series = ask(from.saturating_sub(earlier))?;
+        for wider in WIDER {
+            if series.iter().all(|s| s.step > 0) {
+                break;
+            }
+            earlier = wider;
+            series = ask(from.saturating_sub(earlier))?;
+        }
+        // Where the step is long, "one second earlier" was not one step earlier; and two points are needed to see it again.
         let step = series.iter().map(|s| s.step).max().unwrap_or(0);
-        if step > 1 {
-            let wider = from.saturating_sub(step).to_string();
-            let at = query.len() - 3;
-            query[at] = ("from", &wider);
-            series = self.series(&query)?;
+        if step > 1 && 2 * step > earlier {
+            series = ask(from.saturating_sub(2 * step))?;
         }
         for s in &mut series {
             // A value covers the step that it begins: one that begins before covers the start.
@@ -222,6 +228,11 @@ impl Client {
         parse(&body)
             .map_err(|e| (true, format!("the answer of Graphite at {url} is no JSON{}: {e}", gist(&body))))
     }
+}
+
+/// How long a target is in an address.
+fn escaped_length(target: &str) -> usize {
+    target.bytes().map(|b| if b.is_ascii_alphanumeric() || b"-._~".contains(&b) { 1 } else { 3 }).sum()
 }
 
 /// The first words of a page, for a message.

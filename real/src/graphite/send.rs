@@ -51,10 +51,16 @@ struct Queue {
     points: usize,
     /// Written, and not acknowledged yet.
     unconfirmed: usize,
-    closing: bool,
     /// The time for it is over: nothing more is tried.
     abandoned: bool,
     report: Report,
+}
+
+impl Queue {
+    /// Points that are held: what the limit is about.
+    fn held(&self) -> usize {
+        self.points + self.unconfirmed
+    }
 }
 
 struct Shared {
@@ -109,7 +115,7 @@ impl Sender {
         let mut queue = self.shared.lock();
         queue.points += values.len();
         queue.waiting.push_back(Batch { paths: Arc::clone(paths), unix_seconds, values });
-        while queue.points > self.shared.limit && queue.waiting.len() > 1 {
+        while queue.held() > self.shared.limit && queue.waiting.len() > 1 {
             let Some(oldest) = queue.waiting.pop_front() else { break };
             queue.points -= oldest.values.len();
             queue.report.dropped += oldest.values.len() as u64;
@@ -122,7 +128,7 @@ impl Sender {
     /// there was no room for as long as `limit`.
     pub fn push(&self, paths: &Arc<[String]>, unix_seconds: u64, values: Vec<f64>, limit: Duration) -> bool {
         let full =
-            |queue: &mut Queue| queue.points + values.len() > self.shared.limit && !queue.waiting.is_empty();
+            |queue: &mut Queue| queue.held() + values.len() > self.shared.limit && !queue.waiting.is_empty();
         let queue = self.shared.lock();
         let (mut queue, waited) =
             self.shared.room.wait_timeout_while(queue, limit, full).unwrap_or_else(PoisonError::into_inner);
@@ -139,26 +145,26 @@ impl Sender {
     /// How it is going.
     pub fn report(&self) -> Report {
         let queue = self.shared.lock();
-        Report { unsent: (queue.points + queue.unconfirmed) as u64, ..queue.report.clone() }
+        Report { unsent: queue.held() as u64, ..queue.report.clone() }
     }
 
-    /// Sends what is left, for at most this long.
+    /// Waits until everything is sent, for at most this long.
+    pub fn flush(&self, limit: Duration) -> Report {
+        let left = |queue: &mut Queue| queue.held() > 0;
+        let waited = self.shared.room.wait_timeout_while(self.shared.lock(), limit, left);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.report()
+    }
+
+    /// Sends what is left, for at most this long, and ends.
     pub fn finish(mut self, limit: Duration) -> Report {
-        {
-            let mut queue = self.shared.lock();
-            queue.closing = true;
-            self.shared.work.notify_one();
-            let left = |queue: &mut Queue| queue.points + queue.unconfirmed > 0;
-            let waited = self.shared.room.wait_timeout_while(queue, limit, left);
-            drop(waited.unwrap_or_else(PoisonError::into_inner));
-        }
+        self.flush(limit);
         self.end();
         self.report()
     }
 
     fn end(&mut self) {
         let mut queue = self.shared.lock();
-        queue.closing = true;
         queue.abandoned = true;
         drop(queue);
         self.shared.work.notify_one();
@@ -218,7 +224,10 @@ impl Line {
             }
             let mut taken = Vec::new();
             let mut points = 0;
-            while points < AT_ONCE
+            // A peer that is slow to acknowledge is not given more and more.
+            let room = queue.unconfirmed < self.shared.limit;
+            while room
+                && points < AT_ONCE
                 && let Some(batch) = queue.waiting.pop_front()
             {
                 points += batch.values.len();
@@ -229,9 +238,6 @@ impl Line {
             if !taken.is_empty() {
                 self.shared.room.notify_all();
                 return Some(taken);
-            }
-            if queue.closing && self.unconfirmed.is_empty() {
-                return None;
             }
             let patience = if self.unconfirmed.is_empty() { Duration::from_secs(3600) } else { LOOK };
             drop(self.shared.work.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner));

@@ -8,6 +8,7 @@
 mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
+use crate::ending;
 use crate::engine::{
     self, Common, Death, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -26,12 +27,13 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Notify, oneshot};
 
 type Spawned = io::Result<(i32, OwnedFd)>;
 type Job = (Program, oneshot::Sender<(Spawned, Program)>);
+
+/// What the engine is called.
+const NAME: &str = "process";
 
 /// See the module.
 pub struct Processes {
@@ -53,7 +55,7 @@ impl Processes {
     /// If the host gives it no threads.
     pub fn new(common: Common) -> Result<Processes, EngineFault> {
         let root = rustix::process::geteuid().is_root();
-        let base = place(&common.worker, "process");
+        let base = place(&common.worker, NAME);
         let (spawners, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -76,7 +78,7 @@ impl Processes {
                 })
                 .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
         }
-        let cgroups = Cgroups::of(&common.worker);
+        let cgroups = Cgroups::of(&common.worker, NAME);
         Ok(Processes { base, common, root, outlives: Cell::new(false), cgroups, spawners })
     }
 
@@ -168,6 +170,7 @@ impl Processes {
             log: dir.join("log"),
             dir,
             destroyed: Cell::new(false),
+            outlives: self.outlives.get(),
         });
         sandbox.watch();
         sandbox
@@ -274,7 +277,7 @@ impl Drop for Half {
 
 impl Engine for Processes {
     fn name(&self) -> &str {
-        "process"
+        NAME
     }
 
     fn check(&self, spec: &Spec) -> Result<(), EngineFault> {
@@ -317,6 +320,8 @@ struct Process {
     address: Address,
     log: PathBuf,
     destroyed: Cell<bool>,
+    /// It is left to a later life of the worker, if this one ends before it.
+    outlives: bool,
 }
 
 struct Life {
@@ -350,14 +355,7 @@ impl Life {
     }
 
     async fn ended(&self) -> String {
-        let readable = async {
-            let fd = self.pidfd.as_fd().try_clone_to_owned()?;
-            // SAFETY: the descriptor is owned by the AsyncFd and stays open while it is registered.
-            let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
-            drop(watched.readable().await?);
-            Ok::<(), io::Error>(())
-        };
-        if let Err(e) = readable.await {
+        if let Err(e) = ending::of(self.pidfd.as_fd()).await {
             return format!("its end cannot be watched: {e}");
         }
         match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
@@ -439,7 +437,7 @@ impl Sandbox for Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if !self.destroyed.get() {
+        if !self.destroyed.get() && !self.outlives {
             self.life.kill();
         }
     }

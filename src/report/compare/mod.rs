@@ -32,10 +32,10 @@ pub struct Side {
 }
 
 impl Side {
-    /// Opens a run's folder, or one that holds runs (`repeat-1`, `repeat-2`, ...).
+    /// Opens a run's folder, or one that holds runs (`repeat-1`, `repeat-2`, ...). A repeat that was interrupted is none.
     ///
     /// # Errors
-    /// If it holds none.
+    /// If it holds none, or both a run and repeats.
     pub fn open(folder: &Path) -> Result<Side> {
         let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
         let name = whole.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
@@ -48,11 +48,31 @@ impl Side {
             .filter(|path| path.join("run.json").exists() && path.join("summary.json").exists())
             .collect();
         repeats.sort();
-        if folder.join("run.json").exists() || repeats.is_empty() {
+        if repeats.is_empty() {
             return Ok(Side { name, runs: vec![Finished::open(folder)?] });
         }
-        let runs = repeats.iter().map(|path| Finished::open(path)).collect::<Result<_>>()?;
+        if folder.join("run.json").exists() {
+            return Err(Fault::usage(format!(
+                "{} holds a run and repeats of one; name one of the repeats ({}), or move the run away",
+                folder.display(),
+                repeats[0].display()
+            )));
+        }
+        let mut runs = repeats.iter().map(|path| Finished::open(path)).collect::<Result<Vec<_>>>()?;
+        // It has fewer invocations than its plan: beside whole ones it would make any difference look like noise.
+        runs.retain(|run| run.run["interrupted"] != true);
+        if runs.is_empty() {
+            return Err(Fault::usage(format!(
+                "every repeat in {} was interrupted; run it again",
+                folder.display()
+            )));
+        }
         Ok(Side { name, runs })
+    }
+
+    /// Whether a run ended before its plan did.
+    fn is_cut_short(&self) -> bool {
+        self.runs.iter().any(|run| run.run["interrupted"] == true)
     }
 
     /// How many runs it is.
@@ -179,7 +199,8 @@ pub struct Distance {
     pub ks: f64,
     /// The same between repeats of one side; 0 where there are none.
     pub ks_floor: f64,
-    /// By quantile: second over first, with the bootstrap's 95 % interval where there are records.
+    /// By quantile: second over first, with the bootstrap's 95 % interval (over repeats and blocks of time) where there are
+    /// records.
     pub ratios: Vec<(&'static str, f64, Option<[f64; 2]>)>,
 }
 
@@ -190,6 +211,19 @@ pub struct OfFunction {
     pub name: String,
     /// On each side.
     pub sides: [[f64; 4]; 2],
+    /// Latency p90 in ms on each side; NaN where there are no records.
+    pub p90: [f64; 2],
+    /// Kolmogorov's and Smirnov's distance of the latencies; NaN where there are no records.
+    pub ks: f64,
+}
+
+/// How executions took longer than they were meant to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stretch {
+    /// Execution over intended duration, p50 and p99 of each side.
+    pub sides: [[f64; 2]; 2],
+    /// Kolmogorov's and Smirnov's distance between the two.
+    pub ks: f64,
 }
 
 /// What was found.
@@ -204,8 +238,10 @@ pub struct Comparison {
     pub figures: Vec<(String, Figure, Figure)>,
     /// Latency and its stages.
     pub distances: Vec<Distance>,
-    /// How execution was stretched beyond its intended duration, p50 and p99 of each side; where there are records.
-    pub stretch: Option<[[f64; 2]; 2]>,
+    /// What a reader has to know, a sentence each.
+    pub remarks: Vec<String>,
+    /// How execution was stretched beyond its intended duration; where there are records.
+    pub stretch: Option<Stretch>,
     /// Functions, the most invoked first.
     pub functions: Vec<OfFunction>,
     /// Tolerances, and whether they hold.
@@ -244,12 +280,12 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
     let times = [Times::read(&a.runs)?, Times::read(&b.runs)?];
     let mut distances = Vec::new();
     let mut latency = [Distribution::default(), Distribution::default()];
-    for figure in STAGES {
+    for (stage, figure) in STAGES.into_iter().enumerate() {
         let pooled = [a.pooled(figure)?, b.pooled(figure)?];
         let ratio = |q: f64| Some(pooled[1].quantile(q)? / pooled[0].quantile(q)?);
-        let interval = |q: f64| match &times {
-            [Some(a), Some(b)] if figure == "latency_ms" => records::interval(a, b, q),
-            _ => None,
+        let intervals = match &times {
+            [Some(a), Some(b)] => records::intervals(a, b, stage, QUANTILES.map(|(_, q)| q)),
+            _ => [None; QUANTILES.len()],
         };
         distances.push(Distance {
             figure,
@@ -258,7 +294,8 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
             ks_floor: a.floor(figure)?.max(b.floor(figure)?),
             ratios: QUANTILES
                 .iter()
-                .map(|(name, q)| (*name, ratio(*q).unwrap_or(f64::NAN), interval(*q)))
+                .zip(intervals)
+                .map(|((name, q), interval)| (*name, ratio(*q).unwrap_or(f64::NAN), interval))
                 .collect(),
         });
         if figure == "latency_ms" {
@@ -266,7 +303,11 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
         }
     }
     let stretch = match &times {
-        [Some(a), Some(b)] => Some([a, b].map(Times::stretch)),
+        [Some(a), Some(b)] => {
+            let each = [a, b].map(Times::stretch);
+            let ends = |of: &Distribution| [0.5, 0.99].map(|q| of.quantile(q).unwrap_or(f64::NAN));
+            Some(Stretch { sides: each.each_ref().map(ends), ks: each[0].distance(&each[1], 0.0) })
+        }
         _ => None,
     };
     let checks = judge::judge(a, b, &figures, tolerances)?;
@@ -277,20 +318,50 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
         figures,
         distances,
         stretch,
-        functions: by_function(a, b)?,
+        remarks: remarks(a, b),
+        functions: by_function(a, b, &times)?,
         checks,
         latency,
     })
 }
 
-fn by_function(a: &Side, b: &Side) -> Result<Vec<OfFunction>> {
+/// What makes a difference say less than it seems to.
+fn remarks(a: &Side, b: &Side) -> Vec<String> {
+    let cut_short = [a, b].into_iter().filter(|side| side.is_cut_short());
+    let mut all: Vec<String> =
+        cut_short.map(|side| format!("{} was interrupted before its load had ended.", side.name)).collect();
+    for (simulated, live) in [(a, b), (b, a)] {
+        let (calibrated, host) = (&simulated.runs[0].run["calibration"]["host"], &live.runs[0].run["host"]);
+        if !calibrated.is_object() || !live.is_live() {
+            continue;
+        }
+        let differs = |key: &&&str| calibrated[**key] != host[**key];
+        if let Some(key) = ["cpu", "cores", "kernel"].iter().find(differs) {
+            all.push(format!(
+                "{} is simulated with the calibration of another host than {} ran on ({key}: {} | {}).",
+                simulated.name, live.name, calibrated[*key], host[*key]
+            ));
+        }
+    }
+    all
+}
+
+fn by_function(a: &Side, b: &Side, times: &[Option<Times>; 2]) -> Result<Vec<OfFunction>> {
     let (of_a, of_b) = (a.functions()?, b.functions()?);
     let names: BTreeSet<&String> = of_a.keys().chain(of_b.keys()).collect();
     let nothing = [0.0, 0.0, f64::NAN, f64::NAN];
     let row = |of: &BTreeMap<String, [f64; 4]>, name: &String| of.get(name).copied().unwrap_or(nothing);
     let mut all: Vec<OfFunction> = names
         .into_iter()
-        .map(|name| OfFunction { name: name.clone(), sides: [row(&of_a, name), row(&of_b, name)] })
+        .map(|name| {
+            let latency = times.each_ref().map(|side| side.as_ref()?.latency(name));
+            let p90 = latency.each_ref().map(|d| d.as_ref()?.quantile(0.9)).map(|x| x.unwrap_or(f64::NAN));
+            let ks = match &latency {
+                [Some(x), Some(y)] => x.distance(y, RESOLUTION),
+                _ => f64::NAN,
+            };
+            OfFunction { name: name.clone(), sides: [row(&of_a, name), row(&of_b, name)], p90, ks }
+        })
         .filter(|f| f.sides.iter().any(|side| side[0] > 0.0))
         .collect();
     all.sort_by(|x, y| (y.sides[0][0] + y.sides[1][0]).total_cmp(&(x.sides[0][0] + x.sides[1][0])));
@@ -313,7 +384,7 @@ fn flatten(before: &str, value: &Value, take: &mut impl FnMut(&str, &Value)) {
 fn plan_differences(a: &Value, b: &Value) -> Vec<(String, String, String)> {
     let leaves = |run: &Value| {
         let mut all = BTreeMap::new();
-        for (before, part) in [("", &run["plan"]), ("at", &run["at"])] {
+        for (before, part) in [("", &run["plan"]), ("at", &run["at"]), ("calibration", &run["calibration"])] {
             flatten(before, part, &mut |path, value| {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
                 all.insert(path.to_string(), text);

@@ -56,6 +56,9 @@ impl Comparison {
     pub fn text(&self) -> String {
         let mut out = String::new();
         let [a, b] = &self.names;
+        for remark in &self.remarks {
+            let _ = writeln!(out, "{remark}");
+        }
         if self.plan.is_empty() {
             out += "The plans are the same.\n";
         } else {
@@ -140,14 +143,15 @@ impl Comparison {
                 format!("{}{}", if residual > 0.0 { "+" } else { "" }, brief(residual))
             );
         }
-        if let Some([a, b]) = self.stretch {
+        if let Some(super::Stretch { sides: [a, b], ks }) = self.stretch {
             let _ = writeln!(
                 out,
-                "execution over intended duration: p50 {} | {}, p99 {} | {}",
+                "execution over intended duration: p50 {} | {}, p99 {} | {}, KS {}",
                 brief(a[0]),
                 brief(b[0]),
                 brief(a[1]),
-                brief(b[1])
+                brief(b[1]),
+                brief(ks)
             );
         }
     }
@@ -155,8 +159,8 @@ impl Comparison {
     fn functions_text(&self, out: &mut String) {
         let _ = writeln!(
             out,
-            "\n{:<24} {:>17} {:>13} {:>21} {:>10} {:>10}",
-            "function", "invocations", "cold starts", "p50, ms", "p50 ratio", "p99 ratio"
+            "\n{:<24} {:>17} {:>13} {:>21} {:>10} {:>10} {:>10} {:>7}",
+            "function", "invocations", "cold starts", "p50, ms", "p50 ratio", "p90 ratio", "p99 ratio", "KS"
         );
         let pair =
             |f: &super::OfFunction, i: usize| format!("{} | {}", brief(f.sides[0][i]), brief(f.sides[1][i]));
@@ -165,12 +169,14 @@ impl Comparison {
             let name: String = f.name.chars().take(24).collect();
             let _ = writeln!(
                 out,
-                "{name:<24} {:>17} {:>13} {:>21} {:>10} {:>10}",
+                "{name:<24} {:>17} {:>13} {:>21} {:>10} {:>10} {:>10} {:>7}",
                 pair(f, 0),
                 pair(f, 1),
                 pair(f, 2),
                 ratio(2),
-                ratio(3)
+                brief(f.p90[1] / f.p90[0]),
+                ratio(3),
+                brief(f.ks)
             );
         }
         if self.functions.len() > SHOWN {
@@ -194,7 +200,9 @@ impl Comparison {
                 "figure": d.figure, "n": d.n, "ks": number(d.ks), "ks_floor": number(d.ks_floor),
                 "ratios": d.ratios.iter().map(|(q, r, i)| json!({"quantile": q, "ratio": number(*r), "interval_95": i})).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
-            "exec_stretch": self.stretch.map(|s| s.map(|x| json!({"p50": number(x[0]), "p99": number(x[1])}))),
+            "exec_stretch": self.stretch.map(|s| s.sides.map(|x| json!({"p50": number(x[0]), "p99": number(x[1])}))),
+            "exec_stretch_ks": self.stretch.map(|s| number(s.ks)),
+            "remarks": self.remarks,
         })
     }
 
@@ -216,21 +224,21 @@ impl Comparison {
         out
     }
 
-    /// Every function on both sides.
+    /// Every function on both sides; the last columns are empty where there are no records.
     pub fn functions_csv(&self) -> String {
         let columns = ["invocations", "cold_starts", "latency_p50_ms", "latency_p99_ms"];
         let mut out = String::from("function");
         columns.iter().for_each(|c| {
             let _ = write!(out, ",a_{c},b_{c}");
         });
-        out.push('\n');
+        out += ",a_latency_p90_ms,b_latency_p90_ms,latency_ks\n";
         for f in &self.functions {
             out += &quoted(&f.name);
             let cell = |x: f64| if x.is_finite() { short(x) } else { String::new() };
             (0..columns.len()).for_each(|i| {
                 let _ = write!(out, ",{},{}", cell(f.sides[0][i]), cell(f.sides[1][i]));
             });
-            out.push('\n');
+            let _ = writeln!(out, ",{},{},{}", cell(f.p90[0]), cell(f.p90[1]), cell(f.ks));
         }
         out
     }

@@ -1,5 +1,6 @@
 //! Drawing: panels with lines, in colours that colour-blind readers tell apart (Okabe and Ito, 2008), with the font inside.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
@@ -184,7 +185,7 @@ pub(super) fn panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn<()> {
 pub(in super::super) fn font_rule() -> String {
     format!(
         "@font-face{{font-family:\"{FONT}\";src:url(data:font/ttf;base64,{}) format(\"truetype\")}}",
-        base64(FONT_FILE)
+        BASE64_STANDARD.encode(FONT_FILE)
     )
 }
 
@@ -194,19 +195,6 @@ pub(super) fn with_font(svg: &str) -> String {
         Some(end) => format!("{}\n<style>{}</style>{}", &svg[..=end], font_rule(), &svg[end + 1..]),
         None => svg.to_string(),
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len() * 4 / 3 + 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |w, (i, b)| w | u32::from(*b) << (16 - 8 * i));
-        for i in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * i)) as usize & 63] as char;
-            out.push(if i <= chunk.len() { digit } else { '=' });
-        }
-    }
-    out
 }
 
 /// The picture as pixels, twice as many each way as its size says.

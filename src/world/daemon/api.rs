@@ -6,10 +6,13 @@
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
 use super::doors::Token;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use super::order::{Answer, Ask, Invoke, JSON, Order, Seat};
+use super::phase::{Phase, Stage};
+use crate::base::Status;
+use axum::body::{Bytes, HttpBody};
+use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -17,113 +20,23 @@ use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// What is asked of a worker or a controller.
-pub(super) enum Ask {
-    /// Register the function that this JSON describes.
-    Register(Bytes),
-    /// Forget a function.
-    Deregister(String),
-    /// Tell the functions.
-    Functions,
-    /// Invoke a function, and wait for its answer.
-    Invoke(Invoke),
-    /// Invoke a function; its answer is fetched later.
-    InvokeLater(Invoke),
-    /// The answer of an invocation that was not waited for.
-    Fetch(String),
-    /// Create a container of a function ahead of need.
-    Prewarm(String),
-    /// Tell everything.
-    Status,
-    /// Tell the metrics.
-    Metrics,
-    /// Stop admitting, finish, and leave.
-    Drain,
-    /// Of a controller: its workers.
-    Workers,
-    /// Of a controller: what a worker says of itself.
-    WorkerStatus(String),
-    /// Of a controller: a worker joins, described by this JSON.
-    Join(Bytes),
-    /// Of a controller: a worker is alive, and how it is.
-    Beat(String, Bytes),
-    /// Of a controller: a worker's life ends.
-    Leave(String, Bytes),
-}
-
-/// An invocation that is asked for.
-#[derive(Clone, Debug)]
-pub(super) struct Invoke {
-    pub(super) function: String,
-    pub(super) body: Bytes,
-    /// `elapse-duration-ns`: how long it executes, in place of what the function's own law draws.
-    pub(super) duration_ns: Option<u64>,
-    /// `elapse-fail`: it is to report an error.
-    pub(super) fails: bool,
-}
-
-impl Invoke {
-    fn new(function: String, body: Bytes, headers: &HeaderMap) -> Result<Invoke, String> {
-        let given = |name| headers.get(name).map(|v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()));
-        let duration = given("elapse-duration-ns").map(|ns| {
-            ns.parse()
-                .map_err(|_| format!("elapse-duration-ns is '{ns}'; it is a whole number of nanoseconds"))
-        });
-        let fails = match given("elapse-fail").as_deref() {
-            None | Some("0") => false,
-            Some("1") => true,
-            Some(other) => return Err(format!("elapse-fail is '{other}'; it is 1, or left out")),
-        };
-        Ok(Invoke { function, body, duration_ns: duration.transpose()?, fails })
-    }
-
-    /// The headers that say the same to another.
-    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
-        let duration = self.duration_ns.map(|ns| ("elapse-duration-ns", ns.to_string()));
-        duration.into_iter().chain(self.fails.then(|| ("elapse-fail", "1".to_string()))).collect()
-    }
-}
-
-/// A question and where its answer goes.
-pub(super) struct Order {
-    pub(super) ask: Ask,
-    /// The request's id.
-    pub(super) id: String,
-    pub(super) reply: oneshot::Sender<Answer>,
-    /// The place among the invocations on their way, held until there is an answer, whoever waits for it.
-    pub(super) seat: Option<OwnedSemaphorePermit>,
-}
-
-/// An answer of the worker or controller.
-#[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) kind: &'static str,
-    pub(super) body: Bytes,
-    /// Further headers: name, value.
-    pub(super) facts: Vec<(String, String)>,
-}
-
-const JSON: &str = "application/json";
 /// The API's description; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
-impl Answer {
-    pub(super) fn json(status: u16, value: &Value) -> Answer {
-        Answer { status, kind: JSON, body: Bytes::from(value.to_string()), facts: Vec::new() }
-    }
-
-    /// A refusal; the request's id is added on the way out.
-    pub(super) fn error(status: u16, why: &str) -> Answer {
-        Answer { status, kind: "", body: Bytes::from(why.to_string()), facts: Vec::new() }
-    }
-}
+/// How long a body may take to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes that all bodies on their way may have together, if `body_limit` does not let one alone be longer.
+const BODIES: usize = 256 << 20;
+/// What of that is given out at a time.
+const PIECE: usize = 1 << 10;
 
 /// What the API is told at its start.
 pub(super) struct Terms {
     pub(super) token: Token,
+    pub(super) phase: Phase,
     pub(super) body_limit: usize,
     pub(super) concurrent: usize,
     /// Before every request id, so that those of two lives differ.
@@ -134,11 +47,19 @@ struct Shared {
     terms: Terms,
     orders: mpsc::Sender<Order>,
     room: Arc<Semaphore>,
+    /// In pieces.
+    bodies: Arc<Semaphore>,
     requests: AtomicU64,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct RequestId(String);
+
+impl RequestId {
+    fn of(extensions: &Extensions) -> RequestId {
+        extensions.get::<RequestId>().cloned().unwrap_or_default()
+    }
+}
 
 /// The routes; what is asked goes into `orders`.
 pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
@@ -147,6 +68,7 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         terms,
         orders,
         room: Arc::new(Semaphore::new(concurrent)),
+        bodies: Arc::new(Semaphore::new(limit.max(BODIES).div_ceil(PIECE).min(Semaphore::MAX_PERMITS))),
         requests: AtomicU64::new(1),
     });
     Router::new()
@@ -157,7 +79,7 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         .route("/v1/invocations/{id}", get(fetch))
         .route("/v1/functions/{name}/prewarm", post(prewarm))
         .route("/v1/status", get(status))
-        .route("/v1/health", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/v1/health", get(health))
         .route("/v1/drain", post(drain))
         .route("/v1/workers", get(workers).post(join))
         .route("/v1/workers/{name}", delete(leave))
@@ -168,7 +90,7 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         .route("/function/{name}", get(invoke).post(invoke))
         .route("/async-function/{name}", post(invoke_later))
         .route("/system/functions", get(openfaas_functions))
-        .route("/healthz", get(|| async { "OK" }))
+        .route("/healthz", get(healthz))
         .fallback(|id| {
             refuse(id, StatusCode::NOT_FOUND, "there is nothing at this path; see /v1/functions, /v1/status")
         })
@@ -230,29 +152,26 @@ fn brings(headers: &HeaderMap, bearer: &str) -> bool {
 
 /// Hands an order to the worker and waits for its answer.
 async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
-    match answered(shared, id, ask).await {
-        Ok(answer) => told_as(answer, id),
-        Err(refused) => refused,
-    }
+    told_as(answered(shared, id, ask, None).await, id)
 }
 
-async fn answered(shared: &Shared, id: &RequestId, ask: Ask) -> Result<Answer, Response> {
+async fn answered(shared: &Shared, id: &RequestId, ask: Ask, bytes: Option<OwnedSemaphorePermit>) -> Answer {
     // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
     let invocation = matches!(ask, Ask::Invoke(..) | Ask::InvokeLater(..) | Ask::Prewarm(..));
-    let seat = || Arc::clone(&shared.room).try_acquire_owned().ok().map(Some);
-    let Some(seat) = (if invocation { seat() } else { Some(None) }) else {
-        return Err(error(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too many invocations are on their way; try again later",
-            id,
-        ));
+    let place = || Arc::clone(&shared.room).try_acquire_owned().ok().map(Some);
+    let Some(place) = (if invocation { place() } else { Some(None) }) else {
+        return Answer::error(429, "too many invocations are on their way; try again later");
     };
     let (reply, answer) = oneshot::channel();
+    let seat = Seat { _place: place, _bytes: bytes };
     if shared.orders.send(Order { ask, id: id.0.clone(), reply, seat }).await.is_err() {
-        return Err(error(StatusCode::SERVICE_UNAVAILABLE, "the worker has ended", id));
+        return Answer::error(503, "the worker has ended").with_status(Status::Dropped);
     }
-    let ended = |_| error(StatusCode::SERVICE_UNAVAILABLE, "the worker ended before it could answer", id);
-    answer.await.map_err(ended)
+    let ended = |_| {
+        Answer::error(502, "it ended before it could answer, and what was asked may have been done")
+            .with_status(Status::Lost)
+    };
+    answer.await.unwrap_or_else(ended)
 }
 
 fn told_as(answer: Answer, id: &RequestId) -> Response {
@@ -272,18 +191,64 @@ fn told_as(answer: Answer, id: &RequestId) -> Response {
 
 type From = State<Arc<Shared>>;
 type Id = Extension<RequestId>;
-type Body = Result<Bytes, BytesRejection>;
 
-fn unread(fault: &BytesRejection, id: &RequestId) -> Response {
-    error(fault.status(), "the body is longer than body_limit, or it broke off", id)
+/// The name in a path.
+struct Name(String);
+
+impl FromRequestParts<Arc<Shared>> for Name {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Name, Response> {
+        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, shared).await else {
+            let id = RequestId::of(&parts.extensions);
+            return Err(error(StatusCode::BAD_REQUEST, "the name in the path is no UTF-8", &id));
+        };
+        Ok(Name(name))
+    }
+}
+
+/// A request's body, whole, and its part of the room for bodies.
+struct Body(Bytes, Option<OwnedSemaphorePermit>);
+
+impl FromRequest<Arc<Shared>> for Body {
+    type Rejection = Response;
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the API's thread has an event loop of its own, with tokio's timers"
+    )]
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Response> {
+        let id = RequestId::of(request.extensions());
+        // One that does not say how long it is may be as long as is allowed.
+        let limit = shared.terms.body_limit;
+        let longest = request.body().size_hint().upper().map_or(limit, |n| limit.min(n as usize));
+        let pieces = u32::try_from(longest.div_ceil(PIECE)).unwrap_or(u32::MAX);
+        let bytes = match pieces {
+            0 => None,
+            _ => match Arc::clone(&shared.bodies).try_acquire_many_owned(pieces) {
+                Ok(bytes) => Some(bytes),
+                Err(_) => {
+                    let why = "the bodies on their way are too long together; try again later";
+                    return Err(error(StatusCode::TOO_MANY_REQUESTS, why, &id));
+                }
+            },
+        };
+        match tokio::time::timeout(PATIENCE, Bytes::from_request(request, shared)).await {
+            Ok(Ok(body)) => Ok(Body(body, bytes)),
+            Ok(Err(fault)) => {
+                Err(error(fault.status(), "the body is longer than body_limit, or it broke off", &id))
+            }
+            Err(_) => {
+                let why = format!("the body did not come within {} s", PATIENCE.as_secs());
+                Err(error(StatusCode::REQUEST_TIMEOUT, &why, &id))
+            }
+        }
+    }
 }
 
 /// Asks with a body.
 async fn told(shared: &Shared, id: &RequestId, body: Body, ask: impl FnOnce(Bytes) -> Ask) -> Response {
-    match body {
-        Ok(body) => order(shared, id, ask(body)).await,
-        Err(fault) => unread(&fault, id),
-    }
+    told_as(answered(shared, id, ask(body.0), body.1).await, id)
 }
 
 /// Asks for an invocation.
@@ -295,25 +260,38 @@ async fn called(
     body: Body,
     ask: impl FnOnce(Invoke) -> Ask,
 ) -> Response {
-    match body.map(|body| Invoke::new(function, body, headers)) {
-        Ok(Ok(call)) => order(shared, id, ask(call)).await,
-        Ok(Err(why)) => error(StatusCode::UNPROCESSABLE_ENTITY, &why, id),
-        Err(fault) => unread(&fault, id),
+    match Invoke::new(function, body.0, headers) {
+        Ok(call) => told_as(answered(shared, id, ask(call), body.1).await, id),
+        Err(why) => error(StatusCode::UNPROCESSABLE_ENTITY, &why, id),
     }
+}
+
+/// Whether invocations are taken.
+async fn health(State(shared): From, Extension(id): Id) -> Response {
+    match shared.terms.phase.stage() {
+        Stage::Serving => Json(json!({"status": "ok"})).into_response(),
+        stage => error(StatusCode::SERVICE_UNAVAILABLE, &format!("it is {}", stage.word()), &id),
+    }
+}
+
+/// The same as OpenFaaS's gateway says it.
+async fn healthz(shared: From, id: Id) -> Response {
+    let response = health(shared, id).await;
+    if response.status().is_success() { "OK".into_response() } else { response }
 }
 
 async fn register(State(shared): From, Extension(id): Id, body: Body) -> Response {
     told(&shared, &id, body, Ask::Register).await
 }
 
-async fn deregister(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
+async fn deregister(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
     order(&shared, &id, Ask::Deregister(name)).await
 }
 
 async fn invoke(
     State(shared): From,
     Extension(id): Id,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -323,18 +301,18 @@ async fn invoke(
 async fn invoke_later(
     State(shared): From,
     Extension(id): Id,
-    Path(name): Path<String>,
+    Name(name): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     called(&shared, &id, name, &headers, body, Ask::InvokeLater).await
 }
 
-async fn fetch(State(shared): From, Extension(id): Id, Path(of): Path<String>) -> Response {
+async fn fetch(State(shared): From, Extension(id): Id, Name(of): Name) -> Response {
     order(&shared, &id, Ask::Fetch(of)).await
 }
 
-async fn prewarm(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
+async fn prewarm(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
     order(&shared, &id, Ask::Prewarm(name)).await
 }
 
@@ -344,11 +322,10 @@ async fn functions(State(shared): From, Extension(id): Id) -> Response {
 
 /// The functions as OpenFaaS's gateway lists them.
 async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response {
-    let answer = match answered(&shared, &id, Ask::Functions).await {
-        Ok(answer) if answer.status == 200 => answer,
-        Ok(answer) => return told_as(answer, &id),
-        Err(refused) => return refused,
-    };
+    let answer = answered(&shared, &id, Ask::Functions, None).await;
+    if answer.status != 200 {
+        return told_as(answer, &id);
+    }
     let listed: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
     let functions = listed["functions"].as_array().into_iter().flatten();
     let theirs: Vec<Value> = functions
@@ -381,7 +358,7 @@ async fn workers(State(shared): From, Extension(id): Id) -> Response {
     order(&shared, &id, Ask::Workers).await
 }
 
-async fn worker_status(State(shared): From, Extension(id): Id, Path(name): Path<String>) -> Response {
+async fn worker_status(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
     order(&shared, &id, Ask::WorkerStatus(name)).await
 }
 
@@ -389,11 +366,11 @@ async fn join(State(shared): From, Extension(id): Id, body: Body) -> Response {
     told(&shared, &id, body, Ask::Join).await
 }
 
-async fn beat(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
+async fn beat(State(shared): From, Extension(id): Id, Name(name): Name, body: Body) -> Response {
     told(&shared, &id, body, |body| Ask::Beat(name, body)).await
 }
 
-async fn leave(State(shared): From, Extension(id): Id, Path(name): Path<String>, body: Body) -> Response {
+async fn leave(State(shared): From, Extension(id): Id, Name(name): Name, body: Body) -> Response {
     told(&shared, &id, body, |body| Ask::Leave(name, body)).await
 }
 

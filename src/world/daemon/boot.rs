@@ -18,6 +18,7 @@ pub(super) struct Found {
     backend: usize,
     id: String,
     function: String,
+    made_of: String,
     sandbox: Rc<dyn Sandbox>,
 }
 
@@ -37,7 +38,10 @@ pub(super) async fn found(engines: &Engines, state: Option<&State>, on_boot: OnB
                 .find_map(|(i, e)| e.as_ref().filter(|e| e.name() == left.backend).map(|e| (i, e)));
             let (Some((backend, engine)), Some(trace)) = (engine, &left.trace) else { continue };
             match engine.adopt(trace).await {
-                Ok(sandbox) => found.push(Found { backend, id, function: left.function, sandbox }),
+                Ok(sandbox) => {
+                    let (function, made_of) = (left.function, left.made_of);
+                    found.push(Found { backend, id, function, made_of, sandbox });
+                }
                 Err(fault) => tracing::info!(target: "elapse", container = id, %fault, "not taken over"),
             }
         }
@@ -103,17 +107,20 @@ impl Backends {
             let live = self.live[f.backend].as_ref()?;
             let gpu = f.sandbox.gpu();
             match live.adopt(&f.id, f.sandbox, ANSWER).await {
-                Ok(sandbox) => Some((live, f.function, sandbox, gpu)),
+                Ok(sandbox) => Some((live, f.function, f.made_of, sandbox, gpu)),
                 Err(why) => {
                     tracing::warn!(target: "elapse", container = f.id, why, "removed");
                     None
                 }
             }
         }));
-        for (live, function, sandbox, gpu) in answered.await.into_iter().flatten() {
-            if desk.function(&function).is_some_and(|id| worker.adopt(id, sandbox, gpu)) {
+        for (live, function, made_of, sandbox, gpu) in answered.await.into_iter().flatten() {
+            // A function whose description has changed gets containers of the new one.
+            let id = desk.function(&function).filter(|id| live.made_of(*id).is_some_and(|m| *m == *made_of));
+            if id.is_some_and(|id| worker.adopt(id, live.name(), sandbox, gpu)) {
                 warm += 1;
             } else {
+                tracing::info!(target: "elapse", function, "a container that no function wants as it is: removed");
                 live.remove(sandbox).await;
             }
         }

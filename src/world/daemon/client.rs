@@ -1,7 +1,7 @@
 //! A client of a daemon's API, for the commands of the program.
 
 use super::config::peer;
-use crate::base::{Fault, Result};
+use crate::base::{Duration, Fault, Result};
 use crate::rt;
 use elapse_real::wire::Method;
 use serde_json::Value;
@@ -12,19 +12,26 @@ pub struct Client {
     at: String,
     ca_file: Option<PathBuf>,
     token: Option<String>,
+    /// How long an answer may take.
+    limit: Duration,
 }
 
 impl Client {
     /// The daemon at `at`, which is asked with the token in this file; over TLS the authorities in `ca_file` are believed, or
-    /// those of the public web.
+    /// those of the public web. One that has not answered after `limit` is given up.
     ///
     /// # Errors
     /// No address, or a file that cannot be read.
-    pub fn new(at: &str, token_file: Option<&Path>, ca_file: Option<&Path>) -> Result<Client> {
+    pub fn new(
+        at: &str,
+        token_file: Option<&Path>,
+        ca_file: Option<&Path>,
+        limit: Duration,
+    ) -> Result<Client> {
         let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e));
         let token = token_file.map(read).transpose()?.map(|t| t.trim().to_string());
         peer(at, ca_file)?;
-        Ok(Client { at: at.to_string(), ca_file: ca_file.map(Path::to_path_buf), token })
+        Ok(Client { at: at.to_string(), ca_file: ca_file.map(Path::to_path_buf), token, limit })
     }
 
     /// `GET` of a path.
@@ -55,13 +62,19 @@ impl Client {
         let peer = peer(&self.at, self.ca_file.as_deref())?;
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.iter().map(|b| ("authorization", b.as_str())).collect();
-        let answer =
-            rt::Live::new()?.block_on(peer.ask(method, path, &headers, body.into())).map_err(|e| {
-                Fault::host(format!(
-                    "{} does not answer: {e}; is the daemon running, and is --at its address?",
-                    self.at
-                ))
-            })?;
+        let asked = async { rt::timeout(self.limit, peer.ask(method, path, &headers, body.into())).await };
+        let answer = rt::Live::new()?.block_on(asked).map_err(|_| {
+            Fault::host(format!(
+                "{} has not answered within {}; is it stopped? --timeout lets it take longer",
+                self.at, self.limit
+            ))
+        })?;
+        let answer = answer.map_err(|e| {
+            Fault::host(format!(
+                "{} does not answer: {e}; is the daemon running, and is --at its address?",
+                self.at
+            ))
+        })?;
         if answer.is_ok() {
             return Ok(answer.body.to_vec());
         }

@@ -1,7 +1,7 @@
 //! Where the orders of the API meet the worker.
 
-use super::api::{Answer, Ask, Invoke};
 use super::config::{DaemonConfig, check_function};
+use super::order::{Answer, Ask, Invoke, STATUS};
 use super::reception::Office;
 use super::state::State;
 use crate::base::{Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
@@ -9,7 +9,7 @@ use crate::load::{FunctionConfig, Profile};
 use crate::metrics::{MEDIA_TYPE, PATHS, openmetrics};
 use crate::rt;
 use crate::rt::chance::Chance;
-use crate::rt::supervise::{LoopStatus, Pulse, Supervised};
+use crate::rt::supervise::LoopStatus;
 use crate::worker::{Retry, Worker};
 use crate::world::plan::function_of;
 use elapse_real::engine::Engine;
@@ -29,8 +29,6 @@ pub(super) struct Desk {
     functions: RefCell<FxHashMap<String, Called>>,
     invocations: Cell<u64>,
     draining: Cell<bool>,
-    /// Loops beside the worker's own.
-    watched: RefCell<Vec<(&'static str, Pulse)>>,
     /// What outlives the worker.
     state: Option<Rc<State>>,
 }
@@ -59,7 +57,6 @@ impl Desk {
             functions: RefCell::default(),
             invocations: Cell::new(0),
             draining: Cell::new(false),
-            watched: RefCell::default(),
             state,
         })
     }
@@ -69,9 +66,9 @@ impl Desk {
         self.functions.borrow().get(name).map(|called| called.id)
     }
 
-    /// Shows a loop that is not the worker's own.
-    pub(super) fn watch(&self, supervised: &Supervised) {
-        self.watched.borrow_mut().push((supervised.name, supervised.pulse.clone()));
+    /// Takes nothing more.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
     }
 
     /// Registers a function. The same description a second time changes nothing; another one of the name is refused.
@@ -187,7 +184,7 @@ impl Desk {
         let ms =
             |from, to: Option<crate::base::Time>| Some(format!("{:.3}", to?.since(from?).0 as f64 / 1e6));
         let facts = [
-            ("elapse-status", Some(record.status.word().to_string())),
+            (STATUS, Some(record.status.word().to_string())),
             ("elapse-start", record.start.map(|s| s.word().to_string())),
             ("elapse-container", record.container.map(|c| c.to_string())),
             ("elapse-queue-ms", ms(Some(record.arrival), record.dispatch)),
@@ -212,14 +209,7 @@ impl Desk {
         let snapshot = self.worker.snapshot();
         let metrics: serde_json::Map<_, _> =
             PATHS.iter().zip(snapshot.values()).map(|(p, v)| (p.name.to_string(), json!(v))).collect();
-        let watched = self.watched.borrow();
-        let loops: Vec<_> = self
-            .worker
-            .loops()
-            .into_iter()
-            .map(|l| loop_status(l.name, &l.status))
-            .chain(watched.iter().map(|(name, pulse)| loop_status(name, &pulse.status())))
-            .collect();
+        let loops: Vec<_> = self.worker.loops().into_iter().map(|l| loop_status(l.name, &l.status)).collect();
         Answer::json(
             200,
             &json!({
@@ -249,7 +239,7 @@ impl Office for Desk {
             Ask::Status => self.status(),
             Ask::Metrics => self.metrics(),
             Ask::Drain => {
-                self.draining.set(true);
+                self.drain();
                 Answer::json(202, &json!({"status": "draining"}))
             }
             Ask::Workers | Ask::WorkerStatus(_) | Ask::Join(_) | Ask::Beat(..) | Ask::Leave(..) => {
@@ -261,7 +251,8 @@ impl Office for Desk {
 
     fn refuses(&self, function: &str) -> Option<Answer> {
         if self.draining.get() {
-            return Some(Answer::error(503, "not admitted: the worker drains"));
+            let refusal = Answer::error(503, "not admitted: the worker drains");
+            return Some(refusal.with_status(Status::Dropped));
         }
         self.function(function).is_none().then(|| self.unknown(function))
     }

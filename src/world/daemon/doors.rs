@@ -68,16 +68,8 @@ impl Token {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on what is in this file.
-    ///
-    /// # Errors
-    /// See [`of`](Token::of); it is then as it was.
-    pub(super) fn exchange(&self, file: Option<&Path>) -> Result<()> {
-        self.become_like(&Token::of(file)?);
-        Ok(())
-    }
-
-    fn become_like(&self, other: &Token) {
+    /// From now on the same as another.
+    pub(super) fn become_like(&self, other: &Token) {
         let next = other.bearer();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
     }

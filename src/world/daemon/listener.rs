@@ -1,17 +1,31 @@
 //! The API's socket, and the thread that serves it.
 
-use super::api::{Order, Terms, routes};
+use super::LOOK;
+use super::api::{Terms, routes};
 use super::config::address;
 use super::handshakes::Handshakes;
+use super::order::Order;
 use crate::base::{Fault, Result};
-use crate::rt::{self, Either};
+use crate::rt;
+use axum::serve::ListenerExt;
 use elapse_real::tls::Identity;
 use elapse_real::wire::Address;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::os::unix::fs::FileTypeExt;
+use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, oneshot};
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// How long the last answers may take to be read.
-const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a connection may be without a request, or take to send the head of one. Longer than our own clients keep one.
+const IDLE: Duration = Duration::from_secs(120);
+/// Connections at once; further ones wait to be accepted.
+const CONNECTIONS: usize = 16_384;
 
 /// Bound before anything else, so that a port in use is told at once.
 pub(super) enum Listener {
@@ -43,8 +57,11 @@ impl Listener {
                 Ok(Listener::Tcp(listener))
             }
             Address::Unix(path) => {
-                // What a life that was killed left behind; nobody answers there.
-                if path.exists() && std::os::unix::net::UnixStream::connect(path).is_err() {
+                // What a life that was killed left behind: a socket at which nobody listens. Anything else is somebody's.
+                let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+                let deserted = std::os::unix::net::UnixStream::connect(path)
+                    .is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused);
+                if is_socket && deserted {
                     std::fs::remove_file(path).map_err(fault)?;
                 }
                 let listener = std::os::unix::net::UnixListener::bind(path).map_err(fault)?;
@@ -65,44 +82,57 @@ impl Listener {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the API's thread has an event loop of its own, with tokio's timers"
-    )]
-    async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>) {
-        let (tell, told) = oneshot::channel();
-        let closed = async {
-            let _ = closing.await;
-            let _ = tell.send(());
-        };
-        // Who reads no answer and sends no request keeps nobody from ending.
-        let enough = async {
-            let _ = told.await;
-            tokio::time::sleep(FAREWELL).await;
-        };
-        let served = async {
-            match self {
-                Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => axum::serve(listener, routes).with_graceful_shutdown(closed).await,
-                    Err(e) => Err(e),
-                },
-                Listener::Tls(listener, identity) => match tokio::net::TcpListener::from_std(listener) {
-                    Ok(listener) => {
-                        let secured = Handshakes::new(listener, identity);
-                        axum::serve(secured, routes).with_graceful_shutdown(closed).await
-                    }
-                    Err(e) => Err(e),
-                },
-                Listener::Unix(listener) => match tokio::net::UnixListener::from_std(listener) {
-                    Ok(listener) => axum::serve(listener, routes).with_graceful_shutdown(closed).await,
-                    Err(e) => Err(e),
-                },
+    async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>) -> std::io::Result<()> {
+        match self {
+            Listener::Tcp(listener) => {
+                // Answers are short, and whoever waits for one waits for its last segment.
+                let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
+                    let _ = stream.set_nodelay(true);
+                });
+                answer(listener, routes, closing).await;
             }
-        };
-        if let Either::Left(Err(why)) = rt::select(served, enough).await {
-            tracing::error!(target: "elapse", %why, "the API ended");
+            Listener::Tls(listener, identity) => {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                answer(Handshakes::new(listener, identity), routes, closing).await;
+            }
+            Listener::Unix(listener) => {
+                answer(tokio::net::UnixListener::from_std(listener)?, routes, closing).await;
+            }
         }
+        Ok(())
     }
+}
+
+/// Answers whoever connects, until it is told to close; then what was asked is still answered.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the API's thread has an event loop of its own, with tokio's tasks and timers"
+)]
+async fn answer<L: axum::serve::Listener>(
+    mut listener: L,
+    routes: axum::Router,
+    closing: oneshot::Receiver<()>,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    let open = Arc::new(Semaphore::new(CONNECTIONS));
+    let ends = GracefulShutdown::new();
+    let accepting = async {
+        while let Ok(place) = Arc::clone(&open).acquire_owned().await {
+            let (stream, _) = listener.accept().await;
+            let service = TowerToHyperService::new(routes.clone());
+            let connection = ends.watch(http.serve_connection(TokioIo::new(stream), service));
+            drop(tokio::spawn(async move {
+                // Who breaks off, or sends what is no HTTP, is no news.
+                let _ = connection.await;
+                drop(place);
+            }));
+        }
+    };
+    rt::select(accepting, closing).await;
+    drop(listener);
+    // Who reads no answer and sends no request keeps nobody from ending.
+    rt::select(ends.shutdown(), tokio::time::sleep(FAREWELL)).await;
 }
 
 /// An API that is served.
@@ -115,13 +145,26 @@ impl Listener {
     /// Serves the API on a thread of its own; what is asked goes into `orders`.
     pub(super) fn start(self, terms: Terms, orders: mpsc::Sender<Order>) -> Result<Served> {
         let (close, closing) = oneshot::channel();
-        let thread = elapse_real::aside("api", move || self.serve(routes(terms, orders), closing))
+        let serve = move || async move {
+            if let Err(why) = self.serve(routes(terms, orders), closing).await {
+                tracing::error!(target: "elapse", %why, "the API ended");
+            }
+        };
+        let thread = elapse_real::aside("api", serve)
             .map_err(|e| Fault::host(format!("cannot start the API: {e}")))?;
         Ok(Served { close, thread })
     }
 }
 
 impl Served {
+    /// Waits until the API has ended although nobody told it to: a daemon without it must end.
+    pub(super) async fn has_failed(&self) -> Fault {
+        while !self.thread.is_finished() {
+            rt::sleep(LOOK).await;
+        }
+        Fault::bug("the thread of the API has ended; the log says why")
+    }
+
     /// What is still answered is answered; then nobody listens any more.
     pub(super) fn end(self, listen: &str) {
         let _ = self.close.send(());

@@ -14,7 +14,6 @@ use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use rand::RngExt;
 use serde_json::{Value, json};
 use std::cell::Cell;
-use std::path::Path;
 use std::rc::Rc;
 
 /// See the module.
@@ -61,20 +60,27 @@ impl Member {
         })))
     }
 
-    /// The token in this file is the controller's from now on.
-    ///
-    /// # Errors
-    /// A file that cannot be read, or holds none.
-    pub(super) fn exchange_token(&self, file: Option<&Path>) -> Result<()> {
-        self.token.exchange(file)
+    /// The controller asks for this token from now on.
+    pub(super) fn exchange_token(&self, next: &Token) {
+        self.token.become_like(next);
     }
 
     async fn ask(&self, method: Method, path: &str, body: &Value) -> Result<Answer, Refusal> {
+        self.ask_within(self.terms.patience, method, path, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, Refusal> {
         let bearer = self.token.bearer();
         let headers: Vec<_> = bearer.iter().map(|b| ("authorization", &**b)).collect();
         let asked = self.peer.ask(method, path, &headers, body.to_string().into());
-        match rt::timeout(self.terms.patience, asked).await {
-            Err(rt::Elapsed) => Err(Refusal::Passing(format!("no answer within {}", self.terms.patience))),
+        match rt::timeout(limit, asked).await {
+            Err(rt::Elapsed) => Err(Refusal::Passing(format!("no answer within {limit}"))),
             Ok(Err(WireFault::TooLong)) => Err(Refusal::Final("what answers is no controller".into())),
             Ok(Err(fault)) => Err(Refusal::Passing(fault.to_string())),
             Ok(Ok(answer)) if answer.is_ok() => Ok(answer),
@@ -131,6 +137,8 @@ impl Member {
             let (member, invocations) = (Rc::clone(&member), invocations.clone());
             async move {
                 let path = format!("/v1/workers/{}/heartbeat", member.name);
+                // One that is not answered says less than the next one: the controller must not miss several for it.
+                let limit = member.terms.patience.min(member.terms.heartbeat * 2);
                 let mut heard = true;
                 let mut next = rt::now() + member.terms.heartbeat;
                 loop {
@@ -141,7 +149,8 @@ impl Member {
                         "draining": member.leaving.get(),
                     });
                     // Waiting for an answer is no work that could hang: it has a limit of its own.
-                    let answered = match pulse.rest(member.ask(Method::POST, &path, &body)).await {
+                    let asked = member.ask_within(limit, Method::POST, &path, &body);
+                    let answered = match pulse.rest(asked).await {
                         // It was started again and knows nobody.
                         Err(Refusal::Final(_)) if !member.leaving.get() => pulse.rest(member.join()).await,
                         other => other.map(drop),

@@ -14,14 +14,16 @@ mod doors;
 mod handshakes;
 mod listener;
 mod membership;
+mod order;
+mod phase;
 mod reception;
 mod reload;
 mod state;
 
 pub use client::Client;
 pub use config::DaemonConfig;
-use config::address;
 pub(super) use config::peer;
+use config::{OnBoot, address};
 pub use controller::{ControllerConfig, run as run_controller};
 
 use super::graphite::Station;
@@ -29,18 +31,19 @@ use super::live::{engines, host_probe, prepare, sweep};
 use crate::base::{Cpus, Duration, Fault, Result, Time};
 use crate::load::FunctionConfig;
 use crate::metrics::Meter;
+use crate::rt::chance::Chance;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use crate::worker::{Creations, Parts, Worker};
-use api::{Order, Terms};
+use api::Terms;
 use desk::Desk;
 use doors::Doors;
 use elapse_real::lock::NameLock;
 use elapse_real::{Hangup, Interrupt};
-use listener::Listener;
+use listener::{Listener, Served};
 use membership::Member;
+use phase::Phase;
 use reception::{Office, Reception};
-use sd_notify::NotifyState;
 use serde_json::json;
 use state::State;
 use std::rc::Rc;
@@ -79,10 +82,12 @@ pub fn run(
     let station = Station::of_daemon(&config.graphite)?;
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
     let host = boot::Backends::new(&engines, &config, cores, state.clone());
+    let phase = Phase::default();
     let (orders, taken) = mpsc::channel(64);
     let life = unix_now().as_millis() as u64;
     let terms = Terms {
         token: doors.token.clone(),
+        phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
         life: format!("{life:x}"),
@@ -94,7 +99,7 @@ pub fn run(
     });
     let member =
         Member::new(&config.live.worker, config.registration, &config.controller, config.seed, description)?;
-    let outcome = runtime.block_on(async {
+    let ran = runtime.block_on(async {
         let mut worker_config = config.worker.clone();
         worker_config.cores = Some(cores);
         let worker = Worker::start(Parts {
@@ -105,7 +110,9 @@ pub fn run(
             queue: None,
             meter: Meter::endless(config.worker.status)
                 .host(host_probe(station.as_ref().map(Station::dropped)))
-                .sink(station.as_ref().and_then(|s| s.endless_sink(&config.live.worker))),
+                .sink(
+                    station.as_ref().and_then(|s| s.endless_sink(&config.live.worker, config.worker.status)),
+                ),
             window: (Time(0), Time::MAX),
             seed: config.seed,
             creations: Creations::default(),
@@ -122,22 +129,33 @@ pub fn run(
         host.take_over(found, &worker, &desk).await;
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
-        let watched = rt::spawn_named("watchdog", watchdog());
+        let luck = Chance::new(config.seed).named("daemon");
+        worker.watch(phase::watchdog(luck));
         let running = reload::Running { desk: Rc::clone(&desk), doors, member: member.clone() };
-        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, running));
-        let outcome = serve(&desk, &worker, member, taken, interrupt).await;
-        drop((watched, reloads));
+        let reloads = reload::Reloads { hangup, config: config.clone(), reread, running };
+        worker.watch(reloads.watch(phase.clone(), luck));
+        let reception = Reception::new(Rc::clone(&desk));
+        worker.watch(reception::orders(&reception, taken, luck));
+        let all = Serving { desk: &desk, worker: &worker, served: &served, phase: &phase };
+        let outcome = all.serve(&reception, member.as_ref(), interrupt).await;
         Ok::<_, Fault>((outcome, served))
     });
-    let swept = runtime.block_on(sweep(&engines, false));
+    let outcome = ran.and_then(|(outcome, served)| {
+        served.end(&config.listen);
+        outcome
+    });
+    // The answers of what was admitted have gone out before the controller hears that this life is over.
+    if let (Ok(()), Some(member)) = (&outcome, &member) {
+        runtime.block_on(member.leave());
+    }
+    // What ends in a fault is started again; with recover its containers wait for that, as after a crash.
+    let kept = outcome.is_err() && config.on_boot == OnBoot::Recover;
+    let swept = if kept { Ok(()) } else { runtime.block_on(sweep(&engines, false)).map(drop) };
     drop(runtime);
     if let Some(station) = station {
         station.end();
     }
-    let (outcome, served) = outcome?;
-    served.end(&config.listen);
-    swept?;
-    outcome
+    outcome.and(swept)
 }
 
 /// The functions of the configuration, and those that were registered in earlier lives.
@@ -155,66 +173,54 @@ fn known_functions(configured: &[FunctionConfig], state: Option<&State>) -> Vec<
     all
 }
 
-/// Takes orders until the end is wanted, then drains while questions are still answered.
-async fn serve(
-    desk: &Rc<Desk>,
-    worker: &Worker,
-    member: Option<Rc<Member>>,
-    orders: mpsc::Receiver<Order>,
-    interrupt: &Interrupt,
-) -> Result<()> {
-    let reception = Reception::new(Rc::clone(desk));
-    let working = rt::spawn_named("orders", work(Rc::clone(&reception), orders));
-    // What takes part in a fleet is ready when the fleet knows it: until then the controller already asks.
-    let beats = match &member {
-        None => None,
-        Some(member) => {
-            let registered = rt::select(member.register(), wanted(&reception, interrupt)).await;
-            match registered {
+/// Beside the limits of the worker's own drain: farewells, the last answers, removals that take long.
+const BESIDE_DRAIN: Duration = Duration::from_secs(60);
+
+/// A worker that is up.
+struct Serving<'a> {
+    desk: &'a Rc<Desk>,
+    worker: &'a Worker,
+    served: &'a Served,
+    phase: &'a Phase,
+}
+
+impl Serving<'_> {
+    /// Serves until the end is wanted, then drains while questions are still answered.
+    async fn serve(
+        &self,
+        reception: &Rc<Reception<Desk>>,
+        member: Option<&Rc<Member>>,
+        interrupt: &Interrupt,
+    ) -> Result<()> {
+        // What takes part in a fleet is ready when the fleet knows it: until then the controller already asks.
+        if let Some(member) = member {
+            match rt::select(member.register(), wanted(reception, interrupt)).await {
                 Either::Left(outcome) => outcome?,
                 Either::Right(()) => return Ok(()),
             }
-            let counted = worker.clone();
-            Some(member.beat(move || counted.invocations()))
+            let counted = self.worker.clone();
+            self.worker.watch(member.beat(move || counted.invocations()));
         }
-    };
-    if let Some(beats) = &beats {
-        desk.watch(beats);
-    }
-    notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
-    let given_up = async {
-        match beats {
-            Some(beats) => beats.given_up().await,
-            None => std::future::pending().await,
+        self.phase.serves();
+        let failed = rt::select(self.worker.failed(), self.served.has_failed());
+        match rt::select(failed, wanted(reception, interrupt)).await {
+            Either::Left(Either::Left(why)) => return Err(Fault::bug(why.to_string())),
+            Either::Left(Either::Right(fault)) => return Err(fault),
+            Either::Right(()) => tracing::info!(target: "elapse", "draining"),
         }
-    };
-    let failed = async {
-        match rt::select(worker.failed(), given_up).await {
-            Either::Left(why) | Either::Right(why) => why,
+        // Nothing more is admitted from here on, whether the controller hears of it or not.
+        self.desk.drain();
+        self.phase.drains(self.worker.drain_limit() * 2 + BESIDE_DRAIN);
+        let told = async {
+            if let Some(member) = member {
+                member.drains().await;
+            }
+        };
+        let (finished, ()) = futures::future::join(self.worker.drain(), told).await;
+        if !finished {
+            tracing::warn!(target: "elapse", "what had not ended within worker.drain was ended");
         }
-    };
-    match rt::select(failed, wanted(&reception, interrupt)).await {
-        Either::Left(why) => return Err(Fault::bug(why.to_string())),
-        Either::Right(()) => tracing::info!(target: "elapse", "draining"),
-    }
-    notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
-    if let Some(member) = &member {
-        member.drains().await;
-    }
-    if !worker.drain().await {
-        tracing::warn!(target: "elapse", "what had not ended within worker.drain was ended");
-    }
-    if let Some(member) = &member {
-        member.leave().await;
-    }
-    drop(working);
-    Ok(())
-}
-
-/// Takes orders as they come.
-async fn work<O: Office>(reception: Rc<Reception<O>>, mut orders: mpsc::Receiver<Order>) {
-    while let Some(order) = orders.recv().await {
-        reception.take(order);
+        Ok(())
     }
 }
 
@@ -229,20 +235,5 @@ async fn asked(interrupt: &Interrupt) {
 async fn wanted<O: Office>(reception: &Rc<Reception<O>>, interrupt: &Interrupt) {
     while !interrupt.asked() && !reception.drains() {
         rt::sleep(LOOK).await;
-    }
-}
-
-fn notify(state: &[NotifyState<'_>]) {
-    if let Err(why) = sd_notify::notify(state) {
-        tracing::warn!(target: "elapse", %why, "the service manager could not be told");
-    }
-}
-
-/// Tells the service manager that the worker's loop turns, twice as often as it asks.
-async fn watchdog() {
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    loop {
-        notify(&[NotifyState::Watchdog]);
-        rt::sleep(Duration((limit.as_nanos() / 2).min(u128::from(u64::MAX)) as u64)).await;
     }
 }

@@ -1,13 +1,17 @@
 //! The reception: takes the API's orders to whoever answers them, a worker's desk or a controller's, and keeps the answers
 //! that are fetched later.
 
-use super::api::{Answer, Ask, Order};
+use super::order::{Answer, Ask, Order};
 use crate::rt;
+use crate::rt::chance::Luck;
+use crate::rt::supervise::{Patience, Supervised, supervise};
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
 use std::rc::Rc;
+use tokio::sync::mpsc;
 
 /// Who answers.
 pub(super) trait Office: 'static {
@@ -33,10 +37,13 @@ struct Later {
     answers: FxHashMap<String, Option<Answer>>,
     /// What has its answer.
     answered: VecDeque<String>,
+    /// Bytes of those answers.
+    bytes: usize,
 }
 
-/// Answers kept at most.
+/// Answers kept at most, and their bytes.
 const KEPT: usize = 1000;
+const KEPT_BYTES: usize = 64 << 20;
 
 impl Later {
     /// Expects an answer under this id; false if the id is taken.
@@ -49,12 +56,14 @@ impl Later {
     }
 
     fn put(&mut self, id: &str, answer: Answer) {
+        self.bytes += answer.body.len();
         self.answers.insert(id.to_string(), Some(answer));
         self.answered.push_back(id.to_string());
-        if self.answered.len() > KEPT
-            && let Some(oldest) = self.answered.pop_front()
-        {
-            self.answers.remove(&oldest);
+        // The newest is kept, however long it is.
+        while self.answered.len() > KEPT || (self.bytes > KEPT_BYTES && self.answered.len() > 1) {
+            let Some(oldest) = self.answered.pop_front() else { break };
+            let gone = self.answers.remove(&oldest).flatten();
+            self.bytes -= gone.map_or(0, |answer| answer.body.len());
         }
     }
 
@@ -65,7 +74,9 @@ impl Later {
             None => Answer::error(
                 404,
                 &format!(
-                    "there is no invocation '{id}', or its answer is no longer kept (the last {KEPT} are)"
+                    "there is no invocation '{id}', or its answer is no longer kept (the last {KEPT} are, of at \
+                     most {} MiB)",
+                    KEPT_BYTES >> 20
                 ),
             ),
         }
@@ -110,5 +121,48 @@ impl<O: Office> Reception<O> {
             // Nobody may wait any more; what was done is done all the same.
             let _ = reply.send(answer);
         });
+    }
+}
+
+/// Takes orders as they come, under a supervisor.
+pub(super) fn orders<O: Office>(
+    reception: &Rc<Reception<O>>,
+    orders: mpsc::Receiver<Order>,
+    luck: Luck,
+) -> Supervised {
+    let (reception, orders) = (Rc::clone(reception), Rc::new(RefCell::new(orders)));
+    supervise("orders", Patience::default(), luck, move |pulse| {
+        let (reception, orders) = (Rc::clone(&reception), Rc::clone(&orders));
+        async move {
+            while let Some(order) = pulse.rest(poll_fn(|cx| orders.borrow_mut().poll_recv(cx))).await {
+                reception.take(order);
+            }
+            // The API has ended, and with it soon the daemon.
+            pulse.rest(pending()).await
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Bytes;
+
+    #[test]
+    fn of_the_answers_that_are_kept_the_oldest_go_first() {
+        let answer =
+            |bytes: usize| Answer { body: Bytes::from(vec![0; bytes]), ..Answer::json(200, &json!(null)) };
+        let mut later = Later::default();
+        for i in 0..=KEPT {
+            assert!(later.expect(&i.to_string()) && !later.expect(&i.to_string()));
+            assert_eq!(later.fetch(&i.to_string()).status, 202);
+            later.put(&i.to_string(), answer(1));
+        }
+        assert_eq!((later.fetch("0").status, later.fetch("1").status), (404, 200));
+        assert_eq!((later.bytes, later.answers.len()), (KEPT, KEPT));
+        later.put("long", answer(KEPT_BYTES - 3));
+        assert_eq!((later.bytes, later.answers.len()), (KEPT_BYTES, 4));
+        later.put("longer", answer(KEPT_BYTES + 1));
+        assert_eq!((later.answers.len(), later.fetch("longer").status), (1, 200));
     }
 }

@@ -3,25 +3,25 @@
 //! Functions of the file, the API's token and its certificate are changed at once; what else differs is named in the log and holds from the
 //! next start. A file that cannot be used changes nothing.
 
+use super::LOOK;
 use super::config::DaemonConfig;
 use super::desk::Desk;
-use super::doors::Doors;
+use super::doors::{Doors, Token};
 use super::membership::Member;
-use super::notify;
-use crate::base::{Duration, Fault, Result};
+use super::phase::Phase;
+use crate::base::{Fault, Result};
 use crate::rt;
+use crate::rt::chance::Luck;
+use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use elapse_real::Hangup;
-use sd_notify::NotifyState;
 use serde::Serialize;
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// Between two looks whether somebody sent SIGHUP.
-const LOOK: Duration = Duration(50_000_000);
-
 /// A daemon's configuration that can be read again while it runs.
-pub(super) trait Reloaded: Serialize + Sized {
+pub(super) trait Reloaded: Serialize + Clone {
     /// Top-level keys that change at once.
     const AT_ONCE: &'static [&'static str];
     /// What they change.
@@ -48,9 +48,10 @@ impl Reloaded for DaemonConfig {
     /// Functions that are gone from the file are deregistered, new ones registered, and those that differ are both. One that
     /// cannot be registered is told, by itself.
     async fn apply(&self, old: &DaemonConfig, running: &Running) -> Result<()> {
+        let next = Token::of(self.controller.token_file.as_deref())?;
         running.doors.exchange(&self.door_files())?;
         if let Some(member) = &running.member {
-            member.exchange_token(self.controller.token_file.as_deref())?;
+            member.exchange_token(&next);
         }
         for function in old.functions.iter().filter(|f| !self.functions.contains(f)) {
             running.desk.forget(&function.name);
@@ -64,40 +65,61 @@ impl Reloaded for DaemonConfig {
     }
 }
 
-/// Reads the configuration again whenever it is asked for, and changes what runs.
-pub(super) async fn on_hangup<C: Reloaded>(
-    hangup: Hangup,
-    mut config: C,
-    reread: impl Fn() -> Result<C>,
-    running: C::Running,
+/// What is needed to read a configuration again whenever that is asked for.
+pub(super) struct Reloads<C: Reloaded, R> {
+    pub(super) hangup: Hangup,
+    pub(super) config: C,
+    /// Reads it.
+    pub(super) reread: R,
+    pub(super) running: C::Running,
+}
+
+impl<C, R> Reloads<C, R>
+where
+    C: Reloaded + 'static,
+    C::Running: 'static,
+    R: Fn() -> Result<C> + 'static,
+{
+    /// Reads the configuration again, and changes what runs, at each SIGHUP. Under a supervisor.
+    pub(super) fn watch(self, phase: Phase, luck: Luck) -> Supervised {
+        let Reloads { hangup, config, reread, running } = self;
+        let all = Rc::new((hangup, RefCell::new(config), reread, running));
+        supervise("reload", Patience::default(), luck, move |pulse| {
+            let (all, phase) = (Rc::clone(&all), phase.clone());
+            async move {
+                let (hangup, config, reread, running) = &*all;
+                loop {
+                    pulse.rest(rt::sleep(LOOK)).await;
+                    if hangup.take() {
+                        phase.reloads(reload(config, reread, running, &pulse)).await;
+                    }
+                }
+            }
+        })
+    }
+}
+
+async fn reload<C: Reloaded>(
+    config: &RefCell<C>,
+    reread: &impl Fn() -> Result<C>,
+    running: &C::Running,
+    pulse: &Pulse,
 ) {
-    loop {
-        rt::sleep(LOOK).await;
-        if !hangup.take() {
-            continue;
-        }
-        let mut tells = vec![NotifyState::Reloading];
-        tells.extend(NotifyState::monotonic_usec_now().ok());
-        notify(&tells);
-        let outcome = async {
-            let next = reread()?;
-            next.apply(&config, &running).await?;
-            let later = differing(&config, &next);
-            config = next;
-            Ok::<_, Fault>(later)
-        };
-        match outcome.await {
-            Ok(later) if later.is_empty() => {
-                tracing::info!(target: "elapse", "the configuration was read again")
-            }
-            Ok(later) => tracing::warn!(
-                target: "elapse", keys = later.join(", "), "read again; these hold from the next start"
-            ),
-            Err(fault) => {
-                tracing::error!(target: "elapse", %fault, "not read again; everything is as it was")
-            }
-        }
-        notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
+    let old = config.borrow().clone();
+    let outcome = async {
+        let next = reread()?;
+        // Images may have to be pulled, which is no hang.
+        pulse.rest(next.apply(&old, running)).await?;
+        let later = differing(&old, &next);
+        config.replace(next);
+        Ok::<_, Fault>(later)
+    };
+    match outcome.await {
+        Ok(later) if later.is_empty() => tracing::info!(target: "elapse", "the configuration was read again"),
+        Ok(later) => tracing::warn!(
+            target: "elapse", keys = later.join(", "), "read again; these hold from the next start"
+        ),
+        Err(fault) => tracing::error!(target: "elapse", %fault, "not read again; everything is as it was"),
     }
 }
 

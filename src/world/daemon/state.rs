@@ -25,6 +25,8 @@ enum Entry {
         id: String,
         backend: String,
         function: String,
+        #[serde(default)]
+        made_of: String,
     },
     Created {
         id: String,
@@ -44,6 +46,8 @@ enum Entry {
 pub(super) struct Left {
     pub(super) backend: String,
     pub(super) function: String,
+    /// What it was made of, as its backend tells that.
+    pub(super) made_of: String,
     /// None: it was killed while it created it.
     pub(super) trace: Option<Trace>,
 }
@@ -67,8 +71,8 @@ impl Known {
         match entry {
             Entry::Registered(function) => drop(self.functions.insert(function.name.clone(), *function)),
             Entry::Deregistered(name) => drop(self.functions.remove(&name)),
-            Entry::Creating { id, backend, function } => {
-                self.containers.insert(id, Left { backend, function, trace: None });
+            Entry::Creating { id, backend, function, made_of } => {
+                self.containers.insert(id, Left { backend, function, made_of, trace: None });
             }
             Entry::Created { id, pid, started, boot, network } => {
                 if let Some(left) = self.containers.get_mut(&id) {
@@ -84,8 +88,8 @@ impl Known {
         let mut entries: Vec<Entry> =
             self.functions.values().map(|f| Entry::Registered(Box::new(f.clone()))).collect();
         for (id, left) in &self.containers {
-            let (backend, function) = (left.backend.clone(), left.function.clone());
-            entries.push(Entry::Creating { id: id.clone(), backend, function });
+            let Left { backend, function, made_of, .. } = left.clone();
+            entries.push(Entry::Creating { id: id.clone(), backend, function, made_of });
             if let Some(Trace { id, pid, started, boot, network }) = left.trace.clone() {
                 entries.push(Entry::Created { id, pid, started, boot, network });
             }
@@ -164,6 +168,10 @@ impl State {
     }
 
     async fn durable(&self) -> Result<()> {
+        if self.journal.borrow().is_doubtful() {
+            let entries = self.known.borrow().entries();
+            return self.journal.borrow_mut().compact(&entries);
+        }
         let sync = self.journal.borrow().syncing()?;
         elapse_real::blocking(sync).await.map_err(Fault::bug)?
     }
@@ -184,9 +192,10 @@ impl State {
 }
 
 impl Keeper for State {
-    fn creating(&self, backend: &str, id: &str, function: &str) {
-        let (id, backend, function) = (id.to_string(), backend.to_string(), function.to_string());
-        self.note(Entry::Creating { id, backend, function });
+    fn creating(&self, backend: &str, id: &str, function: &str, made_of: &str) {
+        let (id, backend) = (id.to_string(), backend.to_string());
+        let (function, made_of) = (function.to_string(), made_of.to_string());
+        self.note(Entry::Creating { id, backend, function, made_of });
     }
 
     fn created(&self, trace: Trace) {
@@ -216,7 +225,7 @@ mod tests {
             assert!(second.contains("another daemon has the state"), "{second}");
             for i in 0..200 {
                 let id = format!("{round}-{i}");
-                state.creating("process", &id, "f");
+                state.creating("process", &id, "f", "{}");
                 state.created(trace(&id));
                 if i > 0 {
                     state.gone(&id);

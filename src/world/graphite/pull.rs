@@ -1,7 +1,7 @@
 //! Fetches the series of a run, and lays them beside its results as `graphite.csv`.
 
 use crate::base::{Duration, Fault, Result};
-use crate::report::{amend, graphite_csv, replace};
+use crate::report::{Finished, Track, amend, graphite_csv, replace};
 use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Client, Fetched};
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ pub(crate) struct Query {
     pub(crate) wait: Duration,
     /// Points of our own that should be there.
     pub(crate) expected: u64,
+    /// Seconds from one of them to the next; 0 if that is not known.
+    pub(crate) spacing: u64,
     /// Our own paths with the last point that was sent, on the run's calendar: what lies there already is an earlier run's.
     pub(crate) latest: Vec<(String, u64, f64)>,
 }
@@ -46,7 +48,30 @@ pub struct Pulled {
     pub remarks: Vec<String>,
     /// The query and what came, for run.json.
     pub json: Value,
-    pub(crate) csv: Vec<u8>,
+    fetched: Vec<Fetched>,
+}
+
+impl Pulled {
+    /// The series as `graphite.csv`.
+    pub(crate) fn csv(&self) -> Vec<u8> {
+        graphite_csv(self.fetched.iter().map(|s| (s.target.as_str(), s.points.as_slice())))
+    }
+}
+
+/// What was fetched earlier and is more than what came now: Graphite keeps fine points for a shorter time than coarse ones,
+/// and forgets.
+fn better_before(before: Vec<Track>, now: &[Fetched]) -> Vec<Fetched> {
+    let count = |points: &[(u64, Option<f64>)]| points.iter().filter(|p| p.1.is_some()).count();
+    let as_fetched = |track: Track| Fetched {
+        step: track.step().map_or(0, |step| step as u64),
+        target: track.path,
+        points: track.points.into_iter().map(|(at, value)| (at as u64, value)).collect(),
+    };
+    let is_better = |old: &Fetched| {
+        let new = now.iter().find(|new| new.target == old.target);
+        count(&old.points) > 0 && new.is_none_or(|new| count(&new.points) == 0 || new.step > old.step.max(1))
+    };
+    before.into_iter().map(as_fetched).filter(is_better).collect()
 }
 
 /// Fetches; waits for our own last point first.
@@ -112,8 +137,7 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
         "own_points": of_ours,
         "remarks": remarks,
     });
-    let rows = series.iter().map(|s| (s.target.as_str(), s.points.as_slice()));
-    Ok(Pulled { series: series.len(), points, remarks, json, csv: graphite_csv(rows) })
+    Ok(Pulled { series: series.len(), points, remarks, json, fetched: series })
 }
 
 /// Points of our own that hold a value.
@@ -194,12 +218,20 @@ fn say_what_is_missing(query: &Query, targets: &[String], series: &[Fetched], re
             "Graphite: its points are {coarse} s apart, and the run is {span} s long: they say little about it."
         ));
     }
-    let finest = series.iter().map(|s| s.step).filter(|s| *s > 0).min();
-    let ours = series.iter().filter(|s| query.own.contains(&s.target)).map(|s| s.step).max();
-    if let (Some(finest), Some(ours)) = (finest, ours)
-        && ours > finest.max(1)
-    {
-        remarks.push(format!("Graphite: our own series came {ours} s apart, the finest {finest} s; older points come from coarser archives."));
+    let steps = || series.iter().filter(|s| query.own.contains(&s.target)).map(|s| s.step);
+    let (ours, there) = (steps().max().unwrap_or(0), own_points(query, series));
+    if query.spacing > 0 && ours > query.spacing {
+        remarks.push(format!(
+            "Graphite: our own series were sent {} s apart and came {ours} s apart: older points come from coarser archives, \
+             where several have become one.",
+            query.spacing
+        ));
+    } else if there < query.expected {
+        remarks.push(format!(
+            "Graphite: {} of the {} points that were sent are not in the answer; they may come later: elapse graphite pull.",
+            query.expected - there,
+            query.expected
+        ));
     }
 }
 
@@ -217,7 +249,7 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
     let (start, until) = (at("start_unix_ns")? / 1_000_000_000, at("end_unix_ns")? / 1_000_000_000);
     let from = since(start, about["marker_unix_seconds"][0].as_f64());
     let shift = about["graphite"]["shift_seconds"].as_i64().unwrap_or(0);
-    let own = own_paths(&run.join("metrics.csv"))?;
+    let (own, spacing) = own_paths(&run.join("metrics.csv"))?;
     // Whoever never sent to Graphite does not miss its own series there.
     let own = if about["plan"]["graphite"]["carbon"].is_string() { own } else { Vec::new() };
     let query = Query {
@@ -229,16 +261,24 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
         shift,
         wait: Duration::ZERO,
         expected: 0,
+        spacing,
         latest: Vec::new(),
     };
-    let pulled =
+    let mut pulled =
         gather(&query, None).map_err(|why| Fault::host(format!("{why}; {} is as it was", run.display())))?;
     let file = run.join("graphite.csv");
-    if pulled.points == 0 && file.exists() {
-        // What was fetched before is worth more than nothing.
-        return Ok(pulled);
+    let before = Finished::open(run)?.tracks("graphite.csv")?;
+    let kept = better_before(before, &pulled.fetched);
+    if !kept.is_empty() {
+        pulled.remarks.push(format!(
+            "Graphite: {} series are kept as they were fetched before: they are not in this answer, or were finer then.",
+            kept.len()
+        ));
+        pulled.json["remarks"] = json!(pulled.remarks);
+        pulled.fetched.retain(|new| !kept.iter().any(|old| old.target == new.target));
+        pulled.fetched.extend(kept);
     }
-    replace(&file, &pulled.csv)?;
+    replace(&file, &pulled.csv())?;
     // What was sent stays known.
     let mut json = about["graphite"].as_object().cloned().unwrap_or_default();
     json.extend(pulled.json.as_object().cloned().unwrap_or_default());
@@ -251,22 +291,27 @@ pub(super) fn since(start: u64, marker: Option<f64>) -> u64 {
     marker.map_or(start, |at| (at as u64).saturating_sub(30).min(start))
 }
 
-/// The paths in a `metrics.csv`; none if there is none.
-fn own_paths(path: &Path) -> Result<Vec<String>> {
+/// The paths in a `metrics.csv`, none if there is none, and the seconds between the first two points of a path.
+fn own_paths(path: &Path) -> Result<(Vec<String>, u64)> {
     if !path.exists() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 0));
     }
-    let mut reader = csv::Reader::from_path(path)
-        .map_err(|e| Fault::usage(format!("cannot read {}: {e}", path.display())))?;
+    let fault = |e: csv::Error| Fault::usage(format!("cannot read {}: {e}", path.display()));
+    let mut reader = csv::Reader::from_path(path).map_err(fault)?;
     let mut paths: Vec<String> = Vec::new();
-    for row in reader.records() {
-        let row = row.map_err(|e| Fault::usage(format!("cannot read {}: {e}", path.display())))?;
+    let mut seen = rustc_hash::FxHashSet::<String>::default();
+    let mut instants: Vec<u64> = Vec::new();
+    let mut row = csv::StringRecord::new();
+    while reader.read_record(&mut row).map_err(fault)? {
         let path = row.get(0).unwrap_or_default();
-        // They come back with the second instant.
-        if paths.first().is_some_and(|first| first == path) {
-            break;
+        if !seen.contains(path) {
+            seen.insert(path.to_string());
+            paths.push(path.to_string());
         }
-        paths.push(path.to_string());
+        if instants.len() < 2 && paths.first().is_some_and(|first| first == path) {
+            instants.extend(row.get(1).and_then(|at| at.parse::<u64>().ok()));
+        }
     }
-    Ok(paths)
+    let spacing = instants.windows(2).map(|w| w[1].saturating_sub(w[0])).next().unwrap_or(0);
+    Ok((paths, spacing))
 }

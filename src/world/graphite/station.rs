@@ -6,15 +6,15 @@ use crate::base::{Duration, Fault, Result, Time};
 use crate::metrics::{self, Columns, Series, Sink};
 use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Sender, step_of};
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A run's connection to Graphite.
 pub(crate) struct Station {
     config: GraphiteConfig,
-    sender: Option<Rc<Sender>>,
-    /// Seconds between points that Graphite keeps apart; 1 if unknown.
-    step: u64,
+    sender: Option<Arc<Sender>>,
+    /// Seconds between points that Graphite keeps apart; 1 if unknown, or not known yet.
+    step: Arc<AtomicU64>,
     /// Points that were not handed to the sender, because carbon takes none.
     withheld: u64,
     /// What a reader has to know.
@@ -22,44 +22,51 @@ pub(crate) struct Station {
 }
 
 const NS: u64 = 1_000_000_000;
+/// The series by which it is seen what Graphite keeps.
+const PROBE: &str = "elapse.probe.step";
+/// How long is waited for it.
+const PATIENCE: Duration = Duration(5_000_000_000);
 
 impl Station {
     /// Opens what the scenario names. A Graphite that does not answer is told, and no reason not to run.
     pub(crate) fn open(config: &GraphiteConfig) -> Result<Option<Station>> {
-        if config.carbon.is_none() && config.url.is_none() {
-            return Ok(None);
-        }
-        let sender = match &config.carbon {
-            Some(carbon) => {
-                Some(Rc::new(Sender::open(carbon, config.protocol.into(), config.buffer).map_err(|e| {
-                    Fault::host(format!("cannot start the thread that sends to Graphite: {e}"))
-                })?))
-            }
-            None => None,
-        };
-        let mut station =
-            Station { config: config.clone(), sender, step: 1, withheld: 0, remarks: Vec::new() };
+        let Some(mut station) = Station::connecting(config)? else { return Ok(None) };
         if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
-            let patience = station.config.wait.min(Duration::from_secs(5));
-            match step_of(sender, &client, "elapse.probe.step", patience.into()) {
-                Ok((step, _)) => station.step = step,
+            match step_of(sender, &client, PROBE, config.wait.min(PATIENCE).into()) {
+                Ok((step, _)) => station.step.store(step, Ordering::Relaxed),
                 Err(why) => station.remarks.push(format!("Graphite: {why}; the run went on.")),
             }
         }
         Ok(Some(station))
     }
 
-    /// Refuses a virtual start that Graphite would not keep.
+    fn connecting(config: &GraphiteConfig) -> Result<Option<Station>> {
+        if config.carbon.is_none() && config.url.is_none() {
+            return Ok(None);
+        }
+        let sender = match &config.carbon {
+            Some(carbon) => {
+                Some(Arc::new(Sender::open(carbon, config.protocol.into(), config.buffer).map_err(|e| {
+                    Fault::host(format!("cannot start the thread that sends to Graphite: {e}"))
+                })?))
+            }
+            None => None,
+        };
+        let step = Arc::new(AtomicU64::new(1));
+        Ok(Some(Station { config: config.clone(), sender, step, withheld: 0, remarks: Vec::new() }))
+    }
+
+    /// Refuses a virtual start that Graphite would not keep. One that is kept in longer steps gets a point for each of those.
     pub(crate) fn check_start(&self, start_unix_ns: u64) -> Result<()> {
         let (Some(_), Some(client)) = (&self.sender, self.config.client()) else { return Ok(()) };
         if self.config.shift == Shift::Now || !self.remarks.is_empty() {
             return Ok(());
         }
         let (now, start) = (unix_now().as_secs(), start_unix_ns / NS);
-        let told = client.render(&["elapse.probe.step".into()], start, start + 600);
-        let kept =
-            start <= now && told.as_ref().is_ok_and(|series| series.iter().any(|s| !s.points.is_empty()));
-        if kept || told.is_err() {
+        let Ok(told) = client.render(&[PROBE.into()], start, start + 600) else { return Ok(()) };
+        if start <= now && told.iter().any(|s| !s.points.is_empty()) {
+            let step = told.iter().map(|s| s.step).max().unwrap_or(1);
+            self.step.fetch_max(step, Ordering::Relaxed);
             return Ok(());
         }
         let days = now.abs_diff(start) / 86_400;
@@ -71,28 +78,41 @@ impl Station {
 
     /// The connection of a daemon, which runs without an end: what is wrong with Graphite is logged.
     pub(crate) fn of_daemon(config: &GraphiteConfig) -> Result<Option<Station>> {
-        /// A daemon's end is not held up for long.
-        const PATIENCE: Duration = Duration::from_secs(5);
+        // Its end is not held up for long, and its start not at all.
         let config = GraphiteConfig { wait: config.wait.min(PATIENCE), ..config.clone() };
-        let mut station = Station::open(&config)?;
-        if let Some(station) = &mut station {
-            station.remarks.drain(..).for_each(|remark| tracing::warn!(target: "elapse", remark));
+        let Some(station) = Station::connecting(&config)? else { return Ok(None) };
+        if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
+            let (sender, step) = (Arc::clone(sender), Arc::clone(&station.step));
+            let probe = move || async move {
+                match step_of(&sender, &client, PROBE, config.wait.into()) {
+                    Ok((found, _)) => step.store(found, Ordering::Relaxed),
+                    Err(why) => tracing::warn!(target: "elapse", why, "Graphite"),
+                }
+            };
+            elapse_real::aside("graphite-probe", probe)
+                .map_err(|e| Fault::host(format!("cannot start the thread that asks Graphite: {e}")))?;
         }
-        Ok(station)
+        Ok(Some(station))
     }
 
-    /// What takes a live worker's points. `start_unix_ns` is its time zero on the calendar; without it a point's time is
-    /// the calendar's when it is taken: over months the two clocks part.
-    pub(crate) fn sink(&self, run: &str, worker: &str, start_unix_ns: Option<u64>) -> Option<Box<dyn Sink>> {
-        let sender = Rc::clone(self.sender.as_ref()?);
+    /// What takes a live worker's points, one each `interval`. `start_unix_ns` is its time zero on the calendar; without it
+    /// a point's time is the calendar's when it is taken: over months the two clocks part.
+    pub(crate) fn sink(
+        &self,
+        run: &str,
+        worker: &str,
+        interval: Duration,
+        start_unix_ns: Option<u64>,
+    ) -> Option<Box<dyn Sink>> {
+        let sender = Arc::clone(self.sender.as_ref()?);
         let prefix = metrics::prefix(run, worker);
-        let slots = Slots { step: self.step, last: None };
+        let slots = Slots::new(&self.step, interval);
         Some(Box::new(Emit { sender, prefix, paths: Arc::from([]), start: start_unix_ns, slots }))
     }
 
     /// [`sink`](Self::sink) of a daemon of this name.
-    pub(crate) fn endless_sink(&self, name: &str) -> Option<Box<dyn Sink>> {
-        self.sink("daemon", name, None)
+    pub(crate) fn endless_sink(&self, name: &str, interval: Duration) -> Option<Box<dyn Sink>> {
+        self.sink("daemon", name, interval, None)
     }
 
     /// Sends what a daemon has left.
@@ -132,19 +152,29 @@ impl Station {
     pub(crate) fn send(&mut self, run: &str, worker: &str, series: &Series, start_unix_ns: u64) {
         let Some(sender) = &self.sender else { return };
         let paths = paths(&metrics::prefix(run, worker), series.columns());
+        let mut last = 0;
         for (seconds, row) in self.sent(series, start_unix_ns) {
             // Once it took none for as long as it may, it is not waited for again with each further point.
             if self.withheld > 0 || !sender.push(&paths, seconds, emitted(row), self.config.wait.into()) {
                 self.withheld += row.len() as u64;
             }
+            last = seconds;
+        }
+        let ahead = last.saturating_sub(unix_now().as_secs());
+        if ahead > 0 {
+            self.remarks.push(format!(
+                "Graphite: the run ends {} from now on its calendar, and points are shown when their time has come; \
+                 --graphite-shift now lays its end at this instant.",
+                Duration::from_secs(ahead)
+            ));
         }
     }
 
     /// Waits until everything is sent.
     pub(crate) fn close(&mut self) -> Option<Sent> {
-        let sender = Rc::into_inner(self.sender.take()?)?;
+        let sender = self.sender.take()?;
         let wait = if self.withheld > 0 { Duration::ZERO } else { self.config.wait };
-        let mut report = sender.finish(wait.into());
+        let mut report = sender.flush(wait.into());
         report.unsent += self.withheld;
         if report.unsent > 0 {
             let why = report.fault.as_deref().unwrap_or("carbon took them too slowly");
@@ -173,6 +203,7 @@ impl Station {
             shift,
             wait: self.config.wait,
             expected: 0,
+            spacing: 0,
             latest: Vec::new(),
         })
     }
@@ -183,7 +214,9 @@ impl Station {
         series: &'a Series,
         start_unix_ns: u64,
     ) -> impl Iterator<Item = (u64, &'a [f64])> + use<'a> {
-        let mut slots = Slots { step: self.step, last: None };
+        let instants: Vec<Time> = series.points().take(2).map(|(at, _)| at).collect();
+        let interval = instants.windows(2).map(|w| w[1].since(w[0])).next().unwrap_or_default();
+        let mut slots = Slots::new(&self.step, interval);
         series.points().filter_map(move |(at, row)| Some((slots.due(start_unix_ns + at.0)?, row)))
     }
 
@@ -192,17 +225,31 @@ impl Station {
     }
 }
 
-/// The steps of Graphite's that points have gone into.
+/// The steps of Graphite's that points have gone into. Points that come more rarely go into every second one, or third: into
+/// steps that are equally far apart.
 struct Slots {
-    step: u64,
+    /// Graphite's.
+    step: Arc<AtomicU64>,
+    /// Seconds between points.
+    interval: u64,
     last: Option<u64>,
 }
 
 impl Slots {
+    fn new(step: &Arc<AtomicU64>, interval: Duration) -> Slots {
+        Slots { step: Arc::clone(step), interval: interval.0.div_ceil(NS), last: None }
+    }
+
+    /// Seconds from one point that is sent to the next: the interval as a multiple of the step.
+    fn spacing(&self) -> u64 {
+        let step = self.step.load(Ordering::Relaxed).max(1);
+        self.interval.div_ceil(step).max(1) * step
+    }
+
     /// The unix second of a point, if nothing was sent into its step yet.
     fn due(&mut self, unix_ns: u64) -> Option<u64> {
         let seconds = unix_ns / NS;
-        let slot = seconds / self.step.max(1);
+        let slot = seconds / self.spacing();
         (self.last.replace(slot) != Some(slot)).then_some(seconds)
     }
 }
@@ -218,7 +265,7 @@ pub(super) fn emitted(row: &[f64]) -> Vec<f64> {
 
 /// Hands a worker's points to the sender.
 struct Emit {
-    sender: Rc<Sender>,
+    sender: Arc<Sender>,
     prefix: String,
     paths: Arc<[String]>,
     /// Time zero on the calendar.
@@ -246,7 +293,7 @@ mod tests {
     #[test]
     fn each_step_of_graphites_gets_one_point() {
         let sent = |step: u64, apart: u64, start: u64| {
-            let mut slots = Slots { step, last: None };
+            let mut slots = Slots::new(&Arc::new(AtomicU64::new(step)), Duration::from_secs(apart));
             let all = (start..=start + 60).step_by(apart as usize);
             all.filter_map(|s| slots.due(s * NS)).map(|s| s - start).collect::<Vec<u64>>()
         };
@@ -254,6 +301,6 @@ mod tests {
         assert_eq!(sent(30, 1, 0), [0, 30, 60]);
         // The start need not be a multiple of the step, nor the interval a divisor of it.
         assert_eq!(sent(30, 1, 17), [0, 13, 43]);
-        assert_eq!(sent(10, 16, 0), [0, 16, 32, 48]);
+        assert_eq!(sent(10, 16, 0), [0, 32, 48]);
     }
 }

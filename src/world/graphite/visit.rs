@@ -52,19 +52,22 @@ impl Visit<'_> {
         let start = facts.start_unix_ns / NS;
         let from = since(start, self.marker.map(|(from, _)| from));
         let until = (facts.start_unix_ns + facts.end.0) / NS;
-        let own = self.summary.workers.iter().flat_map(|w| {
-            let prefix = metrics::prefix(&facts.name, &w.name);
-            w.series.columns().names.iter().map(move |name| format!("{prefix}{name}"))
+        let own = self.summary.series().flat_map(|(name, series)| {
+            let prefix = metrics::prefix(&facts.name, name);
+            series.columns().names.iter().map(move |name| format!("{prefix}{name}"))
         });
         // As they were sent, on the run's own calendar.
         let moved = facts.start_unix_ns.saturating_add_signed(self.shift * NS as i64);
         let mut latest = Vec::new();
-        let mut expected = 0;
-        for w in &self.summary.workers {
-            let (names, prefix) = (&w.series.columns().names, metrics::prefix(&facts.name, &w.name));
-            let mut last = None;
-            for point in station.sent(&w.series, moved) {
+        let (mut expected, mut spacing) = (0, 0);
+        for (name, series) in self.summary.series() {
+            let (names, prefix) = (&series.columns().names, metrics::prefix(&facts.name, name));
+            let mut last: Option<(u64, &[f64])> = None;
+            for point in station.sent(series, moved) {
                 expected += names.len() as u64;
+                if let Some((before, _)) = last {
+                    spacing = spacing.max(point.0 - before);
+                }
                 last = Some(point);
             }
             let Some((at, row)) = last else { continue };
@@ -75,12 +78,12 @@ impl Visit<'_> {
         let last = latest.iter().map(|(_, at, _)| *at).max();
         if let Some(mut query) = station.query(own.collect(), from, until, self.shift) {
             if sent.is_some_and(|sent| sent.dropped + sent.unsent == 0) {
-                (query.expected, query.latest) = (expected, latest);
+                (query.expected, query.spacing, query.latest) = (expected, spacing, latest);
             }
             match gather(&query, last) {
                 Ok(pulled) => {
                     came.remarks.extend(pulled.remarks.iter().cloned());
-                    report::replace(&folder.join("graphite.csv"), &pulled.csv)?;
+                    report::replace(&folder.join("graphite.csv"), &pulled.csv())?;
                     came.pulled = Some(pulled);
                 }
                 Err(why) => came.fault = Some(why),

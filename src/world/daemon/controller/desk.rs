@@ -1,10 +1,9 @@
 //! Where the orders of a controller's API meet its fleet.
 
-use super::super::api::{Answer, Ask, Invoke};
-use super::super::config::check_function;
 use super::super::desk::{loop_status, refusal};
 use super::super::doors::Token;
 use super::super::known_functions;
+use super::super::order::{Answer, Ask, Invoke, STATUS};
 use super::super::reception::Office;
 use super::super::state::State;
 use super::config::{ControllerConfig, OnLoss};
@@ -16,15 +15,17 @@ use crate::rt;
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::sync::Notify;
-use crate::world::plan::function_of;
 use bytes::Bytes;
 use elapse_real::wire::Method;
+use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+/// Between two points of its metrics.
+pub(super) const STEP: Duration = Duration(1_000_000_000);
 /// How long a worker may take for anything but an invocation or a creation.
 pub(super) const SOON: Duration = Duration::from_secs(30);
 /// How long it may take to register a function: its image may have to be pulled.
@@ -50,10 +51,12 @@ pub(super) struct Desk {
     /// Told when a worker may be lost sooner than was known.
     pub(super) changed: Notify,
     counts: Counts,
+    /// Functions that are being registered or deregistered.
+    pub(super) changing: RefCell<FxHashSet<String>>,
     /// Its background loops.
     watched: RefCell<Vec<(&'static str, Pulse)>>,
     /// The functions that outlive the controller.
-    state: Option<State>,
+    pub(super) state: Option<State>,
 }
 
 /// Totals since the start.
@@ -91,15 +94,21 @@ impl Desk {
             quiet: Notify::new(),
             changed: Notify::new(),
             counts: Counts::default(),
+            changing: RefCell::default(),
             watched: RefCell::default(),
             state,
         }))
     }
 
+    /// Shows these loops with the controller's status, and counts their restarts.
+    pub(super) fn watch(&self, loops: &[Supervised]) {
+        self.watched.borrow_mut().extend(loops.iter().map(|each| (each.name, each.pulse.clone())));
+    }
+
     /// Watches, under a supervisor, that every worker is heard of.
-    pub(super) fn watch(self: &Rc<Desk>) -> Supervised {
+    pub(super) fn health(self: &Rc<Desk>) -> Supervised {
         let desk = Rc::clone(self);
-        let supervised = supervise("worker-health", Patience::default(), self.luck, move |pulse| {
+        supervise("worker-health", Patience::default(), self.luck, move |pulse| {
             let desk = Rc::clone(&desk);
             async move {
                 loop {
@@ -111,17 +120,14 @@ impl Desk {
                     }
                 }
             }
-        });
-        self.watched.borrow_mut().push((supervised.name, supervised.pulse.clone()));
-        supervised
+        })
     }
 
     /// Sends, under a supervisor, the controller's metrics into `sink` each second.
     pub(super) fn measure(self: &Rc<Desk>, mut sink: Box<dyn Sink>) -> Supervised {
-        const STEP: Duration = Duration::from_secs(1);
         sink.columns(&Columns::of_controller());
         let (desk, sink) = (Rc::clone(self), Rc::new(RefCell::new(sink)));
-        let supervised = supervise("metrics", Patience::default(), self.luck, move |pulse| {
+        supervise("metrics", Patience::default(), self.luck, move |pulse| {
             let (desk, sink) = (Rc::clone(&desk), Rc::clone(&sink));
             async move {
                 loop {
@@ -130,9 +136,7 @@ impl Desk {
                     sink.borrow_mut().take(due, &desk.row());
                 }
             }
-        });
-        self.watched.borrow_mut().push((supervised.name, supervised.pulse.clone()));
-        supervised
+        })
     }
 
     /// Marks the workers that were not heard of; when the next one will be, if it stays silent.
@@ -166,13 +170,13 @@ impl Desk {
         rt::timeout(limit, finished).await.is_ok()
     }
 
-    fn able(&self) -> Vec<Rc<Life>> {
+    pub(super) fn able(&self) -> Vec<Rc<Life>> {
         let fleet = self.fleet.borrow();
         let able = |life: &&Rc<Life>| fleet.health(life.place) == Health::Healthy;
         self.lives.borrow().values().filter(able).cloned().collect()
     }
 
-    fn unknown(&self, name: &str) -> Answer {
+    pub(super) fn unknown(&self, name: &str) -> Answer {
         let functions = self.functions.borrow();
         let near = nearest(name, functions.keys().map(String::as_str));
         let hint = near.map_or_else(String::new, |n| format!("; did you mean '{n}'?"));
@@ -180,9 +184,9 @@ impl Desk {
     }
 }
 
-/// Whether a worker says of an answer that the function gave it.
-fn has_run(answer: &elapse_real::wire::Answer) -> bool {
-    answer.facts.iter().any(|(name, status)| name == "elapse-status" && status != Status::Dropped.word())
+/// Whether a worker says of an answer that this became of the invocation. One that says nothing may have run it.
+fn says(answer: &elapse_real::wire::Answer, became: Status) -> bool {
+    answer.facts.iter().any(|(name, status)| name == STATUS && status == became.word())
 }
 
 pub(super) fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
@@ -190,69 +194,8 @@ pub(super) fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
     Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
 }
 
-/// Functions and their invocations.
+/// Invocations.
 impl Desk {
-    async fn register(&self, json: &[u8], id: &str) -> Result<Answer> {
-        let config = function_of(json)?;
-        check_function(&config)?;
-        let written: Bytes = serde_json::to_vec(&config).map_err(|e| Fault::bug(e.to_string()))?.into();
-        let name = config.name.clone();
-        if self.functions.borrow().get(&name).is_some_and(|known| *known != written) {
-            return Err(Fault::usage(format!(
-                "there is a function '{name}' already and it differs; take another name"
-            )));
-        }
-        let mut told = serde_json::Map::new();
-        let mut served = 0;
-        let asked = self.able();
-        for life in &asked {
-            let life = Rc::clone(life);
-            let says = match self.tell(&life, &name, written.clone(), id).await {
-                Ok(None) => {
-                    served += 1;
-                    "registered".to_string()
-                }
-                Ok(Some(why)) | Err(why) => why,
-            };
-            told.insert(life.told.name.clone(), json!(says));
-        }
-        if served == 0 && !told.is_empty() {
-            let why = told.iter().map(|(w, says)| format!("{w}: {}", says.as_str().unwrap_or("?")));
-            return Err(Fault::usage(format!(
-                "no worker can serve '{name}': {}",
-                why.collect::<Vec<_>>().join("; ")
-            )));
-        }
-        if let Some(state) = &self.state {
-            state.registered(&config).await?;
-        }
-        self.functions.borrow_mut().insert(name.clone(), written.clone());
-        // Who came meanwhile was told all functions but this one.
-        for life in self.able().iter().filter(|life| !asked.iter().any(|a| Rc::ptr_eq(a, life))) {
-            let says = self.tell(life, &name, written.clone(), id).await;
-            let says = says.map_or_else(|why| why, |refused| refused.unwrap_or_else(|| "registered".into()));
-            told.insert(life.told.name.clone(), json!(says));
-        }
-        Ok(Answer::json(201, &json!({"name": name, "workers": told})))
-    }
-
-    async fn deregister(&self, name: &str, id: &str) -> Answer {
-        if self.functions.borrow_mut().remove(name).is_none() {
-            return self.unknown(name);
-        }
-        for life in self.able() {
-            let path = format!("/v1/functions/{name}");
-            // Who does not answer now is told no such function when it registers again.
-            let _ = life.ask(Method::DELETE, &path, id, Bytes::new(), SOON).await;
-        }
-        if let Some(state) = &self.state
-            && let Err(fault) = state.deregistered(name).await
-        {
-            return refusal(&fault);
-        }
-        Answer::json(200, &json!({"name": name, "status": "deregistered"}))
-    }
-
     /// A worker for a function, if possible none of `tried`; the invocation is counted as sent to it.
     fn choose(&self, function: &str, tried: &[String]) -> Option<Rc<Life>> {
         let lives = self.lives.borrow();
@@ -294,12 +237,15 @@ impl Desk {
         let headers = call.headers();
         let path = format!("/v1/functions/{name}/invoke");
         let (mut attempt, mut tried) = (1, Vec::new());
-        let mut last = None;
+        // Why the last worker did not take it, and what is known of one that may have run it: that is never left unsaid.
+        let (mut refused, mut lost) = (None, None);
         loop {
             let Some(life) = self.choose(name, &tried) else {
                 add(&self.counts.refused);
-                return last
-                    .unwrap_or_else(|| Answer::error(503, "no healthy worker can take it; try again later"));
+                return lost.or(refused).unwrap_or_else(|| {
+                    Answer::error(503, "no healthy worker can take it; try again later")
+                        .with_status(Status::Dropped)
+                });
             };
             let worker = life.told.name.clone();
             let request =
@@ -309,10 +255,14 @@ impl Desk {
             let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
             let facts = facts.map(|(name, value)| (name.to_string(), value));
             tried.push(worker.clone());
+            let asked = match asked {
+                Ok(answer) if says(&answer, Status::Lost) => Err(Silence::Lost(answer.first_line())),
+                other => other,
+            };
             match asked {
-                // It was not admitted there, and may be elsewhere. A function's own 503 is its answer.
-                Ok(answer) if answer.status == 503 && !has_run(&answer) => {
-                    last = Some(passed_on(answer));
+                // It was not admitted there, and may be elsewhere. Any other 503 is the function's answer.
+                Ok(answer) if answer.status == 503 && says(&answer, Status::Dropped) => {
+                    refused = Some(passed_on(answer));
                 }
                 Ok(answer) => {
                     let mut answer = passed_on(answer);
@@ -321,7 +271,8 @@ impl Desk {
                 }
                 Err(Silence::Unreached(why)) => {
                     tracing::warn!(target: "elapse", request = id, worker, why, "not reached");
-                    last = Some(Answer::error(503, &format!("worker '{worker}' was not reached: {why}")));
+                    let answer = Answer::error(503, &format!("worker '{worker}' was not reached: {why}"));
+                    refused = Some(answer.with_status(Status::Dropped));
                 }
                 Err(Silence::Lost(why)) => {
                     add(&self.counts.lost);
@@ -329,15 +280,15 @@ impl Desk {
                     let mut answer = Answer::error(
                         502,
                         &format!("lost with worker '{worker}', where it may have run: {why}"),
-                    );
-                    answer.facts.push(("elapse-status".into(), "lost".into()));
+                    )
+                    .with_status(Status::Lost);
                     answer.facts.extend(facts);
                     if attempt >= self.attempts {
                         return answer;
                     }
                     attempt += 1;
                     add(&self.counts.retries);
-                    last = Some(answer);
+                    lost = Some(answer);
                 }
             }
         }
@@ -362,12 +313,6 @@ impl Desk {
 
 /// What is told of the controller itself.
 impl Desk {
-    fn list(&self) -> Answer {
-        let functions: Vec<Value> =
-            self.functions.borrow().values().filter_map(|f| serde_json::from_slice(f).ok()).collect();
-        Answer::json(200, &json!({ "functions": functions }))
-    }
-
     fn workers(&self) -> Vec<Value> {
         self.lives.borrow().values().map(|life| self.describe(life)).collect()
     }
@@ -435,7 +380,7 @@ impl Office for Desk {
             Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
             Ask::WorkerStatus(name) => self.worker_status(&name, &id).await,
             Ask::Join(json) => self.join(&json, &id).await,
-            Ask::Beat(name, json) => self.beat(&name, &json),
+            Ask::Beat(name, json) => self.beat(&name, &json, &id),
             Ask::Leave(name, json) => self.leave(&name, &json),
             Ask::InvokeLater(..) | Ask::Fetch(_) => Answer::error(500, "the reception answers this"),
         }
@@ -458,13 +403,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_functions_own_503_is_its_answer() {
+    fn only_what_a_worker_says_it_did_not_begin_may_run_elsewhere_in_silence() {
         let answer = |status: Option<&str>| elapse_real::wire::Answer {
             status: 503,
             body: Bytes::new(),
-            facts: status.map(|s| ("elapse-status".to_string(), s.to_string())).into_iter().collect(),
+            facts: status.map(|s| (STATUS.to_string(), s.to_string())).into_iter().collect(),
         };
-        assert!(has_run(&answer(Some("failed"))));
-        assert!(!has_run(&answer(Some("dropped"))) && !has_run(&answer(None)));
+        assert!(says(&answer(Some("dropped")), Status::Dropped));
+        for may_have_run in [Some("failed"), Some("lost"), None] {
+            assert!(!says(&answer(may_have_run), Status::Dropped), "{may_have_run:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How workers come to a controller and go: registration, heartbeats, farewells.
 
-use super::super::api::Answer;
 use super::super::config::peer;
+use super::super::order::Answer;
 use super::desk::{Desk, REGISTRATION, SOON, passed_on};
 use super::workers::{Description, Introduction, Life};
 use crate::base::{Cpus, Duration};
@@ -11,8 +11,11 @@ use bytes::Bytes;
 use elapse_real::wire::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// How long the last answers of a worker that has left may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a worker says now and then.
 #[derive(Deserialize)]
@@ -70,21 +73,20 @@ impl Desk {
         }
     }
 
-    /// Tells a worker the functions; then it takes part.
+    /// Tells a worker the functions that it does not know, and takes back those that are no more; then it takes part.
     async fn introduce(&self, life: &Rc<Life>, id: &str) {
-        let mut told = BTreeSet::new();
+        let mut told = BTreeMap::new();
         let outcome = loop {
-            // Further ones may be registered meanwhile.
-            let next = self
-                .functions
-                .borrow()
-                .iter()
-                .find(|(name, _)| !told.contains(*name))
-                .map(|(n, f)| (n.clone(), f.clone()));
-            let Some((name, description)) = next else { break Introduction::Done };
-            match self.tell(life, &name, description, id).await {
-                Ok(_) => drop(told.insert(name)),
-                Err(why) => break Introduction::Failed(why),
+            let answered = match self.unsaid(life, &told) {
+                None => break Introduction::Done,
+                Some((name, None)) => self.untell(life, &name, id).await,
+                Some((name, Some(description))) => {
+                    told.insert(name.clone(), description.clone());
+                    self.tell(life, &name, description, id).await.map(drop)
+                }
+            };
+            if let Err(why) = answered {
+                break Introduction::Failed(why);
             }
         };
         let name = &life.told.name;
@@ -103,6 +105,19 @@ impl Desk {
         self.changed.notify_waiters();
     }
 
+    /// A function that a worker has to be told, or (without a description) that it has to forget. Further ones may be
+    /// registered and deregistered while it is told; what it was told just now is not told again.
+    fn unsaid(&self, life: &Life, told: &BTreeMap<String, Bytes>) -> Option<(String, Option<Bytes>)> {
+        let (functions, knows) = (self.functions.borrow(), life.knows.borrow());
+        let gone = knows.keys().find(|name| !functions.contains_key(*name));
+        if let Some(name) = gone {
+            return Some((name.clone(), None));
+        }
+        let new =
+            functions.iter().find(|(name, f)| knows.get(*name) != Some(f) && told.get(*name) != Some(f));
+        new.map(|(name, f)| (name.clone(), Some(f.clone())))
+    }
+
     /// Why a worker cannot be the one of its name, if it cannot.
     fn objection(&self, told: &Description) -> Option<String> {
         let lives = self.lives.borrow();
@@ -116,7 +131,8 @@ impl Desk {
                 )
             });
         }
-        (told.incarnation < known.told.incarnation)
+        // One that is lost does not come back from a later life; the host's clock was set back.
+        (alive && told.incarnation < known.told.incarnation)
             .then(|| format!("worker '{}' has begun a later life; this one is over", told.name))
     }
 
@@ -128,9 +144,14 @@ impl Desk {
         function: Bytes,
         id: &str,
     ) -> Result<Option<String>, String> {
-        let answer = life.ask(Method::POST, "/v1/functions", id, function, REGISTRATION).await;
+        let other = life.knows.borrow().get(name).is_some_and(|known| *known != function);
+        if other {
+            self.untell(life, name, id).await?;
+        }
+        let answer = life.ask(Method::POST, "/v1/functions", id, function.clone(), REGISTRATION).await;
         let answer = answer.map_err(|silence| silence.why().to_string())?;
         if answer.is_ok() {
+            life.knows.borrow_mut().insert(name.to_string(), function);
             life.refused.borrow_mut().remove(name);
             return Ok(None);
         }
@@ -142,7 +163,19 @@ impl Desk {
         Ok(Some(why))
     }
 
-    pub(super) fn beat(&self, name: &str, json: &[u8]) -> Answer {
+    /// Lets a worker forget a function. An error is that it does not answer.
+    pub(super) async fn untell(&self, life: &Life, name: &str, id: &str) -> Result<(), String> {
+        let path = format!("/v1/functions/{name}");
+        let answer = life.ask(Method::DELETE, &path, id, Bytes::new(), SOON).await;
+        let answer = answer.map_err(|silence| silence.why().to_string())?;
+        if answer.is_ok() || answer.status == 404 {
+            life.knows.borrow_mut().remove(name);
+            return Ok(());
+        }
+        Err(answer.first_line())
+    }
+
+    pub(super) fn beat(self: &Rc<Desk>, name: &str, json: &[u8], id: &str) -> Answer {
         let Ok(beat) = serde_json::from_slice::<Heartbeat>(json) else {
             return Answer::error(422, "this is no heartbeat; it has an incarnation and invocations");
         };
@@ -161,6 +194,15 @@ impl Desk {
         let now = if beat.draining { Health::Draining } else { Health::Healthy };
         let mut fleet = self.fleet.borrow_mut();
         life.heard.set(rt::now());
+        if (before, now) == (Health::Lost, Health::Healthy) {
+            // Functions came and went while nobody could tell it: it takes part when it knows them.
+            fleet.set_health(life.place, Health::Draining);
+            *life.introduction.borrow_mut() = Introduction::UnderWay;
+            tracing::info!(target: "elapse", worker = name, "heard of again");
+            let (desk, life, by) = (Rc::clone(self), Rc::clone(&life), id.to_string());
+            rt::spawn_detached(async move { desk.introduce(&life, &by).await });
+            return Answer::json(200, &json!({"name": name, "status": "registering"}));
+        }
         fleet.report(life.place, beat.invocations);
         if before != now {
             fleet.set_health(life.place, now);
@@ -179,8 +221,12 @@ impl Desk {
             return Answer::error(409, &format!("worker '{name}' is registered with another life"));
         }
         self.fleet.borrow_mut().set_health(life.place, Health::Lost);
-        life.over.notify_waiters();
         self.lives.borrow_mut().remove(name);
+        // It has answered what it had admitted. What of that is still on its way overtakes no farewell on another connection.
+        rt::spawn_detached(async move {
+            rt::sleep(FAREWELL).await;
+            life.over.notify_waiters();
+        });
         tracing::info!(target: "elapse", worker = name, "left");
         Answer::json(200, &json!({"name": name, "status": "left"}))
     }

@@ -5,6 +5,7 @@
 
 mod config;
 mod desk;
+mod functions;
 mod members;
 mod workers;
 
@@ -14,17 +15,19 @@ use super::api::Terms;
 use super::config::address;
 use super::doors::{Doors, Token};
 use super::listener::Listener;
-use super::reception::Reception;
-use super::reload::{self, Reloaded};
+use super::phase::{self, Phase};
+use super::reception::{self, Reception};
+use super::reload::{Reloaded, Reloads};
 use super::state::State;
-use super::{notify, wanted, watchdog, work};
+use super::{BESIDE_DRAIN, wanted};
 use crate::base::{Fault, Result};
+use crate::rt::chance::Chance;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use crate::world::graphite::Station;
-use desk::Desk;
+use desk::{Desk, STEP};
 use elapse_real::{Hangup, Interrupt};
-use sd_notify::NotifyState;
+use futures::future::select_all;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
@@ -33,19 +36,25 @@ impl Reloaded for ControllerConfig {
     type Running = Running;
 
     async fn apply(&self, _: &ControllerConfig, running: &Running) -> Result<()> {
+        let next = self.token_for_workers()?;
         running.doors.exchange(&self.door_files())?;
-        match &self.worker_token_file {
-            Some(file) => running.for_workers.exchange(Some(file)),
-            None => Ok(()),
-        }
+        running.for_workers.become_like(&next);
+        Ok(())
     }
 }
 
 /// What a reload changes of a controller.
 pub(super) struct Running {
     doors: Doors,
-    /// What workers ask for: a token of their own, or the same.
+    /// What workers ask for.
     for_workers: Token,
+}
+
+impl ControllerConfig {
+    /// What workers ask for: a token of their own, or the controller's.
+    fn token_for_workers(&self) -> Result<Token> {
+        Token::of(self.worker_token_file.as_deref().or(self.token_file.as_deref()))
+    }
 }
 
 /// Runs a controller until it is told to end, or cannot go on. `reread` reads its configuration again, on SIGHUP.
@@ -60,46 +69,52 @@ pub fn run(
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let place = address(&config.listen)?;
     let doors = Doors::of(&config.door_files())?;
-    let for_workers = match &config.worker_token_file {
-        Some(file) => Token::of(Some(file))?,
-        None => doors.token.clone(),
-    };
+    let for_workers = config.token_for_workers()?;
     let listener = Listener::bind(&place)?.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?;
     let station = Station::of_daemon(&config.graphite)?;
     let runtime = rt::Live::new()?;
     let (orders, taken) = mpsc::channel(64);
+    let phase = Phase::default();
     let terms = Terms {
         token: doors.token.clone(),
+        phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
         life: format!("{:x}", unix_now().as_millis()),
     };
     let outcome = runtime.block_on(async {
         let desk = Desk::new(&config, for_workers.clone(), state)?;
-        let health = desk.watch();
-        let sink = station.as_ref().and_then(|station| station.endless_sink("controller"));
-        let measured = sink.map(|sink| desk.measure(sink));
+        let luck = Chance::new(config.seed).named("daemon");
         let reception = Reception::new(Rc::clone(&desk));
-        let working = rt::spawn_named("orders", work(Rc::clone(&reception), taken));
+        let running = Running { doors, for_workers };
+        let reloads = Reloads { hangup, config: config.clone(), reread, running };
+        let mut loops = vec![
+            desk.health(),
+            phase::watchdog(luck),
+            reloads.watch(phase.clone(), luck),
+            reception::orders(&reception, taken, luck),
+        ];
+        let sink = station.as_ref().and_then(|station| station.endless_sink("controller", STEP));
+        loops.extend(sink.map(|sink| desk.measure(sink)));
+        desk.watch(&loops);
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
-        notify(&[NotifyState::Ready, NotifyState::Status("serving")]);
-        let watched = rt::spawn_named("watchdog", watchdog());
-        let running = Running { doors, for_workers };
-        let reloads = rt::spawn_named("reload", reload::on_hangup(hangup, config.clone(), reread, running));
-        let outcome = match rt::select(health.given_up(), wanted(&reception, interrupt)).await {
-            Either::Left(why) => Err(Fault::bug(why.to_string())),
+        phase.serves();
+        let given_up = select_all(loops.into_iter().map(|each| Box::pin(each.given_up())));
+        let failed = rt::select(given_up, served.has_failed());
+        let outcome = match rt::select(failed, wanted(&reception, interrupt)).await {
+            Either::Left(Either::Left((why, ..))) => Err(Fault::bug(why.to_string())),
+            Either::Left(Either::Right(fault)) => Err(fault),
             Either::Right(()) => {
                 tracing::info!(target: "elapse", "draining");
-                notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+                phase.drains(config.drain + BESIDE_DRAIN);
                 if !desk.drain(config.drain).await {
                     tracing::warn!(target: "elapse", "invocations that were under way beyond drain are not answered");
                 }
                 Ok(())
             }
         };
-        drop((watched, working, reloads, measured));
         Ok::<_, Fault>((outcome, served))
     });
     drop(runtime);

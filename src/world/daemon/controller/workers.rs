@@ -10,6 +10,7 @@ use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 /// What a worker says of itself when it registers.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +48,8 @@ pub(super) struct Life {
     pub(super) introduction: RefCell<Introduction>,
     /// Told when that is decided.
     pub(super) decided: Notify,
+    /// Functions that it was told, as they were then.
+    pub(super) knows: RefCell<BTreeMap<String, Bytes>>,
     /// Functions that it cannot serve.
     pub(super) refused: RefCell<FxHashSet<String>>,
     /// Invocations of this controller that it has.
@@ -99,6 +102,7 @@ impl Life {
             over: Notify::new(),
             introduction: RefCell::new(Introduction::UnderWay),
             decided: Notify::new(),
+            knows: RefCell::default(),
             refused: RefCell::default(),
             has: Cell::new(0),
         }

@@ -1,0 +1,73 @@
+//! How the end of a sandbox is seen: by the kernel's descriptor of its first process, whoever else tells of it.
+//!
+//! A daemon that runs sandboxes says how one ended. It may be away for a while, and the sandboxes live on: what counts is
+//! the process.
+
+use crate::engine::Trace;
+use futures_util::future::{self, Either};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Between two questions to a daemon that is away.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long a daemon may take to say how a process ended that has.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Waits until the process of a pidfd has ended.
+///
+/// # Errors
+/// If the kernel does not let it be watched.
+pub(crate) async fn of(pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    let fd = pidfd.as_fd().try_clone_to_owned()?;
+    // SAFETY: the descriptor is owned by the AsyncFd and stays open while it is registered.
+    let watched: AsyncFd<OwnedFd> = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?;
+    drop(watched.readable().await?);
+    Ok(())
+}
+
+/// Waits for the end of a sandbox whose daemon is asked for it by `wait`, and tells how it ended. A daemon that does not
+/// answer is asked again as long as the process lives.
+pub(crate) async fn told<F>(trace: Option<Trace>, wait: impl Fn() -> F) -> String
+where
+    F: Future<Output = Result<String, String>>,
+{
+    let asked = async {
+        loop {
+            let why = match wait().await {
+                Ok(how) => return how,
+                Err(why) => why,
+            };
+            if !trace.as_ref().is_some_and(Trace::is_alive) {
+                return format!("its end cannot be watched: {why}");
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    match future::select(pin!(asked), pin!(process(trace.as_ref()))).await {
+        Either::Left((how, _)) => how,
+        Either::Right(((), asked)) => {
+            tokio::time::timeout(SOON, asked).await.unwrap_or_else(|_| "its process ended".into())
+        }
+    }
+}
+
+/// Waits for the end of a process; for ever if there is none that can be watched from here.
+async fn process(trace: Option<&Trace>) {
+    let watched = async {
+        let trace = trace?;
+        let pidfd = pidfd_open(Pid::from_raw(trace.pid)?, PidfdFlags::empty()).ok();
+        // Only now: from here on the number is that process's, or it has ended.
+        match pidfd.filter(|_| trace.is_alive()) {
+            Some(pidfd) => of(pidfd.as_fd()).await.ok(),
+            None => Some(()),
+        }
+    };
+    if watched.await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}

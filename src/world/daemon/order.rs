@@ -1,0 +1,123 @@
+//! What is asked of a daemon through its API, and what it answers.
+
+use crate::base::Status;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue};
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// The header that says how an invocation ended. `dropped`: it was not begun. `lost`: it may have run.
+pub(super) const STATUS: &str = "elapse-status";
+
+/// What is asked of a worker or a controller.
+pub(super) enum Ask {
+    /// Register the function that this JSON describes.
+    Register(Bytes),
+    /// Forget a function.
+    Deregister(String),
+    /// Tell the functions.
+    Functions,
+    /// Invoke a function, and wait for its answer.
+    Invoke(Invoke),
+    /// Invoke a function; its answer is fetched later.
+    InvokeLater(Invoke),
+    /// The answer of an invocation that was not waited for.
+    Fetch(String),
+    /// Create a container of a function ahead of need.
+    Prewarm(String),
+    /// Tell everything.
+    Status,
+    /// Tell the metrics.
+    Metrics,
+    /// Stop admitting, finish, and leave.
+    Drain,
+    /// Of a controller: its workers.
+    Workers,
+    /// Of a controller: what a worker says of itself.
+    WorkerStatus(String),
+    /// Of a controller: a worker joins, described by this JSON.
+    Join(Bytes),
+    /// Of a controller: a worker is alive, and how it is.
+    Beat(String, Bytes),
+    /// Of a controller: a worker's life ends.
+    Leave(String, Bytes),
+}
+
+/// An invocation that is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Invoke {
+    pub(super) function: String,
+    pub(super) body: Bytes,
+    /// `elapse-duration-ns`: how long it executes, in place of what the function's own law draws.
+    pub(super) duration_ns: Option<u64>,
+    /// `elapse-fail`: it is to report an error.
+    pub(super) fails: bool,
+}
+
+impl Invoke {
+    pub(super) fn new(function: String, body: Bytes, headers: &HeaderMap) -> Result<Invoke, String> {
+        let given = |name| headers.get(name).map(|v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()));
+        let duration = given("elapse-duration-ns").map(|ns| {
+            ns.parse()
+                .map_err(|_| format!("elapse-duration-ns is '{ns}'; it is a whole number of nanoseconds"))
+        });
+        let fails = match given("elapse-fail").as_deref() {
+            None | Some("0") => false,
+            Some("1") => true,
+            Some(other) => return Err(format!("elapse-fail is '{other}'; it is 1, or left out")),
+        };
+        Ok(Invoke { function, body, duration_ns: duration.transpose()?, fails })
+    }
+
+    /// The headers that say the same to another.
+    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
+        let duration = self.duration_ns.map(|ns| ("elapse-duration-ns", ns.to_string()));
+        duration.into_iter().chain(self.fails.then(|| ("elapse-fail", "1".to_string()))).collect()
+    }
+}
+
+/// A question and where its answer goes.
+pub(super) struct Order {
+    pub(super) ask: Ask,
+    /// The request's id.
+    pub(super) id: String,
+    pub(super) reply: oneshot::Sender<Answer>,
+    /// Held until there is an answer, whoever waits for it.
+    pub(super) seat: Seat,
+}
+
+/// What an order takes of the room that there is for all: a place among the invocations on their way, and its body's bytes.
+#[derive(Default)]
+pub(super) struct Seat {
+    pub(super) _place: Option<OwnedSemaphorePermit>,
+    pub(super) _bytes: Option<OwnedSemaphorePermit>,
+}
+
+/// An answer of the worker or controller.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) kind: &'static str,
+    pub(super) body: Bytes,
+    /// Further headers: name, value.
+    pub(super) facts: Vec<(String, String)>,
+}
+
+pub(super) const JSON: &str = "application/json";
+
+impl Answer {
+    pub(super) fn json(status: u16, value: &Value) -> Answer {
+        Answer { status, kind: JSON, body: Bytes::from(value.to_string()), facts: Vec::new() }
+    }
+
+    /// A refusal; the request's id is added on the way out.
+    pub(super) fn error(status: u16, why: &str) -> Answer {
+        Answer { status, kind: "", body: Bytes::from(why.to_string()), facts: Vec::new() }
+    }
+
+    /// With what is known of the invocation, where the function itself did not tell.
+    pub(super) fn with_status(mut self, status: Status) -> Answer {
+        self.facts.push((STATUS.into(), status.word().into()));
+        self
+    }
+}

@@ -1,0 +1,100 @@
+//! Workers that are lost, silent, or leave while they have invocations: nothing is lost or run twice in silence.
+
+mod common;
+
+use common::daemon::said;
+use common::fleet::{can, controller, has_one, header, health, invoke, started, worker};
+
+#[test]
+fn what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back() {
+    let test = "what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back";
+    if !can(test) {
+        return;
+    }
+    for (on_loss, succeeds) in [("fail", false), ("retry", true)] {
+        let controller = controller(test, &format!("on_loss = \"{on_loss}\"\nbalancer = \"least-loaded\""));
+        let mut doomed = worker(test, &controller);
+        let call = std::thread::scope(|scope| {
+            let call = scope.spawn(|| invoke(&controller, "slow", "x-request-id: mine\r\n"));
+            controller.until("sent", || has_one(&controller, &doomed.name));
+            let other = worker(test, &controller);
+            doomed.kill();
+            (call.join().expect("an answer"), other)
+        });
+        let (answer, other) = call;
+        assert_eq!(answer.starts_with("HTTP/1.0 200"), succeeds, "{on_loss}: {answer}");
+        assert_eq!(header(&answer, "x-request-id"), Some("mine"));
+        let told = (header(&answer, "elapse-attempt"), header(&answer, "elapse-status"));
+        if succeeds {
+            assert_eq!(told, (Some("2"), Some("completed")), "{answer}");
+        } else {
+            assert_eq!(told, (Some("1"), Some("lost")), "{answer}");
+            assert!(answer.contains("where it may have run"), "{answer}");
+        }
+        let counts = &controller.json(&["status"])["metrics"];
+        assert_eq!(
+            (&counts["invocations_lost"], &counts["retries"]),
+            (&1.into(), &u64::from(succeeds).into())
+        );
+        // Everything goes to the other one meanwhile, and to both when it is back with another life.
+        assert!((0..4).all(|_| invoke(&controller, "echo", "").starts_with("HTTP/1.0 200")));
+        controller.until("lost", || health(&controller, &doomed.name) == "lost");
+        doomed.start_again();
+        assert_eq!(health(&controller, &doomed.name), "healthy");
+        doomed.ends_well();
+        other.ends_well();
+        controller.ends_well();
+    }
+}
+
+#[test]
+fn a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks() {
+    let test = "a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let silent = worker(test, &controller);
+    let call = started(&controller, "slow");
+    controller.until("sent", || has_one(&controller, &silent.name));
+    silent.signal("STOP");
+    controller.until("lost", || health(&controller, &silent.name) == "lost");
+    let output = call.wait_with_output().expect("an answer");
+    assert!(!output.status.success() && said(&output).contains("has not been heard of"), "{}", said(&output));
+    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 503"));
+    // What it could not be told meanwhile it is told when it is back.
+    let file = controller.folder.join("cat.toml");
+    std::fs::write(&file, "name = \"cat\"\nmemory = \"64MiB\"\nbehaviour = \"exec\"\ncommand = [\"cat\"]\n")
+        .expect("a file");
+    assert!(controller.ask(&["register", file.to_str().expect("a path")]).status.success());
+    assert!(controller.ask(&["deregister", "slow"]).status.success());
+    silent.signal("CONT");
+    controller.until("back", || health(&controller, &silent.name) == "healthy");
+    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
+    let answer = invoke(&controller, "cat", "");
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.ends_with("abc"), "{answer}");
+    assert!(invoke(&controller, "slow", "").starts_with("HTTP/1.0 404"));
+    silent.ends_well();
+    controller.ends_well();
+}
+
+/// Nothing that a worker admitted is lost with it, and the controller hears of its end after the answers.
+#[test]
+fn a_worker_that_drains_answers_what_it_has_through_its_controller() {
+    let test = "a_worker_that_drains_answers_what_it_has_through_its_controller";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let worker = worker(test, &controller);
+    let answers = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..6).map(|_| scope.spawn(|| invoke(&controller, "slow", ""))).collect();
+        worker.until("admitted", || worker.json(&["status"])["metrics"]["invocations"] == 6.0);
+        worker.ends_well();
+        calls.into_iter().map(|call| call.join().expect("an answer")).collect::<Vec<_>>()
+    });
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    }
+    controller.ends_well();
+}
