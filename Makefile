@@ -65,7 +65,8 @@ bench: needs-tests build
 # Live numbers of this host; minutes of real time, and nothing else should run.
 bench-live: needs-tests build
 	@tests/bench/live.sh target/bench-live
-	@tests/bench/daemons.sh target/bench-daemons
+	@daemons=$$(mktemp -d /tmp/elapse-bench.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
+	eval "$$(tests/daemons.sh up "$$daemons")" && tests/bench/daemons.sh target/bench-daemons
 
 # Simulated against live, ten minutes a run and five repeats of each: hours. LENGTH (seconds) and REPEATS make it shorter.
 bench-agreement: needs-tests build

@@ -152,6 +152,30 @@ fn a_second_sigterm_ends_at_once_and_the_next_life_removes_what_it_left() {
 }
 
 #[test]
+fn what_does_not_end_within_the_drain_is_told_so() {
+    let test = "what_does_not_end_within_the_drain_is_told_so";
+    if !can(test) {
+        return;
+    }
+    let mut daemon = Daemon::worker(test, "", "");
+    daemon
+        .reconfigure("duration = \"1s\"\nbehaviour = \"sleep\"", "duration = \"60s\"\nbehaviour = \"sleep\"");
+    daemon.reconfigure("cores = 4", "cores = 4\ndrain = \"200ms\"");
+    daemon.kill();
+    daemon.start_again();
+    let answer = std::thread::scope(|scope| {
+        let call = "POST /v1/functions/slow/invoke HTTP/1.0\r\ncontent-length: 0\r\n\r\n";
+        let waiting = scope.spawn(|| daemon.raw(call));
+        daemon.until("begun", || daemon.json(&["status"])["metrics"]["containers_running"] == 1.0);
+        daemon.signal("TERM");
+        waiting.join().expect("an answer")
+    });
+    assert!(answer.starts_with("HTTP/1.0 502") && answer.contains("elapse-status: lost"), "{answer}");
+    let (code, log) = daemon.ended();
+    assert!(code == Some(0) && log.contains("was ended"), "{code:?} {log}");
+}
+
+#[test]
 fn the_answer_of_an_invocation_that_nobody_waited_for_is_fetched_by_a_command() {
     let test = "the_answer_of_an_invocation_that_nobody_waited_for_is_fetched_by_a_command";
     if !can(test) {

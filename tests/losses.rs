@@ -2,8 +2,10 @@
 
 mod common;
 
-use common::daemon::said;
-use common::fleet::{can, controller, has_one, header, health, invoke, started, worker};
+use common::daemon::{Daemon, said};
+use common::fleet::{
+    REQUIRED, can, controller, has_one, header, health, invoke, membership, started, worker,
+};
 
 #[test]
 fn what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_back() {
@@ -96,5 +98,38 @@ fn a_worker_that_drains_answers_what_it_has_through_its_controller() {
     for answer in answers {
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     }
+    controller.ends_well();
+}
+
+/// What a worker knows from an earlier time does not stand in the way of what the controller has now.
+#[test]
+fn a_worker_that_comes_back_with_an_old_description_is_told_the_new_one() {
+    let test = "a_worker_that_comes_back_with_an_old_description_is_told_the_new_one";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let state = common::scratch(&format!("{test}-state"));
+    let top = format!("{REQUIRED}\nstate = {state:?}");
+    let mut worker = Daemon::worker(test, &top, &membership(&controller));
+    let file = controller.folder.join("count.toml");
+    let register = |command: &str| {
+        let text =
+            format!("name = \"count\"\nmemory = \"64MiB\"\nbehaviour = \"exec\"\ncommand = {command}\n");
+        std::fs::write(&file, text).expect("a file");
+        let registered = controller.ask(&["register", file.to_str().expect("a path")]);
+        assert!(registered.status.success(), "{}", said(&registered));
+    };
+    register("[\"cat\"]");
+    assert!(invoke(&controller, "count", "").ends_with("abc"));
+    worker.kill();
+    controller.until("lost", || health(&controller, &worker.name) == "lost");
+    assert!(controller.ask(&["deregister", "count"]).status.success());
+    register("[\"wc\", \"-c\"]");
+    worker.start_again();
+    controller.until("back", || health(&controller, &worker.name) == "healthy");
+    let answer = invoke(&controller, "count", "");
+    assert!(answer.starts_with("HTTP/1.0 200") && answer.trim_end().ends_with('3'), "{answer}");
+    worker.ends_well();
     controller.ends_well();
 }

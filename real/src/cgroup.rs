@@ -312,6 +312,15 @@ fn remove_soon(dir: &Path) -> io::Result<()> {
         match fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Not ours to remove: waiting does not help.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                return Err(e);
+            }
             Err(e) if tries >= 200 => {
                 return Err(io::Error::new(e.kind(), format!("{}: {e}", dir.display())));
             }

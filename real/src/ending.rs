@@ -5,6 +5,7 @@
 
 use crate::engine::Trace;
 use futures_util::future::{self, Either};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -60,11 +61,12 @@ where
 async fn process(trace: Option<&Trace>) {
     let watched = async {
         let trace = trace?;
-        let pidfd = pidfd_open(Pid::from_raw(trace.pid)?, PidfdFlags::empty()).ok();
-        // Only now: from here on the number is that process's, or it has ended.
-        match pidfd.filter(|_| trace.is_alive()) {
-            Some(pidfd) => of(pidfd.as_fd()).await.ok(),
-            None => Some(()),
+        match pidfd_open(Pid::from_raw(trace.pid)?, PidfdFlags::empty()) {
+            // Only now: from here on the number is that process's, or it has ended.
+            Ok(pidfd) if trace.is_alive() => of(pidfd.as_fd()).await.ok(),
+            Ok(_) | Err(Errno::SRCH) => Some(()),
+            // A kernel without, or one that has no descriptor to give: the daemon's word must do.
+            Err(_) => None,
         }
     };
     if watched.await.is_none() {

@@ -1,24 +1,27 @@
 //! A host as it was measured: how long there takes what is asked of a backend, and how many processors it keeps busy.
 //!
 //! What else goes on was part of some measurements and is part of others: a creation beside three others took longer because
-//! they share processors, and because the kernel lets one at a time into some of its parts. The simulator shares processors
-//! by itself. So a span is drawn as it was measured in a state like the present one, and with it comes the share of a
-//! processor that makes the simulated sharing of that very state add nothing: what was measured comes out again, and what
-//! has changed since then counts.
+//! they share processors, and because the kernel lets one at a time into some of its parts. The simulator shares processors by
+//! itself. So a span is drawn as it was measured in a state of the processors like the present one; how several of a kind slow
+//! each other down is a speed that follows their number as it changes, and counts for the processors as much less: what was
+//! measured comes out again, and what is different counts.
 
-use super::Measured;
-use super::sharing::rate;
+use super::sharing::Speeds;
+use super::{Measured, Processor};
 use crate::base::{Behaviour, Cpus, Dist, Duration};
 use crate::rt::chance::Draw;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Something that takes `span` when nothing disturbs it, and keeps so many processors busy meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) struct Effort {
     pub(super) span: Duration,
     pub(super) busy: f64,
+    /// How several of its kind slow each other down.
+    pub(super) speeds: Option<Rc<Speeds>>,
 }
 
 /// Counts what is under way for as long as it is.
@@ -47,17 +50,17 @@ pub(super) struct Calibrated {
     default: Behaviour,
     /// Processors of the host.
     processors: f64,
-    creating: Rc<Cell<u64>>,
-    removing: Rc<Cell<u64>>,
+    creating: Rc<Speeds>,
+    removing: Rc<Speeds>,
     /// Calls that are nothing but the wire.
     echoes: Rc<Cell<u64>>,
     /// What executions ask of processors, in 1/1000 core.
     running: Rc<Cell<u64>>,
     /// Images of which a container was started.
     started: RefCell<FxHashSet<Option<String>>>,
-    /// How many of each image are created ahead, and how many of those are there.
+    /// How many of each kind are created ahead, and how many of those are there.
     pooled: u32,
-    ready: RefCell<FxHashMap<Option<String>, u32>>,
+    ready: RefCell<FxHashMap<Rc<str>, u32>>,
 }
 
 /// How busy the processors are with executions.
@@ -72,20 +75,25 @@ enum Load {
 }
 
 impl Calibrated {
-    /// A host of so many processors, on which so many containers of each image are created ahead.
+    /// A host of so many processors, on which so many containers of each kind are created ahead.
     pub(super) fn new(measured: Measured, default: Behaviour, processors: usize, pooled: u32) -> Calibrated {
         Calibrated {
+            creating: Rc::new(speeds_of(&measured.cold_start)),
+            removing: Rc::new(speeds_of(&measured.removal_at_once)),
             measured,
             default,
             processors: processors as f64,
-            creating: Rc::default(),
-            removing: Rc::default(),
             echoes: Rc::default(),
             running: Rc::default(),
             started: RefCell::default(),
             pooled,
             ready: RefCell::default(),
         }
+    }
+
+    /// On the same processors as `other`.
+    pub(super) fn beside(self, other: &Calibrated) -> Calibrated {
+        Calibrated { running: Rc::clone(&other.running), ..self }
     }
 
     /// Processors that executions get together, if what there is of them was measured.
@@ -106,77 +114,80 @@ impl Calibrated {
         }
     }
 
-    /// One more creation, of a container of this image.
-    pub(super) fn creation(&self, image: Option<&String>, luck: &mut Draw) -> Option<(Effort, UnderWay)> {
+    /// The creation of a container of this image.
+    pub(super) fn creation(&self, image: Option<&String>, luck: &mut Draw) -> Option<Effort> {
         let m = &self.measured;
-        let under_way = UnderWay::new(&self.creating, 1);
-        let at_once = self.creating.get();
-        let alone = m.cold_start(1)?;
-        let among = m.cold_start(at_once.try_into().unwrap_or(u32::MAX))?;
-        let first = !self.started.borrow().contains(&image.cloned());
-        let idle = if first && at_once == 1 { m.first_start.as_ref().unwrap_or(among) } else { among };
-        self.started.borrow_mut().insert(image.cloned());
-        let busy = m.processor.as_ref().map_or(0.0, |p| p.creating);
-        let states = States { idle, awake: m.cold_start_awake.as_ref(), busy: m.cold_start_busy.as_ref() };
-        Some((self.effort(&states, (alone, among), busy, luck), under_way))
+        let usual = m.cold_start(1)?;
+        let first = self.started.borrow_mut().insert(image.cloned());
+        let idle = if first { m.first_start.as_ref().unwrap_or(usual) } else { usual };
+        let states = [Some(idle), m.cold_start_awake.as_ref(), m.cold_start_busy.as_ref()];
+        let (span, busy) = self.drawn(states, self.cpu_of_creation(), luck);
+        Some(Effort { span, busy, speeds: Some(Rc::clone(&self.creating)) })
     }
 
-    /// A creation that only starts what was created ahead, if that was measured and there is one. Who takes it makes up for it:
-    /// [`made_up`](Calibrated::made_up), after [`making_up`](Calibrated::making_up).
-    pub(super) fn ahead(&self, image: Option<&String>, luck: &mut Draw) -> Option<Effort> {
+    /// Processor time of a creation, in ns.
+    fn cpu_of_creation(&self) -> f64 {
+        let Some(p) = &self.measured.processor else { return 0.0 };
+        let alone = self.measured.cold_start(1).map_or(0.0, mean);
+        p.creation.map_or(p.creating * alone, |time| time.0 as f64)
+    }
+
+    /// A creation that only starts what was created ahead, if that was measured and there is one of its kind. Who takes it makes
+    /// up for it: [`made_up`](Calibrated::made_up), after [`making_up`](Calibrated::making_up).
+    pub(super) fn ahead(&self, kind: &Rc<str>, luck: &mut Draw) -> Option<Effort> {
         let start = self.measured.pooled_start.as_ref().filter(|_| self.pooled > 0)?;
         let mut ready = self.ready.borrow_mut();
-        let ready = ready.entry(image.cloned()).or_insert(self.pooled);
+        let ready = ready.entry(Rc::clone(kind)).or_insert(self.pooled);
         *ready = ready.checked_sub(1)?;
-        let busy = self.measured.processor.as_ref().map_or(0.0, |p| p.creating);
-        Some(Effort { span: start.sample(luck), busy })
+        // What starts it is a small part of what creates it.
+        let busy = (self.cpu_of_creation() / mean(self.measured.cold_start(1)?)).min(1.0);
+        Some(Effort { span: start.sample(luck), busy, speeds: None })
     }
 
     /// What it takes to create another one ahead.
     pub(super) fn making_up(&self, luck: &mut Draw) -> Effort {
-        let span = self.measured.pool_refill.as_ref().map_or(Duration::ZERO, |dist| dist.sample(luck));
-        Effort { span, busy: self.measured.processor.as_ref().map_or(0.0, |p| p.creating) }
+        let Some(refill) = &self.measured.pool_refill else {
+            return Effort { span: Duration::ZERO, busy: 0.0, speeds: None };
+        };
+        let busy = self.cpu_of_creation() / mean(refill);
+        Effort { span: refill.sample(luck), busy, speeds: Some(Rc::clone(&self.creating)) }
     }
 
     /// Another one is there.
-    pub(super) fn made_up(&self, image: Option<String>) {
-        *self.ready.borrow_mut().entry(image).or_default() += 1;
+    pub(super) fn made_up(&self, kind: Rc<str>) {
+        *self.ready.borrow_mut().entry(kind).or_default() += 1;
     }
 
-    /// One more removal.
-    pub(super) fn removal(&self, luck: &mut Draw) -> (Effort, UnderWay) {
+    /// A removal.
+    pub(super) fn removal(&self, luck: &mut Draw) -> Effort {
         let m = &self.measured;
-        let under_way = UnderWay::new(&self.removing, 1);
-        let among = m.removal_among(self.removing.get().try_into().unwrap_or(u32::MAX));
-        let busy = m.processor.as_ref().map_or(0.0, |p| p.removing);
-        let states = States { idle: among, awake: m.removal_awake.as_ref(), busy: m.removal_busy.as_ref() };
-        (self.effort(&states, (&m.removal, among), busy, luck), under_way)
+        let of = |p: &Processor| p.removal.map_or(p.removing * mean(&m.removal), |time| time.0 as f64);
+        let cpu = m.processor.as_ref().map_or(0.0, of);
+        let states = [Some(&m.removal), m.removal_awake.as_ref(), m.removal_busy.as_ref()];
+        let (span, busy) = self.drawn(states, cpu, luck);
+        Effort { span, busy, speeds: Some(Rc::clone(&self.removing)) }
     }
 
-    /// How long something takes that was measured `alone` and `among` as many as are under way now, and in three states of
-    /// the processors; alone it keeps `busy` processors busy.
-    fn effort(
-        &self,
-        states: &States<'_>,
-        (alone, among): (&Dist, &Dist),
-        busy: f64,
-        luck: &mut Draw,
-    ) -> Effort {
-        // The processor time of one is the same among others: over a longer span it is a smaller share.
-        let longer = (mean(among) / mean(alone)).max(1.0);
-        let busy = busy / longer;
-        let scaled = |span: Duration, by: f64| Duration::from_nanos_f64(span.0 as f64 * by);
-        let drawn = match (self.load(), states.awake, states.busy) {
-            (Load::Busy, _, Some(dist)) => {
-                // It was slowed down by as many executions as there are processors, and is again: what is left is its own.
-                let cores = self.measured.processor.as_ref().map_or(self.processors, |p| p.cores);
-                let undisturbed = rate(busy.min(1.0), cores / (self.processors + busy));
-                scaled(dist.sample(luck), undisturbed * longer)
-            }
-            (Load::Awake | Load::Busy, Some(dist), _) => scaled(dist.sample(luck), longer),
-            _ => states.idle.sample(luck),
+    /// How long something takes, undisturbed, that was measured with processors idle, awake and busy, and of which `cpu` ns are
+    /// processor time; and how many processors that keeps busy.
+    fn drawn(&self, states: [Option<&Dist>; 3], cpu: f64, luck: &mut Draw) -> (Duration, f64) {
+        let [idle, awake, busy] = states;
+        let found = match self.load() {
+            Load::Idle => idle,
+            Load::Awake => awake.or(idle),
+            Load::Busy => busy.or(awake).or(idle),
         };
-        Effort { span: drawn, busy }
+        let Some(dist) = found else { return (Duration::ZERO, 0.0) };
+        let usual = mean(dist);
+        let mut undisturbed = usual;
+        if self.load() == Load::Busy && busy.is_some() {
+            // It was slowed down by as many executions as there are processors, and is again: what is left is its own.
+            let cores = self.measured.processor.as_ref().map_or(self.processors, |p| p.cores);
+            let share = (cores / (self.processors + (cpu / usual).min(1.0))).min(1.0);
+            undisturbed = (usual - cpu * (1.0 / share - 1.0)).max(cpu.min(usual));
+        }
+        let span = dist.sample(luck).0 as f64 * undisturbed / usual;
+        (Duration::from_nanos_f64(span), cpu / undisturbed)
     }
 
     /// A call of what does this: how long it takes, `cpu` being the share of the intended duration that is processor time.
@@ -195,13 +206,15 @@ impl Calibrated {
         } else {
             UnderWay::new(&self.running, (f64::from(cpus.0) * cpu) as u64)
         };
-        let at_once = self.echoes.get().try_into().unwrap_or(u32::MAX);
-        let among = m.concurrent(at_once).filter(|_| does == Behaviour::Echo && at_once > 1);
-        if let Some(among) = among {
-            span += among.sample(luck);
-            // As with creations: that they share processors is in what was measured.
-            let alone = m.concurrent(1).map_or(1.0, mean);
-            fraction = cpu * (alone / mean(among)).min(1.0);
+        if does == Behaviour::Echo {
+            // It sleeps as long as it is meant to; the wire is processor time. That several share it is in what was measured.
+            let at_once = self.echoes.get().try_into().unwrap_or(u32::MAX);
+            let among = m.concurrent(at_once).filter(|_| at_once > 1).or_else(|| m.overhead(does));
+            span += among.map_or(Duration::ZERO, |dist| dist.sample(luck));
+            // In steps: what shares processors is kept by its fraction, and those should be few.
+            const STEPS: f64 = 32.0;
+            let wire = m.overhead(does).map_or(0.0, mean) / span.0.max(1) as f64;
+            fraction = (wire.min(1.0) * STEPS).ceil() / STEPS;
         } else if let Some(overhead) = m.overhead(does) {
             span += overhead.sample(luck);
         }
@@ -212,11 +225,16 @@ impl Calibrated {
     }
 }
 
-/// What was measured in each state of the processors.
-struct States<'a> {
-    idle: &'a Dist,
-    awake: Option<&'a Dist>,
-    busy: Option<&'a Dist>,
+/// How creations or removals slow each other down, from what was measured of so many at once.
+fn speeds_of(by_number: &BTreeMap<String, Dist>) -> Speeds {
+    let number = |key: &String| key.parse::<u32>().unwrap_or(1);
+    let mut spans: Vec<(u32, f64)> = by_number.iter().map(|(key, dist)| (number(key), mean(dist))).collect();
+    spans.sort_by_key(|(number, _)| *number);
+    // Whatever was measured of several is seen beside one alone.
+    if spans.first().is_some_and(|(number, _)| *number != 1) {
+        spans.clear();
+    }
+    Speeds::new(&spans)
 }
 
 fn mean(dist: &Dist) -> f64 {
@@ -226,4 +244,74 @@ fn mean(dist: &Dist) -> f64 {
 /// A share of processors as it was measured.
 pub(super) fn cores_of(cores: f64) -> Cpus {
     Cpus(((cores * 1000.0).round() as u32).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sharing::rate;
+    use super::*;
+    use crate::rt::chance::{Chance, Purpose};
+
+    fn host(pooled: u32) -> Calibrated {
+        let text = "first_call = \"0s\"\nremoval = \"10ms\"\ncold_start_awake = \"25ms\"\ncold_start_busy = \"50ms\"\n\
+                    pooled_start = \"3ms\"\npool_refill = \"30ms\"\n[cold_start]\n1 = \"20ms\"\n[overhead]\nsleep = \"0s\"\n\
+                    echo = \"20us\"\n[concurrent]\n1 = \"20us\"\n16 = \"320us\"\n[processor]\ncores = 1.9\ncreating = 0.8\n\
+                    removing = 1.2\n";
+        Calibrated::new(toml::from_str(text).unwrap(), Behaviour::Sleep, 2, pooled)
+    }
+
+    fn luck() -> Draw {
+        Chance::new(1).named("test").draw(Purpose::ColdStart, 0)
+    }
+
+    #[test]
+    fn spans_are_those_of_a_like_state_and_processor_time_is_the_same_in_all() {
+        let host = host(0);
+        let one = Cpus::from_cores(1);
+        let spin = || host.call(Behaviour::Spin, Duration::from_secs(1), false, (one, 1.0), &mut luck()).2;
+        let creation = || host.creation(None, &mut luck()).unwrap();
+        let ms = |effort: &Effort| effort.span.0 as f64 / 1e6;
+        let idle = creation();
+        assert_eq!((ms(&idle), idle.busy), (20.0, 0.8));
+        let first = spin();
+        let awake = creation();
+        assert_eq!((ms(&awake), awake.busy), (25.0, 0.64));
+        let second = spin();
+        let busy = creation();
+        // Beside two executions it is slowed down to what was measured there.
+        let share = 1.9 / (2.0 + busy.busy);
+        let slowed = ms(&busy) / rate(busy.busy, share);
+        assert!((slowed - 50.0).abs() < 0.5 && ms(&busy) < 50.0, "{slowed} of {}", ms(&busy));
+        assert!((ms(&busy) * busy.busy - 16.0).abs() < 1e-3);
+        drop((first, second));
+        assert_eq!(ms(&creation()), 20.0);
+        // A removal keeps more than one processor busy.
+        assert_eq!(host.removal(&mut luck()).busy, 1.2);
+    }
+
+    #[test]
+    fn what_was_created_ahead_is_taken_first_and_made_up_for_by_kind() {
+        let host = host(1);
+        let (kind, other): (Rc<str>, Rc<str>) = ("one".into(), "other".into());
+        assert_eq!(host.ahead(&kind, &mut luck()).unwrap().span, Duration::from_millis(3));
+        assert!(host.ahead(&kind, &mut luck()).is_none() && host.ahead(&other, &mut luck()).is_some());
+        assert_eq!(host.making_up(&mut luck()).span, Duration::from_millis(30));
+        host.made_up(kind.clone());
+        assert!(host.ahead(&kind, &mut luck()).is_some());
+        assert!(self::host(0).ahead(&kind, &mut luck()).is_none(), "none are created ahead");
+    }
+
+    #[test]
+    fn an_echo_sleeps_as_long_as_it_is_meant_to_and_the_wire_is_shared_as_it_was_measured() {
+        let host = host(0);
+        let echo =
+            |intended| host.call(Behaviour::Echo, intended, false, (Cpus::from_cores(1), 1.0), &mut luck());
+        let (span, fraction, _alone) = echo(Duration::ZERO);
+        assert_eq!((span, fraction), (Duration(20_000), 1.0));
+        let (_, fraction, _long) = echo(Duration::from_secs(1));
+        assert!(fraction < 0.05, "{fraction}");
+        let others: Vec<_> = (0..14).map(|_| echo(Duration::ZERO)).collect();
+        let (span, fraction, _last) = echo(Duration::ZERO);
+        assert_eq!((span, fraction, others.len()), (Duration(320_000), 0.0625, 14));
+    }
 }

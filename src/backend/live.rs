@@ -139,6 +139,11 @@ impl Live {
         Some(Rc::clone(&functions.get(function.index())?.as_ref()?.made_of))
     }
 
+    /// Whether a container has ended.
+    pub fn has_ended(&self, sandbox: Sandbox) -> bool {
+        self.inner.inside(sandbox).is_none_or(|inside| inside.sandbox.death().is_some())
+    }
+
     /// Of the last container that was created: until the engine had started it, and from then until it answered.
     pub fn last_steps(&self) -> [Duration; 2] {
         self.inner.steps.get()

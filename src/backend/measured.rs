@@ -1,6 +1,6 @@
 //! What was measured of a host's backends, for the simulator: `elapse calibrate` writes it, `[model] calibration` names it.
 
-use crate::base::{Behaviour, Dist, Fault, Result};
+use crate::base::{Behaviour, Dist, Duration, Fault, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -105,6 +105,12 @@ pub struct Processor {
     pub creating: f64,
     /// Processors that are busy while one is removed.
     pub removing: f64,
+    /// Processor time of a creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation: Option<Duration>,
+    /// Processor time of a removal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Duration>,
 }
 
 impl Measured {
@@ -142,11 +148,6 @@ impl Measured {
     /// The cold start with so many creations under way: of the nearest number that was measured.
     pub fn cold_start(&self, under_way: u32) -> Option<&Dist> {
         nearest(&self.cold_start, under_way)
-    }
-
-    /// The removal with so many under way: of the nearest number that was measured.
-    pub fn removal_among(&self, under_way: u32) -> &Dist {
-        nearest(&self.removal_at_once, under_way).unwrap_or(&self.removal)
     }
 
     /// A warm echo with so many under way: of the nearest number that was measured.

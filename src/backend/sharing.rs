@@ -19,12 +19,68 @@ pub(super) fn rate(fraction: f64, share: f64) -> f64 {
 /// What sums of demands are off by, at most.
 const ROUNDING: f64 = 1e-6;
 
-/// All work of one processor fraction.
+/// How fast each of several things goes that stand in each other's way beside the processors: for 1, 2, 3 ... at once, as a
+/// share of what one has alone.
+#[derive(Debug)]
+pub(super) struct Speeds(Vec<f64>);
+
+impl Speeds {
+    /// From how long one takes among so many: (number, mean span), of which the first is one alone. Between two numbers spans
+    /// are interpolated; of more than the last as much is done together as of those.
+    pub(super) fn new(spans: &[(u32, f64)]) -> Speeds {
+        let (Some((_, alone)), Some((last, _))) = (spans.first(), spans.last()) else {
+            return Speeds(Vec::new());
+        };
+        let span_of = |n: u32| {
+            let above = spans.iter().find(|(number, _)| *number >= n)?;
+            let below = spans.iter().rev().find(|(number, _)| *number <= n)?;
+            let share =
+                if above.0 > below.0 { f64::from(n - below.0) / f64::from(above.0 - below.0) } else { 0.0 };
+            Some(below.1 + share * (above.1 - below.1))
+        };
+        Speeds((1..=*last).map(|n| span_of(n).map_or(1.0, |span| (alone / span).min(1.0))).collect())
+    }
+
+    fn of(&self, n: usize) -> f64 {
+        match self.0.get(n.saturating_sub(1)) {
+            Some(speed) => *speed,
+            None => self.0.last().map_or(1.0, |speed| speed * self.0.len() as f64 / n as f64),
+        }
+    }
+}
+
+/// All work of one processor fraction, and of one kind where its kind stands in its own way.
 struct Class {
     fraction: f64,
+    speeds: Option<Rc<Speeds>>,
     /// Progress made since the class was last empty, in ns of undisturbed execution.
     progress: f64,
+    /// Cores that its work asks for on average when it is undisturbed.
+    demand: f64,
     work: BinaryHeap<Reverse<Job>>,
+}
+
+impl Class {
+    /// Its own speed: what it has of the processors counts as much less.
+    fn speed(&self) -> f64 {
+        self.speeds.as_ref().map_or(1.0, |speeds| speeds.of(self.work.len()))
+    }
+
+    /// With nothing left it is as it was in the beginning: sums of rounded numbers do not stay.
+    fn settle(&mut self) {
+        if self.work.is_empty() {
+            (self.progress, self.demand) = (0.0, 0.0);
+        }
+    }
+
+    fn is_of(&self, fraction: f64, speeds: Option<&Rc<Speeds>>) -> bool {
+        let same = match (&self.speeds, speeds) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => Rc::ptr_eq(ours, theirs),
+            _ => false,
+        };
+        same && self.fraction.total_cmp(&fraction).is_eq()
+    }
 }
 
 struct Job {
@@ -56,34 +112,35 @@ struct State {
     /// What work asks for at most when it is not slowed down, and what it has together when it asks for more.
     asked: f64,
     cores: f64,
-    demand: f64,
-    jobs: usize,
     classes: Vec<Class>,
     at: Time,
     sequence: u64,
 }
 
 impl State {
-    fn rate(&self, fraction: f64) -> f64 {
-        rate(fraction, if self.demand > self.asked + ROUNDING { self.cores / self.demand } else { 1.0 })
+    /// The share that work has of the processors that it asks for.
+    fn share(&self) -> f64 {
+        let demand: f64 = self.classes.iter().map(|class| class.demand * class.speed()).sum();
+        if demand > self.asked + ROUNDING { self.cores / demand } else { 1.0 }
     }
 
     fn advance(&mut self, now: Time) {
         let elapsed = now.since(self.at).0 as f64;
         self.at = now;
-        for i in 0..self.classes.len() {
-            let step = elapsed * self.rate(self.classes[i].fraction);
-            self.classes[i].progress += step;
+        let share = self.share();
+        for class in &mut self.classes {
+            class.progress += elapsed * class.speed() * rate(class.fraction, share);
         }
     }
 
     /// The next finish, to the nanosecond above it.
     fn next(&self) -> Option<Time> {
+        let share = self.share();
         self.classes
             .iter()
             .filter_map(|c| {
                 let left = c.work.peek()?.0.finish - c.progress;
-                Some((left / self.rate(c.fraction)).max(0.0))
+                Some((left / (c.speed() * rate(c.fraction, share))).max(0.0))
             })
             .min_by(f64::total_cmp)
             .map(|wait| self.at + Duration(wait.ceil() as u64))
@@ -94,16 +151,12 @@ impl State {
         for class in &mut self.classes {
             // Half a nanosecond of progress is less than what rounding to whole nanoseconds has cost.
             while class.work.peek().is_some_and(|Reverse(job)| job.finish <= class.progress + 0.5) {
-                finished.extend(class.work.pop().map(|Reverse(job)| job));
+                if let Some(Reverse(job)) = class.work.pop() {
+                    class.demand -= job.demand;
+                    finished.push(job);
+                }
             }
-            if class.work.is_empty() {
-                class.progress = 0.0;
-            }
-        }
-        self.jobs -= finished.len();
-        self.demand -= finished.iter().map(|j| j.demand).sum::<f64>();
-        if self.jobs == 0 {
-            self.demand = 0.0;
+            class.settle();
         }
         finished.sort_by_key(|j| j.sequence);
         finished
@@ -126,15 +179,7 @@ impl Sharing {
     /// The same of a host where work that asks for more than `asked` processors has no more than `cores` together: they
     /// change from one to the other, and that takes time.
     pub(super) fn with_loss(asked: f64, cores: Cpus) -> Sharing {
-        let state = State {
-            asked,
-            cores: cores.as_f64(),
-            demand: 0.0,
-            jobs: 0,
-            classes: Vec::new(),
-            at: rt::now(),
-            sequence: 0,
-        };
+        let state = State { asked, cores: cores.as_f64(), classes: Vec::new(), at: rt::now(), sequence: 0 };
         let sharing = Sharing { state: Rc::new(RefCell::new(state)), changed: sync::Notify::new() };
         let driven = sharing.clone();
         drop(rt::spawn_named("processor-sharing", async move { driven.drive().await }));
@@ -164,21 +209,32 @@ impl Sharing {
 
     /// Adds work that takes `span` when undisturbed, of which `fraction` is processor time on `cpus`.
     pub(super) fn start(&self, span: Duration, fraction: f64, cpus: Cpus) -> Running {
+        self.start_among(span, fraction, cpus, None)
+    }
+
+    /// The same of a kind of work that also stands in its own way.
+    pub(super) fn start_among(
+        &self,
+        span: Duration,
+        fraction: f64,
+        cpus: Cpus,
+        speeds: Option<&Rc<Speeds>>,
+    ) -> Running {
         let (done, finished) = sync::oneshot();
         let mut state = self.state.borrow_mut();
         state.advance(rt::now());
         let fraction = fraction.clamp(0.0, 1.0);
         let demand = cpus.as_f64() * fraction;
-        state.demand += demand;
-        state.jobs += 1;
         state.sequence += 1;
         let sequence = state.sequence;
-        let known = state.classes.iter().position(|c| c.fraction.total_cmp(&fraction).is_eq());
+        let known = state.classes.iter().position(|c| c.is_of(fraction, speeds));
         let class = known.unwrap_or_else(|| {
-            state.classes.push(Class { fraction, progress: 0.0, work: BinaryHeap::new() });
+            let (speeds, work) = (speeds.cloned(), BinaryHeap::new());
+            state.classes.push(Class { fraction, speeds, progress: 0.0, demand: 0.0, work });
             state.classes.len() - 1
         });
         let class = &mut state.classes[class];
+        class.demand += demand;
         class.work.push(Reverse(Job { finish: class.progress + span.0 as f64, sequence, demand, done }));
         drop(state);
         self.changed.notify_one();
@@ -194,17 +250,17 @@ impl Sharing {
     fn give_up(&self, sequence: u64) {
         let mut state = self.state.borrow_mut();
         state.advance(rt::now());
-        let mut freed = 0.0;
         for class in &mut state.classes {
+            let mut freed = 0.0;
             class.work.retain(|Reverse(job)| {
                 if job.sequence == sequence {
                     freed += job.demand;
                 }
                 job.sequence != sequence
             });
+            class.demand -= freed;
+            class.settle();
         }
-        state.jobs -= 1;
-        state.demand = if state.jobs == 0 { 0.0 } else { state.demand - freed };
         drop(state);
         self.changed.notify_one();
     }
@@ -236,3 +292,44 @@ impl Drop for Running {
 
 /// The sequence number of work that has ended; real ones begin at 1.
 const DONE: u64 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rt::{Options, Sim};
+
+    /// How many ms it takes until so many things of 20 ms each are done that are 80 % processor time, beside so many
+    /// executions, on a host of two processors that are had to 1.95 when more is asked for.
+    fn until_done(n: usize, executions: usize) -> f64 {
+        let run = async move {
+            let sharing = Sharing::with_loss(2.0, Cpus(1950));
+            let speeds = Rc::new(Speeds::new(&[(1, 20.0), (2, 28.0), (4, 80.0)]));
+            let one = Cpus::from_cores(1);
+            let beside: Vec<_> =
+                (0..executions).map(|_| sharing.start(Duration::from_secs(1), 1.0, one)).collect();
+            let span = Duration::from_millis(20);
+            let all: Vec<_> = (0..n).map(|_| sharing.start_among(span, 0.8, one, Some(&speeds))).collect();
+            for each in all {
+                each.done().await;
+            }
+            let took = rt::now().as_secs_f64() * 1e3;
+            drop(beside);
+            took
+        };
+        Sim::new(Options::default()).block_on(run).unwrap()
+    }
+
+    #[test]
+    fn what_was_measured_of_several_at_once_comes_out_again_and_executions_slow_it_down() {
+        let near = |x: f64, y: f64| assert!((x - y).abs() < 0.01, "{x} instead of {y}");
+        near(until_done(1, 0), 20.0);
+        near(until_done(2, 0), 28.0);
+        near(until_done(3, 0), 54.0);
+        near(until_done(4, 0), 80.0);
+        // As much is done of eight at once as of four.
+        near(until_done(8, 0), 160.0);
+        // With a processor to spare nothing is slower; with none the processors are shared.
+        near(until_done(1, 1), 20.0);
+        near(until_done(1, 2), 20.0 * (0.2 + 0.8 * 2.8 / 1.95));
+    }
+}

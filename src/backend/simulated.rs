@@ -3,7 +3,7 @@
 use super::calibrated::{Calibrated, Effort, cores_of};
 use super::sharing::{Running, Sharing};
 use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Work};
-use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program};
 use crate::rt::chance::{Chance, Luck, Purpose};
 use crate::rt::{self, sync};
 use rand::RngExt;
@@ -83,6 +83,8 @@ struct Function {
     cpu_fraction: f64,
     behaviour: Option<Behaviour>,
     image: Option<String>,
+    /// What tells its containers from those of others before they are called.
+    kind: Rc<str>,
 }
 
 /// See the module.
@@ -141,9 +143,10 @@ impl Simulated {
     ) -> Simulated {
         self.name = name.to_string();
         let host = Rc::new(Calibrated::new(measured, behaviour, processors, pooled));
-        if let Some(cores) = host.cores().filter(|_| self.model.contention != Contention::None) {
-            self.sharing = Some(Sharing::with_loss(processors as f64, cores));
-        }
+        // Also where processors are never short, creations stand in each other's way.
+        let short = host.cores().filter(|_| self.model.contention != Contention::None);
+        let (asked, cores) = short.map_or((f64::INFINITY, Cpus::MAX), |cores| (processors as f64, cores));
+        self.sharing = Some(Sharing::with_loss(asked, cores));
         self.host = Some(host);
         self
     }
@@ -152,36 +155,45 @@ impl Simulated {
     #[must_use]
     pub fn beside(mut self, other: &Simulated) -> Simulated {
         self.sharing.clone_from(&other.sharing);
+        if let Some(theirs) = &other.host
+            && let Some(host) = self.host.take().and_then(Rc::into_inner)
+        {
+            self.host = Some(Rc::new(host.beside(theirs)));
+        }
         self
     }
 
     /// Creates a container ahead, in the place of one that was taken.
-    fn make_up(&self, host: &Rc<Calibrated>, image: Option<String>) {
+    fn make_up(&self, host: &Rc<Calibrated>, kind: Rc<str>) {
         let (host, sharing, making) = (Rc::clone(host), self.sharing.clone(), Rc::clone(&self.making));
         let nth = self.made.replace(self.made.get() + 1);
         let mut luck = self.chance.named("created-ahead").draw(Purpose::ColdStart, nth);
         rt::spawn_detached(async move {
             let _one = making.acquire(1).await;
             takes(sharing.as_ref(), host.making_up(&mut luck)).await;
-            host.made_up(image);
+            host.made_up(kind);
         });
     }
 }
 
-/// Lets something take its time, beside whatever else there is.
-async fn takes(sharing: Option<&Sharing>, effort: Effort) {
-    match sharing {
-        Some(sharing) => share(sharing, effort).done().await,
-        None => rt::sleep(effort.span).await,
+/// Lets something take its time from now on, beside whatever else there is.
+fn takes(sharing: Option<&Sharing>, effort: Effort) -> impl Future<Output = ()> + use<> {
+    let (span, begun) = (effort.span, rt::now());
+    let done = sharing.map(|sharing| share(sharing, effort));
+    async move {
+        match done {
+            Some(done) => done.done().await,
+            None => rt::sleep_until(begun + span).await,
+        }
     }
 }
 
 /// Work that keeps so many processors busy while it is undisturbed.
-fn share(sharing: &Sharing, Effort { span, busy }: Effort) -> Running {
+fn share(sharing: &Sharing, Effort { span, busy, speeds }: Effort) -> Running {
     if busy > 1.0 {
-        sharing.start(span, 1.0, cores_of(busy))
+        sharing.start_among(span, 1.0, cores_of(busy), speeds.as_ref())
     } else {
-        sharing.start(span, busy, Cpus::from_cores(1))
+        sharing.start_among(span, busy, Cpus::from_cores(1), speeds.as_ref())
     }
 }
 
@@ -198,7 +210,15 @@ impl Backend for Simulated {
         // On a backend that was measured a function that names nothing does what the agent does there.
         let does = self.host.as_ref().map(|host| host.does(spec.program.behaviour));
         let does = does.or(spec.program.behaviour);
+        let role = match does {
+            Some(Behaviour::Exec) => "exec",
+            Some(Behaviour::Serve) => "serve",
+            _ => "behave",
+        };
+        let program = Program { behaviour: None, ..spec.program.clone() };
+        let kind = format!("{program:?} {role} {} {}", spec.memory, spec.cpus);
         functions[id.index()] = Some(Function {
+            kind: kind.into(),
             luck: self.chance.named(&spec.name),
             memory: spec.memory,
             cpus: spec.cpus,
@@ -221,17 +241,14 @@ impl Backend for Simulated {
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
         let mut luck = function.luck.draw(Purpose::ColdStart, request.nth);
-        let image = function.image.as_ref();
-        let ahead = self.host.as_ref().and_then(|host| Some((host, host.ahead(image, &mut luck)?)));
+        let kind = &function.kind;
+        let ahead = self.host.as_ref().and_then(|host| Some((host, host.ahead(kind, &mut luck)?)));
         let measured = match ahead {
             Some((host, effort)) => {
-                self.make_up(host, image.cloned());
-                Some((effort, None))
+                self.make_up(host, Rc::clone(kind));
+                Some(effort)
             }
-            None => {
-                let made = self.host.as_ref().and_then(|host| host.creation(image, &mut luck));
-                made.map(|(effort, under_way)| (effort, Some(under_way)))
-            }
+            None => self.host.as_ref().and_then(|host| host.creation(function.image.as_ref(), &mut luck)),
         };
         let fails = self.model.creation_failure > 0.0
             && function
@@ -247,7 +264,7 @@ impl Backend for Simulated {
             self.created.set(self.created.get() + 1);
             Ok(Sandbox(self.created.get()))
         };
-        let Some((effort, under_way)) = measured else {
+        let Some(effort) = measured else {
             let span = function.cold_start.sample(&mut luck);
             return match &self.sharing {
                 None => Work::after(span, answer),
@@ -261,13 +278,9 @@ impl Backend for Simulated {
                 }
             };
         };
-        let done = self.sharing.as_ref().map(|sharing| share(sharing, effort));
+        let taking = takes(self.sharing.as_ref(), effort);
         Work::boxed(async move {
-            let _under_way = under_way;
-            match done {
-                Some(done) => done.done().await,
-                None => rt::sleep(effort.span).await,
-            }
+            taking.await;
             answer
         })
     }
@@ -332,17 +345,10 @@ impl Backend for Simulated {
             let span = self.model.removal.sample(&mut luck);
             return if span == Duration::ZERO { Work::ready(()) } else { Work::after(span, ()) };
         };
-        let (effort, under_way) = host.removal(&mut luck);
+        let effort = host.removal(&mut luck);
         if effort.span == Duration::ZERO {
             return Work::ready(());
         }
-        let done = self.sharing.as_ref().map(|sharing| share(sharing, effort));
-        Work::boxed(async move {
-            let _under_way = under_way;
-            match done {
-                Some(done) => done.done().await,
-                None => rt::sleep(effort.span).await,
-            }
-        })
+        Work::boxed(takes(self.sharing.as_ref(), effort))
     }
 }

@@ -30,16 +30,15 @@ pub(super) fn start_burying(inner: &Rc<Inner>, patience: Patience, backend: u16)
     Some(supervise("burial", patience, luck, move |pulse| bury(Rc::clone(&inner), backend, pulse)))
 }
 
-/// Removes idle containers that have ended by themselves, so that nobody is sent into one. One that is called tells its
-/// callers itself.
+/// Removes containers that have ended by themselves, so that nobody is sent into one. One that is called tells its callers
+/// itself, and goes when the last of them leaves.
 async fn bury(inner: Rc<Inner>, backend: u16, pulse: Pulse) {
     while let Some(death) = inner.backends[usize::from(backend)].death() {
         let dead = pulse.rest(death).await;
         let mut state = inner.state.borrow_mut();
-        let is_it = |c: &super::pool::Container| c.backend == backend && c.sandbox == Some(dead);
-        let found = state.pool.idle().into_iter().find(|key| is_it(state.pool.get(*key)));
-        if let Some(key) = found {
-            tracing::warn!(target: "elapse", container = state.pool.get(key).number, "an idle container has ended: removed");
+        if let Some(key) = state.pool.find(backend, dead) {
+            let number = state.pool.get(key).number;
+            tracing::warn!(target: "elapse", container = number, "a container has ended by itself");
             Disposer(&inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
         }
         drop(state);

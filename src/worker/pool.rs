@@ -412,6 +412,12 @@ impl Pool {
         self.containers.iter().filter(|(_, c)| settled(c)).map(|(i, _)| Key(i as u32)).collect()
     }
 
+    /// The container that its backend has under this name.
+    pub(super) fn find(&self, backend: u16, sandbox: Sandbox) -> Option<Key> {
+        let is_it = |(_, c): &(usize, &Container)| c.backend == backend && c.sandbox == Some(sandbox);
+        self.containers.iter().find(is_it).map(|(i, _)| Key(i as u32))
+    }
+
     /// Idle containers.
     pub(super) fn idle(&self) -> Vec<Key> {
         self.containers.iter().filter(|(_, c)| c.phase == Phase::Cached).map(|(i, _)| Key(i as u32)).collect()

@@ -287,11 +287,13 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
         sandboxes.push(create(backend, nth).await?);
     }
     let creating = before.processors();
+    let creation = before.used_by_each(n);
     let before = Busy::now();
     for sandbox in sandboxes {
         backend.remove(sandbox).await;
     }
     let removing = before.processors();
+    let removal = before.used_by_each(n);
 
     // Executions at once that are bound by their processors.
     let most = 4 * cores;
@@ -325,7 +327,7 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
         }
         measured.stretch.insert(at_once.to_string(), shares(stretched));
     }
-    measured.processor = Some(Processor { cores: effective, creating, removing });
+    measured.processor = Some(Processor { cores: effective, creating, removing, creation, removal });
 
     // Warm calls at once.
     for at_once in AT_ONCE_WARM {
@@ -405,10 +407,19 @@ impl Busy {
         Busy(rt::now(), elapse_real::load().host_cpu_seconds)
     }
 
+    /// Processor time that was used since.
+    fn used(&self) -> f64 {
+        (elapse_real::load().host_cpu_seconds - self.1).max(0.0)
+    }
+
     /// How many were busy since, on average.
     fn processors(&self) -> f64 {
-        let used = elapse_real::load().host_cpu_seconds - self.1;
-        (used / rt::now().since(self.0).as_secs_f64().max(1e-9)).max(0.0)
+        self.used() / rt::now().since(self.0).as_secs_f64().max(1e-9)
+    }
+
+    /// What each of so many things has used since.
+    fn used_by_each(&self, n: u32) -> Option<Duration> {
+        Some(Duration::from_nanos_f64(self.used() / f64::from(n.max(1)) * 1e9))
     }
 }
 

@@ -70,6 +70,60 @@ for round in 1 2 3; do
     drive echo "direct-$round" "unix:$out/member.sock" --clients 1 --records none
     drive echo "through-$round" "unix:$out/controller.sock" --clients 1 --records none
 done
+echo "== a worker that was killed takes its containers over"
+recover() { # backend, containers, more lines of [live]
+    cat >"$out/recover.toml" <<T
+listen = "unix:$out/recover.sock"
+state = "$out/state-$1"
+on_boot = "recover"
+[worker]
+cores = 4
+memory = "64GiB"
+backends = ["$1"]
+keep_alive = "600s"
+[live]
+worker = "bench-$$-r"
+$3
+[[function]]
+name = "echo"
+memory = "16MiB"
+duration = "0ms"
+behaviour = "echo"
+prewarm = $2
+T
+    python3 - "$elapse" "$out" "$1" "$2" <<'P'
+import json, os, signal, socket, subprocess, sys, time
+elapse, out, backend, wanted = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+place = f"{out}/recover.notify"
+if os.path.exists(place):
+    os.remove(place)
+told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+told.bind(place)
+told.settimeout(120)
+def start():
+    begun = time.monotonic()
+    log = open(f"{out}/recover.log", "a")
+    worker = subprocess.Popen([elapse, "worker", f"{out}/recover.toml"], env={**os.environ, "NOTIFY_SOCKET": place}, stderr=log)
+    while b"READY=1" not in told.recv(4096):
+        pass
+    return worker, time.monotonic() - begun
+def cached():
+    status = subprocess.run([elapse, "status", "--at", f"unix:{out}/recover.sock"], capture_output=True, check=True)
+    return json.loads(status.stdout)["metrics"]["containers_cached"]
+worker, _ = start()
+while cached() < wanted:
+    time.sleep(0.2)
+for _ in range(3):
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    worker, took = start()
+    print(f"  {backend}: {wanted} containers, ready again after {took * 1000:.0f} ms, {cached():.0f} of them warm")
+worker.send_signal(signal.SIGTERM)
+sys.exit(worker.wait())
+P
+}
+recover process 200 ''
+[ -S "${ELAPSE_TEST_CONTAINERD:-}" ] && recover containerd 200 "containerd = \"$ELAPSE_TEST_CONTAINERD\""
 python3 - "$out" "$before" "$after" <<'P'
 import csv, json, statistics, sys
 out, before, after = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -1,6 +1,7 @@
 //! Reads series from graphite-web: which there are, and their points.
 
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// A series as it was answered.
@@ -138,25 +139,28 @@ impl Client {
     fn render_some(&self, targets: &[String], from: u64, until: u64) -> Result<Vec<Fetched>, String> {
         /// How much earlier is looked, to see the step of what has one point.
         const WIDER: [u64; 3] = [60, 3_600, 86_400];
-        let ask = |from: u64| {
+        let ask = |targets: &[String], from: u64| {
             let (from, until) = (from.to_string(), until.to_string());
             let mut query: Vec<(&str, &str)> = targets.iter().map(|t| ("target", t.as_str())).collect();
             query.extend([("format", "json"), ("from", &from), ("until", &until), ("noCache", "true")]);
             self.series(&query)
         };
-        let mut earlier = 1;
-        let mut series = ask(from.saturating_sub(earlier))?;
+        let mut series = ask(targets, from.saturating_sub(1))?;
+        // Only what needs it is asked again: of an earlier instant Graphite may have no more than a coarser archive.
         for wider in WIDER {
-            if series.iter().all(|s| s.step > 0) {
+            let unknown = |s: &&Fetched| s.step == 0 && !s.points.is_empty();
+            let again: Vec<String> = series.iter().filter(unknown).map(|s| s.target.clone()).collect();
+            if again.is_empty() {
                 break;
             }
-            earlier = wider;
-            series = ask(from.saturating_sub(earlier))?;
+            replace(&mut series, ask(&again, from.saturating_sub(wider))?);
         }
         // Where the step is long, "one second earlier" was not one step earlier; and two points are needed to see it again.
-        let step = series.iter().map(|s| s.step).max().unwrap_or(0);
-        if step > 1 && 2 * step > earlier {
-            series = ask(from.saturating_sub(2 * step))?;
+        let steps: BTreeSet<u64> = series.iter().map(|s| s.step).filter(|step| *step > 1).collect();
+        for step in steps {
+            let of_step = series.iter().filter(|s| s.step == step).map(|s| s.target.clone());
+            let again: Vec<String> = of_step.collect();
+            replace(&mut series, ask(&again, from.saturating_sub(2 * step))?);
         }
         for s in &mut series {
             // A value covers the step that it begins: one that begins before covers the start.
@@ -227,6 +231,15 @@ impl Client {
         let body = body.map_err(|e| (true, format!("the answer of Graphite at {url} was cut off: {e}")))?;
         parse(&body)
             .map_err(|e| (true, format!("the answer of Graphite at {url} is no JSON{}: {e}", gist(&body))))
+    }
+}
+
+/// Puts what was asked again in the place of what was answered before, if more is known of it now.
+fn replace(series: &mut [Fetched], again: Vec<Fetched>) {
+    for new in again.into_iter().filter(|new| new.step > 0) {
+        if let Some(old) = series.iter_mut().find(|old| old.target == new.target) {
+            *old = new;
+        }
     }
 }
 

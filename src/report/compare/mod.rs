@@ -277,7 +277,11 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
             figures.push((path.to_string(), *x, *y));
         }
     });
-    let times = [Times::read(&a.runs)?, Times::read(&b.runs)?];
+    // One length for all, so that a block of time has the same arrivals on both sides, whichever took longer to serve them.
+    let lengths =
+        a.runs.iter().chain(&b.runs).map(|run| run.window()[1].min(run.seconds()) - run.window()[0]);
+    let length = lengths.fold(f64::INFINITY, f64::min).max(1e-9);
+    let times = [Times::read(&a.runs, length)?, Times::read(&b.runs, length)?];
     let mut distances = Vec::new();
     let mut latency = [Distribution::default(), Distribution::default()];
     for (stage, figure) in STAGES.into_iter().enumerate() {

@@ -28,8 +28,9 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Reads the records of repeats; `None` where one has none.
-    pub(super) fn read(runs: &[Finished]) -> Result<Option<Times>> {
+    /// Reads the records of repeats; `None` where one has none. Blocks are parts of the first `length` seconds of what is
+    /// measured; what arrives later is in the last one.
+    pub(super) fn read(runs: &[Finished], length: f64) -> Result<Option<Times>> {
         let mut times =
             Times { repeats: Vec::new(), stretch: Sketch::default(), functions: BTreeMap::default() };
         for run in runs {
@@ -37,7 +38,6 @@ impl Times {
             let Some(start) = run.start().filter(|_| path.exists()) else { return Ok(None) };
             // What the run measured, as in its summary: by arrival inside the window.
             let [from, until] = run.window();
-            let length = (until.min(run.seconds()) - from).max(1e-9);
             let mut blocks: Blocks = std::array::from_fn(|_| vec![Sketch::default(); BLOCKS]);
             let columns = [
                 "function",

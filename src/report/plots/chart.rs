@@ -28,12 +28,13 @@ pub(super) struct Line {
     pub(super) colour: RGBColor,
     pub(super) points: Vec<(f64, Option<f64>)>,
     pub(super) filled: bool,
+    pub(super) dashed: bool,
 }
 
 impl Line {
     pub(super) fn new(name: impl Into<String>, colour: RGBColor, points: Vec<(f64, f64)>) -> Line {
         let points = points.into_iter().map(|(x, y)| (x, Some(y))).collect();
-        Line { name: name.into(), colour, points, filled: false }
+        Line { name: name.into(), colour, points, filled: false, dashed: false }
     }
 
     pub(super) fn filled(mut self) -> Line {
@@ -151,11 +152,18 @@ pub(super) fn panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn<()> {
                     if let [(x, y)] = segment.as_slice() {
                         chart.draw_series([Circle::new((*x, *y), 2, colour.filled())])?;
                     }
-                    let drawn = chart.draw_series(LineSeries::new(segment, colour.stroke_width(2)))?;
+                    let style = colour.stroke_width(2);
+                    let drawn = if line.dashed {
+                        chart.draw_series(DashedLineSeries::new(segment, 7, 4, style))?
+                    } else {
+                        chart.draw_series(LineSeries::new(segment, style))?
+                    };
                     if !named {
                         named = true;
+                        // A dashed one is told from one of its colour by the thinner mark.
+                        let half = if line.dashed { 1 } else { 4 };
                         drawn.label(format!("{}   ", line.name)).legend(move |(x, y)| {
-                            Rectangle::new([(x, y - 4), (x + 18, y + 4)], colour.filled())
+                            Rectangle::new([(x, y - half), (x + 18, y + half)], colour.filled())
                         });
                     }
                 }

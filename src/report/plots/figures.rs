@@ -16,15 +16,17 @@ const SIZE: (u32, u32) = (880, 460);
 const POINTS: usize = 600;
 /// Series of Graphite on the timeline, where nobody chose.
 const SERIES: usize = 4;
+/// And at most, whatever was chosen: each is a panel.
+const MOST: usize = 16;
 /// Functions on the heat map.
 const ROWS: usize = 40;
 
 /// A line of a distribution. On a logarithmic axis zero has no place: what took nothing stands at the left edge.
-fn distribution(name: &str, colour: RGBColor, values: &Distribution) -> Line {
+fn distribution(name: &str, colour: RGBColor, values: &Distribution, left: f64) -> Line {
     let n = values.count().max(1) as f64;
     let mut points: Vec<(f64, f64)> = vec![];
     for (value, count) in &values.0 {
-        points.push((value.max(LEFT), *count as f64 / n * 100.0));
+        points.push((value.max(left), *count as f64 / n * 100.0));
     }
     if let Some(first) = points.first().copied() {
         points.insert(0, (first.0, 0.0));
@@ -32,15 +34,25 @@ fn distribution(name: &str, colour: RGBColor, values: &Distribution) -> Line {
     Line::new(name, colour, points)
 }
 
-/// Where a logarithmic axis of milliseconds begins.
-const LEFT: f64 = 0.1;
+/// Where a logarithmic axis of milliseconds begins: at a tenth, or the power of ten below all but the quickest.
+fn left_of(all: &[(String, &Distribution)]) -> f64 {
+    const LEFT: f64 = 0.1;
+    const LEAST: f64 = 1e-4;
+    let quick = all.iter().filter_map(|(_, d)| d.quantile(0.01)).filter(|x| *x > 0.0).fold(LEFT, f64::min);
+    10f64.powf(quick.log10().floor()).clamp(LEAST, LEFT)
+}
 
 /// Distribution functions of times in ms, each with its name.
 pub(super) fn cdfs(title: &str, all: &[(String, &Distribution)]) -> Drawn<String> {
+    let left = left_of(all);
     let lines: Vec<Line> = all
         .iter()
         .enumerate()
-        .map(|(i, (name, values))| distribution(name, COLOURS[i % COLOURS.len()], values))
+        .map(|(i, (name, values))| {
+            // Where the colours are used up they come again, dashed.
+            let line = distribution(name, COLOURS[i % COLOURS.len()], values, left);
+            Line { dashed: i / COLOURS.len() % 2 == 1, ..line }
+        })
         .collect();
     let high = all.iter().filter_map(|(_, d)| d.0.last()).map(|p| p.0).fold(1.0, f64::max) * 1.15;
     picture(SIZE, |area| {
@@ -50,7 +62,7 @@ pub(super) fn cdfs(title: &str, all: &[(String, &Distribution)]) -> Drawn<String
                 title,
                 x: "milliseconds (logarithmic)",
                 y: "share of invocations, %",
-                x_range: (LEFT, high),
+                x_range: (left, high),
                 log_x: true,
                 y_range: (0.0, 101.0),
                 legend: SeriesLabelPosition::LowerRight,
@@ -201,7 +213,10 @@ pub(super) fn timeline(data: &Data) -> Drawn<Plot> {
             ],
         },
     ];
-    let chosen = chosen(data);
+    let mut chosen = chosen(data);
+    let more = chosen.len().saturating_sub(MOST);
+    chosen.truncate(MOST);
+    let units: Vec<String> = chosen.iter().map(|track| unit_of(track)).collect();
     for (i, track) in chosen.iter().enumerate() {
         let mut points: Vec<_> = track.points.iter().map(|(at, v)| (at - data.start_unix, *v)).collect();
         // Of a total its growth is seen, never the total.
@@ -212,10 +227,25 @@ pub(super) fn timeline(data: &Data) -> Drawn<Plot> {
         points.retain(|(at, _)| *at >= 0.0);
         let colour = COLOURS[(i + 3) % COLOURS.len()];
         let lines =
-            vec![Line { name: String::new(), colour, points: thin_with_gaps(&points), filled: false }];
-        panels.push(Over { title: &track.path, y: if grows { "per second" } else { "value" }, lines });
+            vec![Line { points: thin_with_gaps(&points), ..Line::new(String::new(), colour, Vec::new()) }];
+        panels.push(Over { title: &track.path, y: &units[i], lines });
     }
-    Ok(Plot { name: "timeline", title: "Timeline".into(), svg: over_time(data, panels)? })
+    let title = if more > 0 {
+        format!("Timeline, with the first {MOST} of {} series that were chosen", MOST + more)
+    } else {
+        "Timeline".into()
+    };
+    Ok(Plot { name: "timeline", title, svg: over_time(data, panels)? })
+}
+
+/// What the axis of a series of Graphite says: of one of ours its unit, of which a total's growth is shown; of another's nothing
+/// is known.
+fn unit_of(track: &Track) -> String {
+    match path_of(&track.path) {
+        Some(path) if path.kind == Kind::Total => format!("{} per second", path.unit),
+        Some(path) => path.unit.to_string(),
+        None => "value".to_string(),
+    }
 }
 
 /// By how much a total grew in each second between two points.

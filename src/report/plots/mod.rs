@@ -137,11 +137,11 @@ pub fn redraw(run: &Finished, chosen: &[String]) -> Result<Vec<Plot>> {
     let mut points: Vec<Row> = Vec::new();
     let mut row_of = rustc_hash::FxHashMap::default();
     for track in &tracks {
-        // A worker's own, not those of one of its backends or of its host.
+        // A worker's own, not those of one of its backends, of its host, or of the controller before it.
         let mut parts = track.path.rsplit('.');
         let name = parts.next().unwrap_or_default();
-        let of_backend = parts.nth(1) == Some("backend");
-        let Some(column) = PATHS.iter().position(|p| p.name == name).filter(|_| !of_backend) else {
+        let of_other = parts.next() == Some("controller") || parts.next() == Some("backend");
+        let Some(column) = PATHS.iter().position(|p| p.name == name).filter(|_| !of_other) else {
             continue;
         };
         for (at, value) in &track.points {

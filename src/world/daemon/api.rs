@@ -6,7 +6,7 @@
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
 use super::doors::Token;
-use super::order::{Answer, Ask, Invoke, JSON, Order, Seat};
+use super::order::{Answer, Ask, Invoke, JSON, Order, Seat, UNANSWERED};
 use super::phase::{Phase, Stage};
 use crate::base::Status;
 use axum::body::{Bytes, HttpBody};
@@ -28,7 +28,7 @@ pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 /// How long a body may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes that all bodies on their way may have together, if `body_limit` does not let one alone be longer.
+/// Bytes that the bodies of all invocations on their way may have together, if `body_limit` does not let one alone be longer.
 const BODIES: usize = 256 << 20;
 /// What of that is given out at a time.
 const PIECE: usize = 1 << 10;
@@ -167,10 +167,7 @@ async fn answered(shared: &Shared, id: &RequestId, ask: Ask, bytes: Option<Owned
     if shared.orders.send(Order { ask, id: id.0.clone(), reply, seat }).await.is_err() {
         return Answer::error(503, "the worker has ended").with_status(Status::Dropped);
     }
-    let ended = |_| {
-        Answer::error(502, "it ended before it could answer, and what was asked may have been done")
-            .with_status(Status::Lost)
-    };
+    let ended = |_| Answer::error(502, UNANSWERED).with_status(Status::Lost);
     answer.await.unwrap_or_else(ended)
 }
 
@@ -207,21 +204,15 @@ impl FromRequestParts<Arc<Shared>> for Name {
     }
 }
 
-/// A request's body, whole, and its part of the room for bodies.
+/// The body of an invocation, whole, and its part of the room for those.
 struct Body(Bytes, Option<OwnedSemaphorePermit>);
 
 impl FromRequest<Arc<Shared>> for Body {
     type Rejection = Response;
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the API's thread has an event loop of its own, with tokio's timers"
-    )]
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Response> {
         let id = RequestId::of(request.extensions());
-        // One that does not say how long it is may be as long as is allowed.
-        let limit = shared.terms.body_limit;
-        let longest = request.body().size_hint().upper().map_or(limit, |n| limit.min(n as usize));
+        let longest = longest(&request, shared.terms.body_limit);
         let pieces = u32::try_from(longest.div_ceil(PIECE)).unwrap_or(u32::MAX);
         let bytes = match pieces {
             0 => None,
@@ -233,22 +224,54 @@ impl FromRequest<Arc<Shared>> for Body {
                 }
             },
         };
-        match tokio::time::timeout(PATIENCE, Bytes::from_request(request, shared)).await {
-            Ok(Ok(body)) => Ok(Body(body, bytes)),
-            Ok(Err(fault)) => {
-                Err(error(fault.status(), "the body is longer than body_limit, or it broke off", &id))
-            }
-            Err(_) => {
-                let why = format!("the body did not come within {} s", PATIENCE.as_secs());
-                Err(error(StatusCode::REQUEST_TIMEOUT, &why, &id))
-            }
+        Ok(Body(whole(request, shared, &id).await?, bytes))
+    }
+}
+
+/// What is said of functions and workers: short, and read however full the room for invocations is. A controller whose workers
+/// could not be heard of would lose them.
+struct Note(Bytes);
+
+impl FromRequest<Arc<Shared>> for Note {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Note, Response> {
+        const LONGEST: usize = 1 << 20;
+        let id = RequestId::of(request.extensions());
+        if longest(&request, 0) > LONGEST {
+            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 1 MiB", &id));
+        }
+        Ok(Note(whole(request, shared, &id).await?))
+    }
+}
+
+/// How long a body may turn out; `unsaid` where it does not say.
+fn longest(request: &Request, unsaid: usize) -> usize {
+    let said = request.body().size_hint().upper();
+    said.map_or(unsaid, |n| usize::try_from(n).unwrap_or(usize::MAX))
+}
+
+/// Reads a body to its end.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the API's thread has an event loop of its own, with tokio's timers"
+)]
+async fn whole(request: Request, shared: &Arc<Shared>, id: &RequestId) -> Result<Bytes, Response> {
+    match tokio::time::timeout(PATIENCE, Bytes::from_request(request, shared)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(fault)) => {
+            Err(error(fault.status(), "the body is longer than body_limit, or it broke off", id))
+        }
+        Err(_) => {
+            let why = format!("the body did not come within {} s", PATIENCE.as_secs());
+            Err(error(StatusCode::REQUEST_TIMEOUT, &why, id))
         }
     }
 }
 
 /// Asks with a body.
-async fn told(shared: &Shared, id: &RequestId, body: Body, ask: impl FnOnce(Bytes) -> Ask) -> Response {
-    told_as(answered(shared, id, ask(body.0), body.1).await, id)
+async fn told(shared: &Shared, id: &RequestId, body: Note, ask: impl FnOnce(Bytes) -> Ask) -> Response {
+    told_as(answered(shared, id, ask(body.0), None).await, id)
 }
 
 /// Asks for an invocation.
@@ -280,7 +303,7 @@ async fn healthz(shared: From, id: Id) -> Response {
     if response.status().is_success() { "OK".into_response() } else { response }
 }
 
-async fn register(State(shared): From, Extension(id): Id, body: Body) -> Response {
+async fn register(State(shared): From, Extension(id): Id, body: Note) -> Response {
     told(&shared, &id, body, Ask::Register).await
 }
 
@@ -362,15 +385,15 @@ async fn worker_status(State(shared): From, Extension(id): Id, Name(name): Name)
     order(&shared, &id, Ask::WorkerStatus(name)).await
 }
 
-async fn join(State(shared): From, Extension(id): Id, body: Body) -> Response {
+async fn join(State(shared): From, Extension(id): Id, body: Note) -> Response {
     told(&shared, &id, body, Ask::Join).await
 }
 
-async fn beat(State(shared): From, Extension(id): Id, Name(name): Name, body: Body) -> Response {
+async fn beat(State(shared): From, Extension(id): Id, Name(name): Name, body: Note) -> Response {
     told(&shared, &id, body, |body| Ask::Beat(name, body)).await
 }
 
-async fn leave(State(shared): From, Extension(id): Id, Name(name): Name, body: Body) -> Response {
+async fn leave(State(shared): From, Extension(id): Id, Name(name): Name, body: Note) -> Response {
     told(&shared, &id, body, |body| Ask::Leave(name, body)).await
 }
 

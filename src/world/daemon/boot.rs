@@ -3,11 +3,12 @@
 use super::config::{DaemonConfig, OnBoot};
 use super::desk::Desk;
 use super::state::State;
-use crate::backend::{Backend, Keeper, Live, Simulated};
+use crate::backend::{Backend, Keeper, Live, LiveConfig, Simulated};
 use crate::base::{Cpus, Duration, Fault, Result};
 use crate::worker::Worker;
-use crate::world::live::Engines;
+use crate::world::live::{Engines, engines};
 use elapse_real::engine::Sandbox;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// How long a container of an earlier life may take to answer.
@@ -26,7 +27,12 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// What could not be removed, or a journal that cannot be written.
-pub(super) async fn found(engines: &Engines, state: Option<&State>, on_boot: OnBoot) -> Result<Vec<Found>> {
+pub(super) async fn found(
+    engines: &Engines,
+    state: Option<&State>,
+    on_boot: OnBoot,
+    live: &LiveConfig,
+) -> Result<Vec<Found>> {
     let mut found = Vec::new();
     if let (OnBoot::Recover, Some(state)) = (on_boot, state) {
         engines.all.iter().flatten().for_each(|engine| engine.outlive());
@@ -46,8 +52,22 @@ pub(super) async fn found(engines: &Engines, state: Option<&State>, on_boot: OnB
             }
         }
     }
-    let kept: Vec<String> = found.iter().map(|f| f.id.clone()).collect();
+    let mut kept: Vec<String> = found.iter().map(|f| f.id.clone()).collect();
     let mut removed = Vec::new();
+    // Backends that the worker had and has no more.
+    let left = state.map(State::left).unwrap_or_default();
+    let is_ours = |name: &str| engines.all.iter().flatten().any(|engine| engine.name() == name);
+    let former: BTreeSet<&str> =
+        left.values().map(|l| l.backend.as_str()).filter(|name| !is_ours(name)).collect();
+    for name in former {
+        match sweep_former(name, live).await {
+            Ok(more) => removed.extend(more),
+            Err(fault) => {
+                tracing::warn!(target: "elapse", backend = name, %fault, "what it has of an earlier life is left there");
+                kept.extend(left.iter().filter(|(_, l)| l.backend == name).map(|(id, _)| id.clone()));
+            }
+        }
+    }
     for engine in engines.all.iter().flatten() {
         removed.extend(engine.sweep_but(&kept).await.map_err(|fault| Fault::host(fault.why))?);
     }
@@ -67,6 +87,15 @@ pub(super) async fn found(engines: &Engines, state: Option<&State>, on_boot: OnB
         state.only(&kept)?;
     }
     Ok(found)
+}
+
+/// Removes what is left on a backend that the worker has no more.
+async fn sweep_former(name: &str, live: &LiveConfig) -> Result<Vec<String>> {
+    let mut removed = Vec::new();
+    for engine in engines(&[name.to_string()], live).await?.all.iter().flatten() {
+        removed.extend(engine.sweep().await.map_err(|fault| Fault::host(fault.why))?);
+    }
+    Ok(removed)
 }
 
 /// The backends of a worker daemon.
@@ -100,9 +129,14 @@ impl Backends {
         Backends { all: all.collect(), live }
     }
 
-    /// Takes over what was found and answers, warm at once; the rest is removed.
-    pub(super) async fn take_over(&self, found: Vec<Found>, worker: &Worker, desk: &Desk) {
-        let (all, mut warm) = (found.len(), 0);
+    /// Takes over what was found and answers, warm at once; the rest is removed. How many each function has got so.
+    pub(super) async fn take_over(
+        &self,
+        found: Vec<Found>,
+        worker: &Worker,
+        desk: &Desk,
+    ) -> BTreeMap<String, u32> {
+        let (all, mut warm) = (found.len(), BTreeMap::<String, u32>::new());
         let answered = futures::future::join_all(found.into_iter().map(async |f| {
             let live = self.live[f.backend].as_ref()?;
             let gpu = f.sandbox.gpu();
@@ -117,15 +151,19 @@ impl Backends {
         for (live, function, made_of, sandbox, gpu) in answered.await.into_iter().flatten() {
             // A function whose description has changed gets containers of the new one.
             let id = desk.function(&function).filter(|id| live.made_of(*id).is_some_and(|m| *m == *made_of));
+            // One may have ended while the others were asked: whoever hears of it looks among the worker's.
+            let id = id.filter(|_| !live.has_ended(sandbox));
             if id.is_some_and(|id| worker.adopt(id, live.name(), sandbox, gpu)) {
-                warm += 1;
+                *warm.entry(function).or_default() += 1;
             } else {
                 tracing::info!(target: "elapse", function, "a container that no function wants as it is: removed");
                 live.remove(sandbox).await;
             }
         }
         if all > 0 {
-            tracing::info!(target: "elapse", warm, of = all, "containers of an earlier life taken over");
+            let n: u32 = warm.values().sum();
+            tracing::info!(target: "elapse", warm = n, of = all, "containers of an earlier life taken over");
         }
+        warm
     }
 }

@@ -71,30 +71,34 @@ impl Desk {
         self.draining.set(true);
     }
 
-    /// Registers a function. The same description a second time changes nothing; another one of the name is refused.
+    /// Registers a function. The same description a second time changes nothing; another one of the name is refused. What it
+    /// wants created ahead is for [`warm_up`](Desk::warm_up).
     pub(super) fn register(&self, spec: FunctionSpec, config: &FunctionConfig) -> Result<()> {
         if let Some(known) = self.functions.borrow().get(&spec.name) {
             if known.config == *config {
                 return Ok(());
             }
-            return Err(Fault::usage(format!(
-                "there is a function '{}' already and it differs; take another name",
-                spec.name
-            )));
+            return Err(Fault::usage(differs(&spec.name)));
         }
         let name = spec.name.clone();
         let id = self.worker.register(spec)?;
         let profile = config.profile(self.chance.named(&name));
         self.functions.borrow_mut().insert(name, Called { id, profile, calls: 0, config: config.clone() });
-        for _ in 0..config.prewarm {
-            let (worker, retry) = (self.worker.clone(), self.retry);
+        Ok(())
+    }
+
+    /// Creates ahead as many containers of a function as it wants, less those that it has.
+    pub(super) fn warm_up(&self, name: &str, has: u32) {
+        let functions = self.functions.borrow();
+        let Some(called) = functions.get(name) else { return };
+        for _ in has..called.config.prewarm {
+            let (worker, id, retry) = (self.worker.clone(), called.id, self.retry);
             rt::spawn_detached(async move {
                 if let Err(fault) = worker.prewarm(id, retry).await {
                     tracing::warn!(target: "elapse", %fault);
                 }
             });
         }
-        Ok(())
     }
 
     /// Forgets a function; false if there is none of the name.
@@ -115,7 +119,12 @@ impl Desk {
                 tracing::info!(target: "elapse", backend, image = spec.program.image, %fault);
             }
         }
-        self.register(spec, config)
+        let known = self.function(&spec.name).is_some();
+        self.register(spec, config)?;
+        if !known {
+            self.warm_up(&config.name, 0);
+        }
+        Ok(())
     }
 
     /// Forgets a function: no further call of it is taken, and its containers go when they are idle.
@@ -133,6 +142,9 @@ impl Desk {
 
     async fn registered(&self, json: &[u8]) -> Result<Answer> {
         let config = function_of(json)?;
+        if self.functions.borrow().get(&config.name).is_some_and(|known| known.config != config) {
+            return Ok(Answer::error(409, &differs(&config.name)));
+        }
         self.admit(&config).await?;
         if let Some(state) = &self.state {
             state.registered(&config).await?;
@@ -260,6 +272,10 @@ impl Office for Desk {
     fn drains(&self) -> bool {
         self.draining.get()
     }
+}
+
+fn differs(name: &str) -> String {
+    format!("there is a function '{name}' already and it differs; take another name")
 }
 
 /// A background loop, as `status` tells it.

@@ -166,10 +166,14 @@ impl Served {
     }
 
     /// What is still answered is answered; then nobody listens any more.
-    pub(super) fn end(self, listen: &str) {
+    pub(super) async fn end(self, listen: &str) {
+        const LOOK: crate::base::Duration = crate::base::Duration(2_000_000);
         let _ = self.close.send(());
         if let Ok(Address::Unix(path)) = address(listen) {
             let _ = std::fs::remove_file(path);
+        }
+        while !self.thread.is_finished() {
+            rt::sleep(LOOK).await;
         }
         let _ = self.thread.join();
     }

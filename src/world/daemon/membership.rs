@@ -29,6 +29,9 @@ pub(super) struct Member {
     leaving: Cell<bool>,
 }
 
+/// How long the controller may take to hear that this worker ends.
+const FAREWELL: Duration = Duration(3_000_000_000);
+
 /// Why a controller could not be asked, or what it answered instead of yes.
 enum Refusal {
     /// Asking again may help.
@@ -176,12 +179,14 @@ impl Member {
         let body = json!({
             "incarnation": self.description["incarnation"], "invocations": 0, "draining": true,
         });
-        let _ = self.ask(Method::POST, &format!("/v1/workers/{}/heartbeat", self.name), &body).await;
+        let path = format!("/v1/workers/{}/heartbeat", self.name);
+        let _ = self.ask_within(self.terms.patience.min(FAREWELL), Method::POST, &path, &body).await;
     }
 
     /// The worker's life ends; a controller that is away is not waited for.
     pub(super) async fn leave(&self) {
         let body = json!({ "incarnation": self.description["incarnation"] });
-        let _ = self.ask(Method::DELETE, &format!("/v1/workers/{}", self.name), &body).await;
+        let path = format!("/v1/workers/{}", self.name);
+        let _ = self.ask_within(self.terms.patience.min(FAREWELL), Method::DELETE, &path, &body).await;
     }
 }

@@ -72,7 +72,7 @@ pub fn run(
     let functions = known_functions(&config.functions, state.as_deref());
     let specs = functions.iter().flat_map(FunctionConfig::specs).collect::<Vec<_>>();
     let engines = runtime.block_on(engines(&names, &config.live))?;
-    let found = runtime.block_on(boot::found(&engines, state.as_deref(), config.on_boot))?;
+    let found = runtime.block_on(boot::found(&engines, state.as_deref(), config.on_boot, &config.live))?;
     // Images may have to be pulled, and who wants the end does not wait for them.
     let prepared = async { rt::select(prepare(&engines, &names, &specs), asked(interrupt)).await };
     if let Either::Right(()) = runtime.block_on(prepared) {
@@ -99,7 +99,7 @@ pub fn run(
     });
     let member =
         Member::new(&config.live.worker, config.registration, &config.controller, config.seed, description)?;
-    let ran = runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let mut worker_config = config.worker.clone();
         worker_config.cores = Some(cores);
         let worker = Worker::start(Parts {
@@ -126,7 +126,10 @@ pub fn run(
                 Ok(()) => {}
             }
         }
-        host.take_over(found, &worker, &desk).await;
+        let warm = host.take_over(found, &worker, &desk).await;
+        for function in &functions {
+            desk.warm_up(&function.name, warm.get(&function.name).copied().unwrap_or(0));
+        }
         let served = listener.start(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let luck = Chance::new(config.seed).named("daemon");
@@ -138,16 +141,14 @@ pub fn run(
         worker.watch(reception::orders(&reception, taken, luck));
         let all = Serving { desk: &desk, worker: &worker, served: &served, phase: &phase };
         let outcome = all.serve(&reception, member.as_ref(), interrupt).await;
-        Ok::<_, Fault>((outcome, served))
-    });
-    let outcome = ran.and_then(|(outcome, served)| {
-        served.end(&config.listen);
+        reception.end();
+        served.end(&config.listen).await;
+        // The answers of what was admitted have gone out before the controller hears that this life is over.
+        if let (Ok(()), Some(member)) = (&outcome, &member) {
+            member.leave().await;
+        }
         outcome
     });
-    // The answers of what was admitted have gone out before the controller hears that this life is over.
-    if let (Ok(()), Some(member)) = (&outcome, &member) {
-        runtime.block_on(member.leave());
-    }
     // What ends in a fault is started again; with recover its containers wait for that, as after a crash.
     let kept = outcome.is_err() && config.on_boot == OnBoot::Recover;
     let swept = if kept { Ok(()) } else { runtime.block_on(sweep(&engines, false)).map(drop) };
@@ -192,20 +193,24 @@ impl Serving<'_> {
         member: Option<&Rc<Member>>,
         interrupt: &Interrupt,
     ) -> Result<()> {
-        // What takes part in a fleet is ready when the fleet knows it: until then the controller already asks.
-        if let Some(member) = member {
-            match rt::select(member.register(), wanted(reception, interrupt)).await {
-                Either::Left(outcome) => outcome?,
-                Either::Right(()) => return Ok(()),
+        let failed = async {
+            match rt::select(self.worker.failed(), self.served.has_failed()).await {
+                Either::Left(why) => Fault::bug(why.to_string()),
+                Either::Right(fault) => fault,
             }
-            let counted = self.worker.clone();
-            self.worker.watch(member.beat(move || counted.invocations()));
-        }
-        self.phase.serves();
-        let failed = rt::select(self.worker.failed(), self.served.has_failed());
-        match rt::select(failed, wanted(reception, interrupt)).await {
-            Either::Left(Either::Left(why)) => return Err(Fault::bug(why.to_string())),
-            Either::Left(Either::Right(fault)) => return Err(fault),
+        };
+        let up = async {
+            // What takes part in a fleet is ready when the fleet knows it: until then the controller already asks.
+            if let Some(member) = member {
+                member.register().await?;
+                let counted = self.worker.clone();
+                self.worker.watch(member.beat(move || counted.invocations()));
+            }
+            self.phase.serves();
+            Err::<(), Fault>(failed.await)
+        };
+        match rt::select(up, wanted(reception, interrupt)).await {
+            Either::Left(outcome) => return outcome,
             Either::Right(()) => tracing::info!(target: "elapse", "draining"),
         }
         // Nothing more is admitted from here on, whether the controller hears of it or not.

@@ -9,6 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 /// The header that says how an invocation ended. `dropped`: it was not begun. `lost`: it may have run.
 pub(super) const STATUS: &str = "elapse-status";
 
+/// What is told where a daemon ends before what it was asked.
+pub(super) const UNANSWERED: &str = "it ended before it could answer, and what was asked may have been done";
+
 /// What is asked of a worker or a controller.
 pub(super) enum Ask {
     /// Register the function that this JSON describes.

@@ -1,13 +1,15 @@
 //! The reception: takes the API's orders to whoever answers them, a worker's desk or a controller's, and keeps the answers
 //! that are fetched later.
 
-use super::order::{Answer, Ask, Order};
-use crate::rt;
+use super::order::{Answer, Ask, Order, UNANSWERED};
+use crate::base::Status;
 use crate::rt::chance::Luck;
 use crate::rt::supervise::{Patience, Supervised, supervise};
+use crate::rt::sync::Notify;
+use crate::rt::{self, Either};
 use rustc_hash::FxHashMap;
 use serde_json::json;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
@@ -29,6 +31,9 @@ pub(super) trait Office: 'static {
 pub(super) struct Reception<O> {
     office: Rc<O>,
     later: RefCell<Later>,
+    /// Nothing is waited for any more.
+    over: Cell<bool>,
+    ended: Notify,
 }
 
 /// Invocations that nobody waits for, and the answers of those that have one. Of the answers the oldest go first.
@@ -85,7 +90,23 @@ impl Later {
 
 impl<O: Office> Reception<O> {
     pub(super) fn new(office: Rc<O>) -> Rc<Reception<O>> {
-        Rc::new(Reception { office, later: RefCell::default() })
+        Rc::new(Reception { office, later: RefCell::default(), over: Cell::new(false), ended: Notify::new() })
+    }
+
+    /// Whatever has no answer by now is told that there will be none.
+    pub(super) fn end(&self) {
+        self.over.set(true);
+        self.ended.notify_waiters();
+    }
+
+    async fn is_over(&self) {
+        loop {
+            let told = self.ended.notified();
+            if self.over.get() {
+                return;
+            }
+            told.await;
+        }
     }
 
     pub(super) fn drains(&self) -> bool {
@@ -116,7 +137,10 @@ impl<O: Office> Reception<O> {
                     }
                 }
                 Ask::Fetch(of) => reception.later.borrow().fetch(&of),
-                ask => office.answer(ask, id).await,
+                ask => match rt::select(office.answer(ask, id), reception.is_over()).await {
+                    Either::Left(answer) => answer,
+                    Either::Right(()) => Answer::error(502, UNANSWERED).with_status(Status::Lost),
+                },
             };
             // Nobody may wait any more; what was done is done all the same.
             let _ = reply.send(answer);

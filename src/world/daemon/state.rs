@@ -173,7 +173,13 @@ impl State {
             return self.journal.borrow_mut().compact(&entries);
         }
         let sync = self.journal.borrow().syncing()?;
-        elapse_real::blocking(sync).await.map_err(Fault::bug)?
+        let synced = elapse_real::blocking(sync).await.map_err(Fault::bug)?;
+        // The device's refusal may have been told to another who asked at the same time.
+        if synced.is_ok() && self.journal.borrow().is_doubtful() {
+            let entries = self.known.borrow().entries();
+            return self.journal.borrow_mut().compact(&entries);
+        }
+        synced
     }
 
     /// What is not among these ids is gone: the host was swept.

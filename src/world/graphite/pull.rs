@@ -136,6 +136,7 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
         "points": points,
         "own_points": of_ours,
         "remarks": remarks,
+        "fault": null,
     });
     Ok(Pulled { series: series.len(), points, remarks, json, fetched: series })
 }
@@ -246,8 +247,8 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
         |why: &str| Fault::usage(format!("cannot read {}: {why}; is it an Elapse run?", path.display()));
     let about: Value = serde_json::from_str(&text).map_err(|e| wrong(&e.to_string()))?;
     let at = |key: &str| about[key].as_u64().ok_or_else(|| wrong(&format!("there is no {key}")));
-    let (start, until) = (at("start_unix_ns")? / 1_000_000_000, at("end_unix_ns")? / 1_000_000_000);
-    let from = since(start, about["marker_unix_seconds"][0].as_f64());
+    let (start, end) = (at("start_unix_ns")? / 1_000_000_000, at("end_unix_ns")? / 1_000_000_000);
+    let (from, until) = span(start, end, about["marker_unix_seconds"][0].as_f64());
     let shift = about["graphite"]["shift_seconds"].as_i64().unwrap_or(0);
     let (own, spacing) = own_paths(&run.join("metrics.csv"))?;
     // Whoever never sent to Graphite does not miss its own series there.
@@ -286,9 +287,12 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
     Ok(pulled)
 }
 
-/// From when a run's series are fetched: a marker and some quiet before it belong to them.
-pub(super) fn since(start: u64, marker: Option<f64>) -> u64 {
-    marker.map_or(start, |at| (at as u64).saturating_sub(30).min(start))
+/// From when to when a run's series are fetched: a marker belongs to them, and as much time before it and behind the end as
+/// `elapse align --marker` searches for it in the series of a sender whose clock is off.
+pub(super) fn span(start: u64, end: u64, marker: Option<f64>) -> (u64, u64) {
+    /// Seconds: a minute, and some quiet beside the burst.
+    const CLOCKS: u64 = 90;
+    marker.map_or((start, end), |at| ((at as u64).saturating_sub(CLOCKS).min(start), end + CLOCKS))
 }
 
 /// The paths in a `metrics.csv`, none if there is none, and the seconds between the first two points of a path.

@@ -1,6 +1,6 @@
 //! What happens with Graphite when a run's results are whole and in their place: whatever goes wrong now, they stay.
 
-use super::pull::{Pulled, gather, since};
+use super::pull::{Pulled, gather, span};
 use super::station::{Station, emitted};
 use crate::base::Result;
 use crate::metrics;
@@ -50,8 +50,8 @@ impl Visit<'_> {
         let Some(folder) = folder else { return Ok(came) };
         let facts = &self.summary.facts;
         let start = facts.start_unix_ns / NS;
-        let from = since(start, self.marker.map(|(from, _)| from));
-        let until = (facts.start_unix_ns + facts.end.0) / NS;
+        let end = (facts.start_unix_ns + facts.end.0) / NS;
+        let (from, until) = span(start, end, self.marker.map(|(from, _)| from));
         let own = self.summary.series().flat_map(|(name, series)| {
             let prefix = metrics::prefix(&facts.name, name);
             series.columns().names.iter().map(move |name| format!("{prefix}{name}"))

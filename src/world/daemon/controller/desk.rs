@@ -189,6 +189,11 @@ fn says(answer: &elapse_real::wire::Answer, became: Status) -> bool {
     answer.facts.iter().any(|(name, status)| name == STATUS && status == became.word())
 }
 
+/// Whether a worker says of an answer that it comes from the function.
+fn has_run(answer: &elapse_real::wire::Answer) -> bool {
+    answer.facts.iter().any(|(name, status)| name == STATUS && status != Status::Dropped.word())
+}
+
 pub(super) fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
     let kind = if answer.body.starts_with(b"{") { "application/json" } else { "application/octet-stream" };
     Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
@@ -264,6 +269,8 @@ impl Desk {
                 Ok(answer) if answer.status == 503 && says(&answer, Status::Dropped) => {
                     refused = Some(passed_on(answer));
                 }
+                // A refusal of another attempt does not undo that an earlier one may have run.
+                Ok(answer) if lost.is_some() && !has_run(&answer) => refused = Some(passed_on(answer)),
                 Ok(answer) => {
                     let mut answer = passed_on(answer);
                     answer.facts.extend(facts);
@@ -410,6 +417,9 @@ mod tests {
             facts: status.map(|s| (STATUS.to_string(), s.to_string())).into_iter().collect(),
         };
         assert!(says(&answer(Some("dropped")), Status::Dropped));
+        assert!(
+            has_run(&answer(Some("failed"))) && !has_run(&answer(Some("dropped"))) && !has_run(&answer(None))
+        );
         for may_have_run in [Some("failed"), Some("lost"), None] {
             assert!(!says(&answer(may_have_run), Status::Dropped), "{may_have_run:?}");
         }

@@ -93,7 +93,8 @@ impl Desk {
         let is_present = self.lives.borrow().get(name).is_some_and(|now| Rc::ptr_eq(now, life));
         if is_present && outcome == Introduction::Done {
             life.heard.set(rt::now());
-            self.fleet.borrow_mut().set_health(life.place, Health::Healthy);
+            let health = if life.drains.get() { Health::Draining } else { Health::Healthy };
+            self.fleet.borrow_mut().set_health(life.place, health);
             tracing::info!(target: "elapse", worker = name, at = life.told.address, life = life.told.incarnation, "registered");
         } else if is_present {
             // Its next heartbeat is told to register again.
@@ -148,8 +149,12 @@ impl Desk {
         if other {
             self.untell(life, name, id).await?;
         }
-        let answer = life.ask(Method::POST, "/v1/functions", id, function.clone(), REGISTRATION).await;
-        let answer = answer.map_err(|silence| silence.why().to_string())?;
+        let mut answer = self.post(life, function.clone(), id).await?;
+        if answer.status == 409 {
+            // Of the time before this controller knew it: what the controller has goes before.
+            self.untell(life, name, id).await?;
+            answer = self.post(life, function.clone(), id).await?;
+        }
         if answer.is_ok() {
             life.knows.borrow_mut().insert(name.to_string(), function);
             life.refused.borrow_mut().remove(name);
@@ -158,9 +163,23 @@ impl Desk {
         let said = serde_json::from_slice::<Value>(&answer.body).ok();
         let why =
             said.as_ref().and_then(|v| v["error"].as_str()).map_or_else(|| answer.first_line(), String::from);
+        // A worker that is full, drains, or has no room on its disk may serve it later.
+        if answer.status == 429 || answer.status >= 500 {
+            return Err(why);
+        }
         tracing::warn!(target: "elapse", worker = life.told.name, function = name, why, "a worker cannot serve a function");
         life.refused.borrow_mut().insert(name.to_string());
         Ok(Some(why))
+    }
+
+    async fn post(
+        &self,
+        life: &Life,
+        function: Bytes,
+        id: &str,
+    ) -> Result<elapse_real::wire::Answer, String> {
+        let answer = life.ask(Method::POST, "/v1/functions", id, function, REGISTRATION).await;
+        answer.map_err(|silence| silence.why().to_string())
     }
 
     /// Lets a worker forget a function. An error is that it does not answer.
@@ -186,6 +205,7 @@ impl Desk {
             let status = if beat.incarnation < life.told.incarnation { 409 } else { 404 };
             return Answer::error(status, &format!("worker '{name}' is registered with another life"));
         }
+        life.drains.set(beat.draining);
         if *life.introduction.borrow() == Introduction::UnderWay {
             life.heard.set(rt::now());
             return Answer::json(200, &json!({"name": name, "status": "registering"}));

@@ -115,13 +115,13 @@ pub fn run(
                 Ok(())
             }
         };
-        Ok::<_, Fault>((outcome, served))
+        reception.end();
+        served.end(&config.listen).await;
+        outcome
     });
     drop(runtime);
     if let Some(station) = station {
         station.end();
     }
-    let (outcome, served) = outcome?;
-    served.end(&config.listen);
     outcome
 }

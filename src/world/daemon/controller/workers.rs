@@ -52,6 +52,8 @@ pub(super) struct Life {
     pub(super) knows: RefCell<BTreeMap<String, Bytes>>,
     /// Functions that it cannot serve.
     pub(super) refused: RefCell<FxHashSet<String>>,
+    /// It has said that it takes no more.
+    pub(super) drains: Cell<bool>,
     /// Invocations of this controller that it has.
     pub(super) has: Cell<u64>,
 }
@@ -104,6 +106,7 @@ impl Life {
             decided: Notify::new(),
             knows: RefCell::default(),
             refused: RefCell::default(),
+            drains: Cell::new(false),
             has: Cell::new(0),
         }
     }
