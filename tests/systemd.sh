@@ -19,6 +19,9 @@ end() {
     [ -n "$leader" ] && nsenter -t "$leader" -a systemctl poweroff >/dev/null 2>&1
     for _ in $(seq 100); do kill -0 "$nspawn" 2>/dev/null || break; sleep 0.1; done
     [ -n "$nspawn" ] && kill -9 "$nspawn" 2>/dev/null
+    # What a systemd that is not the host's own has left there, empty.
+    [ -d /run/systemd/system ] ||
+        rmdir /sys/fs/cgroup/*/elapse.slice /sys/fs/cgroup/{unified,systemd}/{payload/init.scope,payload,supervisor} 2>/dev/null
     return 0
 }
 trap end EXIT
@@ -66,6 +69,8 @@ done
 [ -n "$leader" ] || { echo "systemd did not boot: see $tree.boot.log"; exit 3; }
 
 inside() { nsenter -t "$leader" -a "$@"; }
+# A container of systemd-nspawn may not write to cgroups of version 1, which whoever runs containers must.
+inside sh -c "awk '\$3 ~ /^cgroup/ {print \$2}' /proc/mounts | while read -r at; do mount -o remount,bind,rw \"\$at\"; done"
 unit() { inside systemctl show -p "$2" --value "$1"; }
 check() { # what, a command that must succeed
     local what=$1

@@ -6,7 +6,7 @@
 # Nothing else should run meanwhile. ELAPSE_TEST_CONTAINERD names containerd's socket (tests/daemons.sh).
 set -eu
 out=$1 seconds=${2:-600} repeats=${3:-5} backends=${4:-process containerd} loads=${5:-30 60 90}
-elapse=$PWD/target/release/elapse
+elapse=$PWD/target/release/elapse here=$PWD/tests/bench
 socket=${ELAPSE_TEST_CONTAINERD:-/run/containerd/containerd.sock}
 mkdir -p "$out"
 cd "$out"
@@ -77,7 +77,7 @@ calibration = \"$backend.toml\"" >"$run.toml"
 calibration = \"$backend-means.toml\"" >"$run-means.toml"
         scenario "$backend" "$load" "[model]
 calibration = \"$backend-zero.toml\"" >"$run-zero.toml"
-        [ -d "$run-live" ] || "$elapse" live "$run.toml" --out "$run-live" --repeat "$repeats" --cooldown 10s --no-plots
+        [ -d "$run-live/repeat-$repeats" ] || "$elapse" live "$run.toml" --out "$run-live" --repeat "$repeats" --cooldown 10s --no-plots --force
         "$elapse" sim "$run.toml" --out "$run-calibrated" --force --no-plots >/dev/null
         for side in means zero; do
             "$elapse" sim "$run-$side.toml" --out "$run-$side" --force --no-plots >/dev/null
@@ -87,3 +87,4 @@ calibration = \"$backend-zero.toml\"" >"$run-zero.toml"
         done
     done
 done
+python3 "$here/agreement.py" . "$backends" "$loads" | tee tables.md
