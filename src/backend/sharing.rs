@@ -109,8 +109,6 @@ impl Ord for Job {
 }
 
 struct State {
-    /// What work asks for at most when it is not slowed down, and what it has together when it asks for more.
-    asked: f64,
     cores: f64,
     classes: Vec<Class>,
     at: Time,
@@ -121,7 +119,7 @@ impl State {
     /// The share that work has of the processors that it asks for.
     fn share(&self) -> f64 {
         let demand: f64 = self.classes.iter().map(|class| class.demand * class.speed()).sum();
-        if demand > self.asked + ROUNDING { self.cores / demand } else { 1.0 }
+        if demand > self.cores + ROUNDING { self.cores / demand } else { 1.0 }
     }
 
     fn advance(&mut self, now: Time) {
@@ -173,13 +171,7 @@ pub(super) struct Sharing {
 impl Sharing {
     /// Shares `cores`; starts the task that finishes work. Inside a runtime only.
     pub(super) fn new(cores: Cpus) -> Sharing {
-        Sharing::with_loss(cores.as_f64(), cores)
-    }
-
-    /// The same of a host where work that asks for more than `asked` processors has no more than `cores` together: they
-    /// change from one to the other, and that takes time.
-    pub(super) fn with_loss(asked: f64, cores: Cpus) -> Sharing {
-        let state = State { asked, cores: cores.as_f64(), classes: Vec::new(), at: rt::now(), sequence: 0 };
+        let state = State { cores: cores.as_f64(), classes: Vec::new(), at: rt::now(), sequence: 0 };
         let sharing = Sharing { state: Rc::new(RefCell::new(state)), changed: sync::Notify::new() };
         let driven = sharing.clone();
         drop(rt::spawn_named("processor-sharing", async move { driven.drive().await }));
@@ -302,7 +294,7 @@ mod tests {
     /// executions, on a host of two processors that are had to 1.95 when more is asked for.
     fn until_done(n: usize, executions: usize) -> f64 {
         let run = async move {
-            let sharing = Sharing::with_loss(2.0, Cpus(1950));
+            let sharing = Sharing::new(Cpus(1950));
             let speeds = Rc::new(Speeds::new(&[(1, 20.0), (2, 28.0), (4, 80.0)]));
             let one = Cpus::from_cores(1);
             let beside: Vec<_> =

@@ -145,8 +145,7 @@ impl Simulated {
         let host = Rc::new(Calibrated::new(measured, behaviour, processors, pooled));
         // Also where processors are never short, creations stand in each other's way.
         let short = host.cores().filter(|_| self.model.contention != Contention::None);
-        let (asked, cores) = short.map_or((f64::INFINITY, Cpus::MAX), |cores| (processors as f64, cores));
-        self.sharing = Some(Sharing::with_loss(asked, cores));
+        self.sharing = Some(Sharing::new(short.unwrap_or(Cpus::MAX)));
         self.host = Some(host);
         self
     }
