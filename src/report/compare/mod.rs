@@ -390,6 +390,9 @@ fn plan_differences(a: &Value, b: &Value) -> Vec<(String, String, String)> {
         let mut all = BTreeMap::new();
         for (before, part) in [("", &run["plan"]), ("at", &run["at"]), ("calibration", &run["calibration"])] {
             flatten(before, part, &mut |path, value| {
+                if value.is_null() {
+                    return;
+                }
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
                 all.insert(path.to_string(), text);
             });

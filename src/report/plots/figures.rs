@@ -34,12 +34,14 @@ fn distribution(name: &str, colour: RGBColor, values: &Distribution, left: f64) 
     Line::new(name, colour, points)
 }
 
-/// Where a logarithmic axis of milliseconds begins: at a tenth, or the power of ten below all but the quickest.
+/// Where a logarithmic axis of milliseconds begins: at the power of ten below all but the quickest, and at a tenth where some
+/// take nothing.
 fn left_of(all: &[(String, &Distribution)]) -> f64 {
-    const LEFT: f64 = 0.1;
+    const NOTHING: f64 = 0.1;
     const LEAST: f64 = 1e-4;
-    let quick = all.iter().filter_map(|(_, d)| d.quantile(0.01)).filter(|x| *x > 0.0).fold(LEFT, f64::min);
-    10f64.powf(quick.log10().floor()).clamp(LEAST, LEFT)
+    let quick = all.iter().filter_map(|(_, d)| d.quantile(0.001)).map(|x| if x > 0.0 { x } else { NOTHING });
+    let quick = quick.fold(f64::INFINITY, f64::min);
+    if quick.is_finite() { 10f64.powf(quick.log10().floor()).max(LEAST) } else { NOTHING }
 }
 
 /// Distribution functions of times in ms, each with its name.
