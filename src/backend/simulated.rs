@@ -315,16 +315,12 @@ impl Backend for Simulated {
                 host.call(host.does(function.behaviour), call.intended, first, asks, &mut luck);
             under_way = Some(counted);
         }
-        let done = self.sharing.as_ref().map(|sharing| sharing.start(span, fraction, function.cpus));
-        if done.is_none() && under_way.is_none() {
-            return Work::after(span, answer);
-        }
+        // Where a host was measured there is sharing always.
+        let Some(sharing) = &self.sharing else { return Work::after(span, answer) };
+        let done = sharing.start(span, fraction, function.cpus);
         Work::boxed(async move {
             let _under_way = under_way;
-            match done {
-                Some(done) => done.done().await,
-                None => rt::sleep(span).await,
-            }
+            done.done().await;
             answer
         })
     }

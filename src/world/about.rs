@@ -24,7 +24,7 @@ impl Finished {
         let date = jiff::Timestamp::from_second(unix_now().as_secs() as i64)
             .map(|t| t.to_string())
             .unwrap_or_default();
-        let value = serde_json::json!({
+        let mut value = serde_json::json!({
             "command": command,
             "version": env!("CARGO_PKG_VERSION"),
             "finished_at": date,
@@ -50,7 +50,6 @@ impl Finished {
             "event_hash": self.event_hash.map(|h| format!("{h:016x}")),
             "result_hash": format!("{:016x}", self.summary.result_hash),
         });
-        let mut value = value;
         without_secrets(&mut value);
         Ok(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
     }
