@@ -79,6 +79,13 @@ impl Answer {
         let line = text.lines().next().unwrap_or("").trim().to_string();
         if line.is_empty() { format!("status {}", self.status) } else { line }
     }
+
+    /// Why a daemon refuses: what its JSON body has under `error`, or else the first line.
+    pub fn why(&self) -> String {
+        let said = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
+        let why = said.as_ref().and_then(|v| v["error"].as_str());
+        why.map_or_else(|| self.first_line(), str::to_string)
+    }
 }
 
 /// Why there is no answer.

@@ -81,10 +81,7 @@ impl Target {
                     Fault::host(format!("{}: {e}; is the daemon running, and is --at its address?", self.at))
                 })?;
             if !answer.is_ok() {
-                let said = serde_json::from_slice::<serde_json::Value>(&answer.body).ok();
-                let why = said.as_ref().and_then(|v| v["error"].as_str().map(str::to_string));
-                let why = why.unwrap_or_else(|| answer.first_line());
-                return Err(Fault::usage(format!("{}: {why} (HTTP {})", self.at, answer.status)));
+                return Err(Fault::usage(format!("{}: {} (HTTP {})", self.at, answer.why(), answer.status)));
             }
         }
         Ok(())

@@ -4,7 +4,6 @@ use super::config::peer;
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
 use elapse_real::wire::Method;
-use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// A daemon at an address.
@@ -78,10 +77,7 @@ impl Client {
         if answer.is_ok() {
             return Ok(answer.body.to_vec());
         }
-        let said = serde_json::from_slice::<Value>(&answer.body).ok();
-        let told = said.as_ref().and_then(|v| v["error"].as_str());
-        let text = told.map_or_else(|| answer.first_line(), str::to_string);
-        let text = format!("{}: {text} (HTTP {})", self.at, answer.status);
+        let text = format!("{}: {} (HTTP {})", self.at, answer.why(), answer.status);
         Err(match answer.status {
             400..500 => Fault::usage(text),
             _ => Fault::check(text),

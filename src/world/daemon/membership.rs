@@ -88,9 +88,7 @@ impl Member {
             Ok(Err(fault)) => Err(Refusal::Passing(fault.to_string())),
             Ok(Ok(answer)) if answer.is_ok() => Ok(answer),
             Ok(Ok(answer)) => {
-                let said = serde_json::from_slice::<Value>(&answer.body).ok();
-                let why = said.as_ref().and_then(|v| v["error"].as_str());
-                let why = why.map_or_else(|| answer.first_line(), str::to_string);
+                let why = answer.why();
                 Err(match answer.status {
                     429 | 500.. => Refusal::Passing(why),
                     _ => Refusal::Final(why),

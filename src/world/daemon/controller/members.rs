@@ -160,9 +160,7 @@ impl Desk {
             life.refused.borrow_mut().remove(name);
             return Ok(None);
         }
-        let said = serde_json::from_slice::<Value>(&answer.body).ok();
-        let why =
-            said.as_ref().and_then(|v| v["error"].as_str()).map_or_else(|| answer.first_line(), String::from);
+        let why = answer.why();
         // A worker that is full, drains, or has no room on its disk may serve it later.
         if answer.status == 429 || answer.status >= 500 {
             return Err(why);
