@@ -5,7 +5,7 @@ mod common;
 
 use common::containers::{agent, worker_name};
 use common::daemon::{Daemon, elapse, said, tls};
-use common::{has, program, scratch};
+use common::{NOBODY, has, program, scratch};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -299,7 +299,7 @@ fn wrong_configurations_are_told_in_a_sentence() {
         "{}",
         said(&refused)
     );
-    let away = elapse(&["status", "--at", &format!("unix:{}", folder.join("none").display())]);
+    let away = elapse(&["status", "--at", NOBODY]);
     assert!(away.status.code() == Some(3) && said(&away).contains("does not answer"), "{}", said(&away));
 }
 

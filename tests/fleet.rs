@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::NOBODY;
 use common::daemon::{Daemon, elapse, said, tls};
 use common::fleet::{REQUIRED, can, controller, header, health, invoke, membership, worker};
 
@@ -115,7 +116,7 @@ fn registration_that_is_required_and_fails_ends_the_worker() {
         assert!(!std::path::Path::new(&format!("/tmp/{name}.sock")).exists());
         (output.status.code(), said(&output))
     };
-    let nobody = format!("address = \"unix:{}\"\nattempts = 3", folder.join("nobody").display());
+    let nobody = format!("address = \"{NOBODY}\"\nattempts = 3");
     let (code, text) = run(REQUIRED, &nobody);
     assert!(code == Some(5) && text.contains("in 3 attempt(s): nobody answers"), "{code:?} {text}");
     let (code, text) = run(REQUIRED, "");
@@ -202,7 +203,7 @@ fn of_two_hosts_with_one_name_the_second_is_refused_and_an_older_life_too() {
     assert!(none.starts_with("HTTP/1.0 422") && none.contains("missing field"), "{none}");
     let mut nowhere = same(&known["machine_id"], 1);
     nowhere["name"] = "nowhere".into();
-    nowhere["address"] = "unix:/tmp/elapse-nobody-is-here.sock".into();
+    nowhere["address"] = NOBODY.into();
     let unreached = post("/v1/workers", &nowhere);
     assert!(
         unreached.starts_with("HTTP/1.0 502") && unreached.contains("does not answer at its address"),

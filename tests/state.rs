@@ -5,7 +5,7 @@ mod common;
 
 use common::containers::{agent, daemon};
 use common::daemon::{Daemon, elapse, said};
-use common::{has, program};
+use common::{NOBODY, has, program};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -122,15 +122,14 @@ fn a_controller_that_is_away_costs_no_container_that_was_taken_over() {
     if !can(test) {
         return;
     }
-    let (folder, top) = state(test);
+    let (_, top) = state(test);
     let mut daemon = Daemon::worker(test, &top, "");
     assert_eq!(start_of(&daemon, "echo"), "cold");
     let before = daemon.containers();
     daemon.kill();
-    let nobody = folder.join("nobody");
     let wanted = "registration = \"required\"\non_boot = \"recover\"";
     daemon.reconfigure("on_boot = \"recover\"", wanted);
-    let table = format!("[controller]\naddress = \"unix:{}\"\nattempts = 1\n[[function]]", nobody.display());
+    let table = format!("[controller]\naddress = \"{NOBODY}\"\nattempts = 1\n[[function]]");
     let config = daemon.folder.join("config.toml");
     let text = std::fs::read_to_string(&config).expect("a configuration");
     std::fs::write(&config, text.replacen("[[function]]", &table, 1)).expect("a configuration");

@@ -9,6 +9,10 @@ use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// An address where nobody listens. A unix socket's path has at most 107 bytes, which a scratch folder deep in a
+/// checkout leaves no room for.
+pub const NOBODY: &str = "unix:/tmp/elapse-nobody-is-here.sock";
+
 /// Whether a test has what it needs. If not, it is counted as skipped by name, or fails where `ELAPSE_REQUIRE` (a list
 /// with commas) names what is missing.
 pub fn has(need: &str, test: &str, there: bool) -> bool {
