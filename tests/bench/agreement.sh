@@ -58,6 +58,13 @@ for line in open(sys.argv[1]):
 P
 }
 
+# As many draws as there are live repeats: what is drawn has a spread too.
+simulate() { # scenario, folder
+    for nth in $(seq "$repeats"); do
+        "$elapse" sim "$1" --seed "$nth" --out "$2/repeat-$nth" --force --no-plots >/dev/null
+    done
+}
+
 for load in $loads; do
     per_second=$(rate "$load" "$load")
     rm -rf "trace-$load"
@@ -78,10 +85,8 @@ calibration = \"$backend-means.toml\"" >"$run-means.toml"
         scenario "$backend" "$load" "[model]
 calibration = \"$backend-zero.toml\"" >"$run-zero.toml"
         [ -d "$run-live/repeat-$repeats" ] || "$elapse" live "$run.toml" --out "$run-live" --repeat "$repeats" --cooldown 10s --no-plots --force
-        "$elapse" sim "$run.toml" --out "$run-calibrated" --force --no-plots >/dev/null
-        for side in means zero; do
-            "$elapse" sim "$run-$side.toml" --out "$run-$side" --force --no-plots >/dev/null
-        done
+        simulate "$run.toml" "$run-calibrated"
+        for side in means zero; do simulate "$run-$side.toml" "$run-$side"; done
         for side in calibrated means zero; do
             "$elapse" compare "$run-$side" "$run-live" --out "$run-$side-compared" >"$run-$side.txt" 2>&1 || true
         done
