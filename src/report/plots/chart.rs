@@ -42,6 +42,11 @@ impl Line {
         self
     }
 
+    /// Half the height of its mark beside its name: a dashed one is told from one of its colour by the thinner mark.
+    fn half_mark(&self) -> i32 {
+        if self.dashed { 1 } else { 4 }
+    }
+
     /// Its parts between gaps.
     fn segments(&self) -> Vec<Vec<(f64, f64)>> {
         let split = self.points.split(|p| p.1.is_none());
@@ -56,6 +61,14 @@ pub(super) fn highest(lines: &[Line]) -> f64 {
     lines.iter().flat_map(|l| l.points.iter().filter_map(|p| p.1)).fold(0.0, f64::max)
 }
 
+/// Where the names of several lines are.
+pub(super) enum Legend {
+    /// In this corner of the axes.
+    Inside(SeriesLabelPosition),
+    /// Above them: low panels have no room to spare.
+    Above,
+}
+
 /// Axes, and what is drawn on them.
 pub(super) struct Panel<'a> {
     pub(super) title: &'a str,
@@ -65,7 +78,7 @@ pub(super) struct Panel<'a> {
     pub(super) x_range: (f64, f64),
     pub(super) log_x: bool,
     pub(super) y_range: (f64, f64),
-    pub(super) legend: SeriesLabelPosition,
+    pub(super) legend: Legend,
     pub(super) lines: &'a [Line],
 }
 
@@ -118,8 +131,11 @@ pub(super) fn panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn<()> {
         .margin_right(26)
         .x_label_area_size(if panel.x.is_empty() { 24 } else { 48 })
         .y_label_area_size(76);
+    let names_above = matches!(panel.legend, Legend::Above) && panel.lines.len() > 1;
     if !panel.title.is_empty() {
         builder.caption(panel.title, text(19));
+    } else if names_above {
+        builder.margin_top(28);
     }
     let y = panel.y_range.0..panel.y_range.1;
     let height = area.dim_in_pixel().1;
@@ -160,18 +176,19 @@ pub(super) fn panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn<()> {
                     };
                     if !named {
                         named = true;
-                        // A dashed one is told from one of its colour by the thinner mark.
-                        let half = if line.dashed { 1 } else { 4 };
+                        let half = line.half_mark();
                         drawn.label(format!("{}   ", line.name)).legend(move |(x, y)| {
                             Rectangle::new([(x, y - half), (x + 18, y + half)], colour.filled())
                         });
                     }
                 }
             }
-            if panel.lines.len() > 1 {
+            if let Legend::Inside(corner) = &panel.legend
+                && panel.lines.len() > 1
+            {
                 chart
                     .configure_series_labels()
-                    .position(panel.legend.clone())
+                    .position(corner.clone())
                     .background_style(WHITE.mix(0.85))
                     .border_style(RGBColor(200, 200, 200))
                     .label_font(text(14))
@@ -185,6 +202,23 @@ pub(super) fn panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn<()> {
         draw_on!((low..high).log_scale());
     } else {
         draw_on!(low..high);
+    }
+    if names_above { draw_names(area, panel.lines) } else { Ok(()) }
+}
+
+/// The names of lines in a row that ends above the right end of the axes.
+fn draw_names(area: &Area<'_>, lines: &[Line]) -> Drawn<()> {
+    const Y: i32 = 10;
+    let style = text(14);
+    let mut right = area.dim_in_pixel().0 as i32 - 26;
+    for line in lines.iter().rev().filter(|line| !line.segments().is_empty()) {
+        let (width, height) = area.estimate_text_size(&line.name, &style)?;
+        let left = right - width as i32;
+        area.draw(&Text::new(line.name.clone(), (left, Y), style.clone()))?;
+        let (middle, half) = (Y + height as i32 / 2, line.half_mark());
+        let mark = [(left - 24, middle - half), (left - 6, middle + half)];
+        area.draw(&Rectangle::new(mark, line.colour.filled()))?;
+        right = left - 42;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::Data;
 use super::chart::{
-    BLUE, COLOURS, Drawn, GREEN, GREY, Line, Panel, VERMILION, highest, label, panel, picture, text,
+    BLUE, COLOURS, Drawn, GREEN, GREY, Legend, Line, Panel, VERMILION, highest, label, panel, picture, text,
     time_unit,
 };
 use super::{Plot, Row};
@@ -67,7 +67,7 @@ pub(super) fn cdfs(title: &str, all: &[(String, &Distribution)]) -> Drawn<String
                 x_range: (left, high),
                 log_x: true,
                 y_range: (0.0, 101.0),
-                legend: SeriesLabelPosition::LowerRight,
+                legend: Legend::Inside(SeriesLabelPosition::LowerRight),
                 lines: &lines,
             },
         )
@@ -75,8 +75,15 @@ pub(super) fn cdfs(title: &str, all: &[(String, &Distribution)]) -> Drawn<String
 }
 
 pub(super) fn latency(data: &Data) -> Drawn<Plot> {
-    let all =
-        [("latency".to_string(), &data.latency), ("of it before execution".to_string(), &data.start_delay)];
+    let before = &data.start_delay;
+    let mut name = "of it before execution".to_string();
+    // What takes nothing has no place on the axis.
+    let at_once = before.0.iter().take_while(|(ms, _)| *ms <= 0.0).last().map_or(0, |(_, count)| *count);
+    let share = (at_once as f64 / before.count().max(1) as f64 * 100.0).round();
+    if share > 0.0 {
+        name += &format!(" (none in {share} %)");
+    }
+    let all = [("latency".to_string(), &data.latency), (name, before)];
     let svg = cdfs(&format!("{}: latency of invocations", data.name), &all)?;
     Ok(Plot { name: "latency-cdf", title: "Distribution of latency".into(), svg })
 }
@@ -124,6 +131,10 @@ fn over_time(data: &Data, panels: Vec<Over<'_>>) -> Drawn<String> {
         for (i, mut over) in (0u32..).zip(panels) {
             over.lines.iter_mut().for_each(|l| l.points.iter_mut().for_each(|p| p.0 /= scale));
             let last = i + 1 == n;
+            let (room, legend) = match n {
+                1 => (1.3, Legend::Inside(SeriesLabelPosition::UpperRight)),
+                _ => (1.1, Legend::Above),
+            };
             let (now, later) = if last { (rest.clone(), rest) } else { rest.split_vertically(170) };
             rest = later;
             panel(
@@ -134,8 +145,8 @@ fn over_time(data: &Data, panels: Vec<Over<'_>>) -> Drawn<String> {
                     y: over.y,
                     x_range: (0.0, data.end / scale),
                     log_x: false,
-                    y_range: (0.0, (highest(&over.lines) * if n == 1 { 1.3 } else { 2.5 }).max(1e-6)),
-                    legend: SeriesLabelPosition::UpperRight,
+                    y_range: (0.0, (highest(&over.lines) * room).max(1e-6)),
+                    legend,
                     lines: &over.lines,
                 },
             )?;
