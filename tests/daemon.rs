@@ -59,7 +59,16 @@ fn functions_are_registered_invoked_and_told() {
     let names: Vec<&str> = loops.iter().filter_map(|l| l["name"].as_str()).collect();
     let all = [elapse::worker::LOOPS, &["burial", "watchdog", "reload", "orders"]].concat();
     assert_eq!(names, all);
-    assert!(loops.iter().all(|l| l["restarts"] == 0 && l["last_panic"].is_null()));
+    let threads = status["threads"].as_array().expect("a list");
+    for name in ["spawner-1", "api"] {
+        assert!(threads.iter().any(|t| t["name"] == name), "{name}: {threads:?}");
+    }
+    for told in [loops, threads] {
+        assert!(told.iter().all(|l| l["restarts"] == 0 && l["last_panic"].is_null()), "{told:?}");
+    }
+    let up = status["up_seconds"].as_f64().expect("a number");
+    let last = |t: &serde_json::Value| t["last_run_seconds"].as_f64().filter(|at| *at <= up);
+    assert!(threads.iter().all(|t| last(t).is_some()), "{threads:?}");
     assert!(said(&daemon.ask(&["list"])).contains("\"cat\""));
     let metrics = daemon.raw("GET /metrics HTTP/1.0\r\n\r\n");
     assert!(

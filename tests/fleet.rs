@@ -10,6 +10,71 @@ use common::fleet::{REQUIRED, can, controller, header, health, invoke, membershi
 
 use serde_json::Value;
 
+/// Echoes what it was asked, as text of a type of its own.
+const SERVER: &str = r#"
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Tells(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def tell(self):
+        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        told = f"{self.command} {self.path} {self.headers.get('content-type')} {len(body)}".encode()
+        self.send_response(201 if self.command == "PUT" else 200)
+        self.send_header("content-type", "text/x-told")
+        self.send_header("content-length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+    do_GET = do_POST = do_PUT = tell
+    def log_message(self, *args):
+        pass
+ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Tells).serve_forever()
+"#;
+
+/// Through a worker and through a controller: the method, the path, the query, the media types and the status.
+#[test]
+fn a_function_that_is_an_http_server_gets_requests_as_they_are() {
+    let test = "a_function_that_is_an_http_server_gets_requests_as_they_are";
+    let python = std::path::Path::new("/usr/bin/python3").exists();
+    if !can(test) || !common::has("python3", test, python) {
+        return;
+    }
+    let controller = controller(test, "");
+    let worker = worker(test, &controller);
+    let code = common::scratch(&format!("{test}-code"));
+    std::fs::write(code.join("server.py"), SERVER).expect("a file");
+    let inside = if elapse_real::is_root() { "/code".into() } else { code.display().to_string() };
+    let file = controller.folder.join("tells.toml");
+    let text = format!(
+        "name = \"tells\"\nmemory = \"128MiB\"\nbehaviour = \"serve\"\ncode = {code:?}\n\
+         command = [\"/usr/bin/python3\", \"{inside}/server.py\"]\n"
+    );
+    std::fs::write(&file, text).expect("a file");
+    let registered = controller.ask(&["register", file.to_str().expect("a path")]);
+    assert!(registered.status.success(), "{}", said(&registered));
+    for daemon in [&worker, &controller] {
+        let ask = |line: &str, body: &str| {
+            let n = body.len();
+            daemon.raw(&format!(
+                "{line} HTTP/1.0\r\ncontent-type: image/png\r\ncontent-length: {n}\r\n\r\n{body}"
+            ))
+        };
+        let told = ask("PUT /function/tells/a/b%20c?x=1&y=/", "abc");
+        assert!(told.starts_with("HTTP/1.0 201"), "{told}");
+        assert!(told.ends_with("\r\n\r\nPUT /a/b%20c?x=1&y=/ image/png 3"), "{told}");
+        assert_eq!(header(&told, "content-type"), Some("text/x-told"));
+        assert_eq!(header(&told, "elapse-status"), Some("completed"));
+        assert!(header(&told, "content-security-policy").is_some_and(|policy| policy.starts_with("sandbox")));
+        let root = ask("GET /function/tells/", "");
+        assert!(root.ends_with("\r\n\r\nGET / image/png 0"), "{root}");
+        let plain = ask("POST /function/tells", "abcd");
+        assert!(plain.contains("POST /invoke?") && plain.ends_with(" image/png 4"), "{plain}");
+        let none = ask("GET /function/echo/a", "");
+        assert!(none.starts_with("HTTP/1.0 404") && none.contains("is no HTTP server"), "{none}");
+    }
+    worker.ends_well();
+    controller.ends_well();
+}
+
 #[test]
 fn a_controller_serves_what_its_workers_serve() {
     let test = "a_controller_serves_what_its_workers_serve";
@@ -73,6 +138,7 @@ fn a_controller_serves_what_its_workers_serve() {
     let status = controller.json(&["status"]);
     assert_eq!(status["metrics"]["invocations"], 10);
     assert_eq!(status["loops"][0]["name"], "worker-health");
+    assert_eq!(status["threads"][0]["name"], "api");
     let metrics = controller.raw("GET /metrics HTTP/1.0\r\n\r\n");
     assert!(
         metrics.contains("elapse_controller_workers_healthy 2") && metrics.ends_with("# EOF\n"),
@@ -271,6 +337,9 @@ fn a_load_drives_a_running_system() {
         assert!((20.0..40.0).contains(&exec), "the durations of the load were executed: {exec}");
         let records = std::fs::read_to_string(out.join("records.csv")).expect("records");
         assert_eq!(records.lines().count() as u64, n + 1);
+        let methods = std::fs::read_to_string(out.join("methods.txt")).expect("a paragraph");
+        let how = if clients.is_none() { "no omission is coordinated" } else { "closed loop of 4 clients" };
+        assert!(methods.contains(how) && !methods.contains('?'), "{methods}");
         // What only the worker knows is not measured from here, and zero would say that it was.
         for unknown in ["evictions", "containers_created", "memory_reads", "loop_restarts"] {
             assert!(summary[unknown].is_null(), "{unknown}: {summary}");

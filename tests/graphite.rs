@@ -1,12 +1,12 @@
-//! Graphite beside a run: points sent to a real carbon, fetched from a real graphite-web and laid on one axis; and Graphites
-//! that are away, slow, wrong or cut off.
+//! A run or a daemon that is sent to a real carbon, fetched from a real graphite-web and laid on one axis.
 
-#![expect(clippy::disallowed_methods, reason = "peers of real sockets live in threads and in real time")]
+#![expect(clippy::disallowed_methods, reason = "real servers take real time")]
 
 mod common;
 
-use common::containers::{agent, worker_name};
-use common::daemon::Daemon;
+use common::containers::agent;
+use common::daemon::{Daemon, elapse, said};
+use common::graphite::{scenario, text, values};
 use common::{has, scratch};
 use elapse::metrics::{
     BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation,
@@ -14,12 +14,9 @@ use elapse::metrics::{
 use elapse::report::Finished;
 use elapse_real::graphite::{Client, Protocol, Sender};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The ends of the Graphite that `tests/daemons.sh` has started: carbon's two ports and the web address.
 struct Graphite {
@@ -39,45 +36,11 @@ fn graphite(test: &str) -> Option<Graphite> {
     has("graphite", test, found.is_some()).then_some(found)?
 }
 
-fn elapse(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_elapse")).args(args).output().expect("elapse was started")
-}
-
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// A scenario file of some seconds, with these lines under `[graphite]`.
-fn scenario(folder: &Path, name: &str, seconds: u32, graphite: &str) -> PathBuf {
-    let path = folder.join("scenario.toml");
-    let text = format!(
-        "name = \"{name}\"\nduration = \"{seconds}s\"\n[worker]\nmemory = \"512MiB\"\n[model]\ncold_start = \"5ms\"\n\
-         [live]\nworker = \"{}\"\nagent = {:?}\n[measure]\nat_end = \"cut\"\nuntil = \"{seconds}s\"\n[graphite]\n{graphite}\n\
-         [[function]]\nname = \"f\"\nmemory = \"64MiB\"\nduration = \"7ms\"\nload = {{ poisson = \"20/s\" }}\n",
-        worker_name(),
-        agent()
-    );
-    std::fs::write(&path, text).expect("a scenario");
-    path
-}
-
-/// Values by path and second.
-fn values(run: &Path, file: &str) -> BTreeMap<(String, u64), f64> {
-    let run = Finished::open(run).expect("a run");
-    let tracks = run.tracks(file).expect("series");
-    let points = tracks.iter().flat_map(|t| t.points.iter().map(move |(at, v)| (&t.path, at, v)));
-    points.filter_map(|(path, at, v)| Some(((path.clone(), *at as u64), (*v)?))).collect()
-}
-
 /// What was sent is what came back.
 fn assert_same(sent: &BTreeMap<(String, u64), f64>, found: &BTreeMap<(String, u64), f64>) {
     let lost: Vec<_> = sent.iter().filter(|(k, v)| found.get(k) != Some(v)).take(3).collect();
     let strange: Vec<_> = found.keys().filter(|k| !sent.contains_key(k)).take(3).collect();
     assert!(lost.is_empty() && strange.is_empty(), "lost or changed: {lost:?}; never sent: {strange:?}");
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of letters")
 }
 
 /// A name of a run that no other run of these tests has: Graphite forgets nothing.
@@ -227,6 +190,12 @@ fn a_start_that_graphite_would_forget_is_refused() {
         said(&ran)
     );
     assert!(!out.exists());
+    let ahead = elapse(&["sim", text(&file), "--out", text(&out), "--set", "start=2100-01-01T00:00:00Z"]);
+    assert!(
+        ahead.status.code() == Some(2) && said(&ahead).contains("in the future; give"),
+        "{}",
+        said(&ahead)
+    );
 }
 
 #[test]
@@ -264,169 +233,6 @@ fn where_graphite_keeps_long_steps_only_those_are_sent() {
     }
 }
 
-/// A peer that answers every request with the same bytes, and ends with the test.
-fn answers(bytes: Vec<u8>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        for peer in listener.incoming() {
-            let Ok(mut peer) = peer else { return };
-            let mut line = String::new();
-            let mut reader = BufReader::new(peer.try_clone().expect("a clone"));
-            while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
-                line.clear();
-            }
-            let _ = peer.write_all(&bytes);
-        }
-    });
-    url
-}
-
-fn http(status: &str, length: usize, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").into_bytes()
-}
-
-#[test]
-fn a_graphite_that_fails_is_told_and_costs_no_results() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("an address");
-    let page = "<html><h1>Server Error (500)</h1></html>";
-    let cut = "[{\"target\": \"a\", \"datapoints\": [[1, 17040";
-    let cases = [
-        (format!("http://{nobody}"), "cannot reach Graphite at"),
-        (
-            answers(http("500 Internal Server Error", page.len(), page)),
-            "answered 500 Internal Server Error (Server Error (500))",
-        ),
-        (answers(http("200 OK", 4000, cut)), "was cut off"),
-        (answers(http("200 OK", cut.len(), cut)), "is no JSON"),
-        (answers(http("200 OK", 13, "<b>log in</b>")), "is no JSON (log in)"),
-        (answers(http("200 OK", 13, "{\"error\": 17}")), "something else than"),
-    ];
-    for (i, (url, says)) in cases.into_iter().enumerate() {
-        let folder = scratch(&format!("graphite-wrong-{i}"));
-        let file =
-            scenario(&folder, "wrong", 5, &format!("url = \"{url}\"\ntargets = [\"a.(b)\"]\nattempts = 2"));
-        let out = folder.join("run");
-        let ran = elapse(&["sim", text(&file), "--out", text(&out)]);
-        assert_eq!(ran.status.code(), Some(1), "{}", said(&ran));
-        assert!(
-            said(&ran).contains(says) && said(&ran).contains("the run's results are whole"),
-            "{}",
-            said(&ran)
-        );
-        assert!(out.join("records.csv").exists() && out.join("report.html").exists());
-        let run = Finished::open(&out).expect("a run");
-        assert!(run.run["graphite"]["fault"].is_string());
-        // Nor does a later attempt harm them.
-        let before = std::fs::read(out.join("run.json")).expect("run.json");
-        let pulled = elapse(&["graphite", "pull", text(&out), "--attempts", "1"]);
-        assert_eq!(pulled.status.code(), Some(3), "{}", said(&pulled));
-        assert_eq!(std::fs::read(out.join("run.json")).expect("run.json"), before);
-    }
-}
-
-#[test]
-fn nulls_gaps_and_series_without_points_are_told() {
-    let start = 1_704_067_200;
-    let series = |target: &str, values: &[&str]| {
-        let points: Vec<String> =
-            values.iter().enumerate().map(|(i, v)| format!("[{v}, {}]", start + 1 + i as u64)).collect();
-        format!("{{\"target\": \"{target}\", \"datapoints\": [{}]}}", points.join(","))
-    };
-    let body = format!(
-        "[{},{},{}]",
-        series("host.cpu", &["1.5", "null", "NaN", "4"]),
-        series("host.none", &["null", "null", "null", "null"]),
-        series("host.late", &["Infinity", "1e9999", "2", "3"])
-    );
-    let url = answers(http("200 OK", body.len(), &body));
-    let folder = scratch("graphite-nulls");
-    let targets = "targets = [\"f(1)\"]\nplot = [\"host.*\"]";
-    let file = scenario(&folder, "nulls", 4, &format!("url = \"{url}\"\n{targets}"));
-    let out = folder.join("run");
-    let ran = elapse(&["sim", text(&file), "--out", text(&out)]);
-    assert!(ran.status.success(), "{}", said(&ran));
-    assert!(said(&ran).contains("1 series have no point in the run's time: host.none"), "{}", said(&ran));
-    let found = values(&out, "graphite.csv");
-    let cpu: Vec<(u64, f64)> =
-        found.iter().filter(|((p, _), _)| p == "host.cpu").map(|((_, t), v)| (t - start, *v)).collect();
-    assert_eq!(cpu, [(1, 1.5), (4, 4.0)]);
-    let aligned = elapse(&["align", text(&out)]);
-    let rows = said(&aligned);
-    assert!(rows.contains("1704067201,graphite,host.cpu,1.5\n1704067202,graphite,host.cpu,\n"), "{rows}");
-    // The clock of a sender is a day off: nothing overlaps.
-    let off = elapse(&["align", text(&out), "--shift", "host=24h"]);
-    assert_eq!(off.status.code(), Some(1), "{}", said(&off));
-    assert!(said(&off).contains("no series of graphite.csv has a point in the run's time"), "{}", said(&off));
-    let marker = elapse(&["align", text(&out), "--marker", "host=host.cpu"]);
-    assert!(said(&marker).contains("the run made no marker"), "{}", said(&marker));
-}
-
-#[test]
-fn carbon_away_drops_the_oldest_and_counts_them() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    drop(listener);
-    let sender = Sender::open(&address, Protocol::Plaintext, 100).expect("a sender");
-    let paths: Arc<[String]> = (0..10).map(|i| format!("p{i}")).collect();
-    let begun = Instant::now();
-    for second in 0..30 {
-        sender.offer(&paths, second, vec![1.0; 10]);
-    }
-    assert!(begun.elapsed() < Duration::from_secs(1), "whoever offers does not wait");
-    // One batch may be in the hands of the thread that tries to connect.
-    let waiting = sender.report();
-    assert!((90..=110).contains(&waiting.unsent) && waiting.dropped + waiting.unsent == 300, "{waiting:?}");
-    // It comes back: the newest are there.
-    let listener = TcpListener::bind(&address).expect("the same port");
-    let peer = std::thread::spawn(move || {
-        let mut text = String::new();
-        listener.accept().expect("a connection").0.read_to_string(&mut text).expect("lines");
-        text
-    });
-    let report = sender.finish(Duration::from_secs(20));
-    let text = peer.join().expect("the peer");
-    assert_eq!((report.unsent, report.sent + report.dropped), (0, 300), "{report:?}");
-    assert_eq!(text.lines().count() as u64, report.sent);
-    assert!(text.contains("p9 1 29\n") && !text.contains("p0 1 5\n"), "{text}");
-}
-
-#[test]
-fn what_a_lost_connection_took_along_is_sent_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address").to_string();
-    let reads = |mut peer: TcpStream, lines: usize| {
-        let mut seen = Vec::new();
-        for line in BufReader::new(&mut peer).lines().take(lines) {
-            seen.push(line.expect("a line"));
-        }
-        seen
-    };
-    let peer = std::thread::spawn(move || {
-        let mut seen = BTreeSet::new();
-        // Each connection is dropped after some lines; the last one stays.
-        for lines in [3, 50, 7, usize::MAX] {
-            seen.extend(reads(listener.accept().expect("a connection").0, lines));
-        }
-        seen
-    });
-    let sender = Sender::open(&address, Protocol::Plaintext, 100_000).expect("a sender");
-    let paths: Arc<[String]> = Arc::from(["p".to_string()]);
-    let mut expected = 0;
-    for second in 0..400u64 {
-        sender.offer(&paths, second, vec![second as f64]);
-        expected += 1;
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let report = sender.finish(Duration::from_secs(20));
-    assert!(report.connections >= 3, "{report:?}");
-    assert_eq!((report.sent, report.dropped, report.unsent), (expected, 0, 0));
-    drop(report);
-    // Whatever the kernel had taken and the peer not read is lost with the peer: that much no sender can know.
-    let seen = peer.join().expect("the peer");
-    assert!(seen.contains("p 399 399") && seen.len() > 300, "{} lines", seen.len());
-}
-
 #[test]
 fn what_is_shipped_for_graphite_is_what_the_code_says() {
     let file = |name: &str| {
@@ -454,6 +260,11 @@ fn a_daemon_sends_for_as_long_as_it_lives() {
     let controller = Daemon::controller(test, &table);
     let worker = Daemon::worker(test, "", &table);
     assert!(worker.ask(&["invoke", "echo"]).status.success());
+    for daemon in [&controller, &worker] {
+        let threads = daemon.json(&["status"])["threads"].clone();
+        let named = |name: &str| threads.as_array().is_some_and(|all| all.iter().any(|t| t["name"] == name));
+        assert!(named("graphite") && named("api"), "{threads}");
+    }
     let client = Client::new(&graphite.url, Duration::from_secs(10), 3);
     let begun =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
@@ -463,6 +274,7 @@ fn a_daemon_sends_for_as_long_as_it_lives() {
         (own("backend.process.containers_cached"), Some(1.0)),
         (own("memory_worker_mb"), None),
         ("elapse.daemon.controller.workers_healthy".to_string(), Some(0.0)),
+        ("elapse.daemon.controller.thread_restarts".to_string(), Some(0.0)),
     ] {
         worker.until(&format!("{target} found"), || {
             let series =
@@ -470,6 +282,12 @@ fn a_daemon_sends_for_as_long_as_it_lives() {
             let mut points = series.iter().flat_map(|s| s.points.iter().filter_map(|p| p.1));
             points.any(|v| value.is_none_or(|wanted| wanted == v))
         });
+    }
+    // Every path that is listed is sent.
+    let sent: BTreeSet<String> =
+        client.find("elapse.daemon.controller.*").expect("an answer").into_iter().collect();
+    for path in CONTROLLER_PATHS {
+        assert!(sent.contains(&format!("elapse.daemon.controller.{}", path.name)), "{}: {sent:?}", path.name);
     }
     worker.ends_well();
     controller.ends_well();

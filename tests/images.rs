@@ -4,7 +4,7 @@ mod common;
 
 use common::containers::{agent, call, common_of, daemon, ready, spec, worker_name};
 use common::scratch;
-use elapse::backend::{Backend, Live, LiveConfig};
+use elapse::backend::{Backend, Live, LiveConfig, Sandbox};
 use elapse::base::{Behaviour, Duration, FunctionId, Network, Protocol};
 use elapse::rt;
 use elapse_real::docker::Dockers;
@@ -43,6 +43,17 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
     });
 }
 
+/// A container of this image, which has answered once.
+async fn answering(engine: &Rc<dyn Engine>, worker: &str, image: &str) -> (Live, Sandbox) {
+    let config = LiveConfig { worker: worker.to_string(), ..LiveConfig::default() };
+    let backend = Live::new(Rc::clone(engine), config);
+    let mut spec = spec(Behaviour::Echo, &[], None);
+    spec.program.image = Some(image.to_string());
+    let sandbox = ready(&backend, &spec).await;
+    backend.invoke(sandbox, &call(0)).await.expect("an answer");
+    (backend, sandbox)
+}
+
 /// Whether a process of this user and group runs.
 fn somebody_is(user: &str, group: &str) -> bool {
     let id = |status: &str, what: &str| -> Option<String> {
@@ -79,12 +90,7 @@ fn an_image_on_docker_may_have_a_user_that_is_not_root() {
         let connected = Dockers::connect(&socket, common_of(&worker)).await;
         let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
         engine.prepare(Some(&image)).await.expect("it is there");
-        let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
-        let backend = Live::new(Rc::clone(&engine), config);
-        let mut spec = spec(Behaviour::Echo, &[], None);
-        spec.program.image = Some(image.clone());
-        let sandbox = ready(&backend, &spec).await;
-        backend.invoke(sandbox, &call(0)).await.expect("an answer");
+        let (backend, sandbox) = answering(&engine, &worker, &image).await;
         assert!(somebody_is("54331", "54332"), "no process runs as the user that the image names");
         let place = std::fs::metadata(format!("/run/elapse/{worker}/docker")).expect("its folder");
         assert_eq!(place.permissions().mode() & 0o777, 0o700, "open to others on the host");
@@ -237,12 +243,7 @@ open(sys.argv[1], "wb").write(tar(files))
             let away = engine.prepare(Some("127.0.0.1:1/some/agent:1")).await.expect_err("nobody listens");
             assert!(away.why.contains("registry 127.0.0.1:1 does not answer") && away.transient, "{away}");
             engine.prepare(Some(&image)).await.expect("it is pulled");
-            let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
-            let backend = Live::new(Rc::clone(&engine), config);
-            let mut spec = spec(Behaviour::Echo, &[], None);
-            spec.program.image = Some(image.clone());
-            let sandbox = ready(&backend, &spec).await;
-            backend.invoke(sandbox, &call(0)).await.expect("an answer");
+            let (backend, sandbox) = answering(&engine, &worker, &image).await;
             backend.remove(sandbox).await;
             assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
         });

@@ -6,7 +6,10 @@ use common::containers::{agent, call, common_of, creation, daemon, ready, spec, 
 use common::{has, plan, program, scratch};
 use elapse::backend::{Backend, CallFault, Live, LiveConfig};
 use elapse::base::{Behaviour, Duration, FunctionId, Invocation};
-use elapse::rt;
+use elapse::rt::{
+    self,
+    chance::{Chance, Purpose},
+};
 use elapse::world::Run;
 use elapse_real::doctor::leftovers_of;
 use elapse_real::engine::{Common, Engine, agent_path};
@@ -335,10 +338,12 @@ fn what_was_measured_is_what_the_simulator_uses() {
     let finished = common::simulate(&text);
     let cold = common::figure(&finished, "cold_ms.mean");
     let seen = |dist: &elapse::base::Dist| dist.mean() / 1e6;
-    assert!(
-        cold > 0.2 * seen(&process.cold_start["1"]) && cold < 5.0 * seen(&process.cold_start["1"]),
-        "{cold}"
-    );
+    // The one cold start is the first, which has a distribution of its own, and none is much faster than what was measured.
+    let first = process.first_start.as_ref().unwrap_or(&process.cold_start["1"]);
+    let luck = Chance::new(1).named("test");
+    let draws = (0..1000).map(|k| first.sample(&mut luck.draw(Purpose::ColdStart, k)).0 as f64 / 1e6);
+    let (least, most) = draws.fold((f64::MAX, 0.0_f64), |(low, high), x| (low.min(x), high.max(x)));
+    assert!(cold > 0.5 * least && cold < 5.0 * most, "{cold} of {least} to {most}");
     let beyond = common::figure(&finished, "exec_ms.mean") - 10.0;
     assert!(beyond > 0.0 && beyond < 10.0 * seen(&process.overhead[&Behaviour::Sleep]), "{beyond}");
     // Ten sleeps at once take no processor from each other, though nobody says that they are sleeps.

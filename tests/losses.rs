@@ -49,6 +49,42 @@ fn what_a_lost_worker_had_is_answered_as_lost_or_run_elsewhere_and_it_may_come_b
     }
 }
 
+/// That a second attempt is refused does not undo that the first one may have run.
+#[test]
+fn a_refusal_after_a_loss_is_told_as_the_loss() {
+    let test = "a_refusal_after_a_loss_is_told_as_the_loss";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "on_loss = \"retry\"\nbalancer = \"least-loaded\"");
+    let mut doomed = worker(test, &controller);
+    let (answer, other) = std::thread::scope(|scope| {
+        let call = scope.spawn(|| invoke(&controller, "slow", "elapse-duration-ns: 60000000000\r\n"));
+        controller.until("sent", || has_one(&controller, &doomed.name));
+        let other = Daemon::worker(test, &format!("{REQUIRED}\nconcurrent = 1"), &membership(&controller));
+        let answer = std::thread::scope(|scope| {
+            let fills = scope.spawn(|| invoke(&other, "slow", "elapse-duration-ns: 8000000000\r\n"));
+            other.until("full", || other.json(&["status"])["metrics"]["invocations"] == 1.0);
+            doomed.kill();
+            let answer = call.join().expect("an answer");
+            assert!(fills.join().expect("an answer").starts_with("HTTP/1.0 200"));
+            answer
+        });
+        (answer, other)
+    });
+    assert!(answer.starts_with("HTTP/1.0 502") && answer.contains("where it may have run"), "{answer}");
+    let told = (header(&answer, "elapse-attempt"), header(&answer, "elapse-status"));
+    assert_eq!(told, (Some("1"), Some("lost")), "{answer}");
+    let counts = &controller.json(&["status"])["metrics"];
+    for count in ["invocations_lost", "retries", "invocations_refused"] {
+        assert_eq!(counts[count], 1, "{count}: {counts}");
+    }
+    doomed.start_again();
+    doomed.ends_well();
+    other.ends_well();
+    controller.ends_well();
+}
+
 #[test]
 fn a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks() {
     let test = "a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks";

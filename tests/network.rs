@@ -99,6 +99,34 @@ fn leases_are_whole_networks_and_what_is_given_back_serves_again() {
 }
 
 #[test]
+fn a_panic_in_a_half_made_namespace_costs_no_later_network() {
+    if !private("a_panic_in_a_half_made_namespace_costs_no_later_network") {
+        return;
+    }
+    let worker = worker_name();
+    on_a_runtime(async {
+        let networks = Networks::new(&worker, Subnet::default(), 0);
+        let before = networks.lease().await.expect("a lease");
+        let fault = networks.inject_panic().await.expect_err("it panics");
+        assert!(fault.transient && fault.why.contains("the log says why"), "{fault}");
+        assert_eq!(namespaces_of(&worker).len(), 2, "one is half made");
+        // The thread is back in the worker's own namespace, knows what is there, and takes the place that was half made.
+        let after = networks.lease().await.expect("a lease");
+        assert_eq!((before.number(), after.number()), (0, 1));
+        assert_eq!((namespaces_of(&worker).len(), links().len()), (2, 3), "{:?}", links());
+        let shown = |t: &elapse_real::threads::Told| {
+            t.name == "network"
+                && t.restarts == 1
+                && t.last_panic.as_deref().is_some_and(|p| p.contains("injected"))
+        };
+        assert!(elapse_real::threads::all().iter().any(shown), "{:?}", elapse_real::threads::all());
+        drop((before, after));
+        assert!(networks.clear().await.expect("a sweep").is_empty());
+    });
+    assert_eq!((links(), namespaces_of(&worker)), (Vec::new(), Vec::new()));
+}
+
+#[test]
 fn a_sweep_takes_what_a_crash_left_and_nothing_of_a_neighbour() {
     if !private("a_sweep_takes_what_a_crash_left_and_nothing_of_a_neighbour") {
         return;

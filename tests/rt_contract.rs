@@ -5,6 +5,7 @@ use elapse::rt::{self, Either, Live, Options, Sim, sync};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 /// Runs the same async test on both arms.
 fn on_both<F: Future<Output = ()> + 'static>(make: impl Fn() -> F) {
@@ -242,6 +243,49 @@ fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up
         });
         assert!(rt::timeout(ms(100), resting.given_up()).await.is_err(), "a rest is no hang");
     });
+}
+
+/// What is written to it.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_loop_that_panics_is_in_the_log_with_its_backtrace() {
+    use elapse::rt::chance::Chance;
+    use elapse::rt::supervise::{Patience, supervise};
+    let log = Written::default();
+    let copy = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || copy.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        on_both(|| async {
+            let luck = Chance::new(1).named("test");
+            let frail = supervise("frail", Patience::default(), luck, |pulse| async move {
+                loop {
+                    pulse.rest(rt::sleep(ms(1))).await;
+                }
+            });
+            frail.pulse.inject_panic();
+            rt::sleep(ms(300)).await;
+            assert_eq!(frail.pulse.restarts(), 1);
+        });
+    });
+    let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    for told in
+        ["a background loop died", "name=\"frail\"", "injected by a test", "its backtrace", "supervise"]
+    {
+        assert_eq!(text.matches(told).count().min(2), 2, "{told}, of each arm: {text}");
+    }
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Between two looks whether the user asks for the end.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a process has used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -71,12 +75,12 @@ fn usage_cpu() -> f64 {
 
 /// Keeps every processor busy for so long, and then quiet for as long: a burst that stands alone in whatever collects the
 /// use of processors.
-pub fn mark(span: std::time::Duration) {
-    let until = std::time::Instant::now() + span;
+pub fn mark(span: Duration) {
+    let until = Instant::now() + span;
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(move || {
-                while std::time::Instant::now() < until {
+                while Instant::now() < until {
                     std::hint::spin_loop();
                 }
             });
@@ -86,14 +90,14 @@ pub fn mark(span: std::time::Duration) {
 }
 
 /// Waits for so long; false, and sooner, if the user asks for the end.
-pub fn rest(span: std::time::Duration, interrupt: &Interrupt) -> bool {
-    let until = std::time::Instant::now() + span;
+pub fn rest(span: Duration, interrupt: &Interrupt) -> bool {
+    let until = Instant::now() + span;
     while !interrupt.asked() {
-        let left = until.saturating_duration_since(std::time::Instant::now());
+        let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return true;
         }
-        std::thread::sleep(left.min(std::time::Duration::from_millis(100)));
+        std::thread::sleep(left.min(LOOK));
     }
     false
 }
@@ -102,12 +106,12 @@ pub fn rest(span: std::time::Duration, interrupt: &Interrupt) -> bool {
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn sync_times(folder: &std::path::Path, times: u32) -> std::io::Result<Vec<std::time::Duration>> {
+pub fn sync_times(folder: &std::path::Path, times: u32) -> std::io::Result<Vec<Duration>> {
     use std::io::Write;
     let path = folder.join(format!(".elapse-sync-{}", std::process::id()));
     let mut file = std::fs::File::create(&path)?;
     let mut write = || {
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         file.write_all(&[7; 4096])?;
         file.sync_data()?;
         Ok(begun.elapsed())
@@ -179,6 +183,61 @@ impl Interrupt {
     }
 }
 
+/// How long something may be waited for: so long, or until the user asks for the end. Where that was asked before, a moment.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    begun: Instant,
+    limit: Duration,
+    interrupt: Interrupt,
+}
+
+impl Patience {
+    /// From now on.
+    pub fn new(limit: Duration, interrupt: &Interrupt) -> Patience {
+        /// What an interrupted run has left is worth this much.
+        const MOMENT: Duration = Duration::from_secs(2);
+        let begun = Instant::now();
+        if interrupt.asked() {
+            return Patience { begun, limit: limit.min(MOMENT), interrupt: Interrupt::default() };
+        }
+        Patience { begun, limit, interrupt: interrupt.clone() }
+    }
+
+    /// What was waited so far.
+    pub fn spent(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Whether nothing more is waited for.
+    pub fn is_over(&self) -> bool {
+        self.interrupt.asked() || self.spent() >= self.limit
+    }
+
+    /// How long may be slept until [`is_over`](Self::is_over) is asked again.
+    pub fn nap(&self) -> Duration {
+        self.limit.saturating_sub(self.spent()).min(LOOK)
+    }
+
+    /// Sleeps for so long, or until it is over.
+    pub fn rest(&self, span: Duration) {
+        let until = Instant::now() + span;
+        while !self.is_over() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            std::thread::sleep(left.min(self.nap()));
+        }
+    }
+}
+
+/// So long, whatever the user asks for.
+impl From<Duration> for Patience {
+    fn from(limit: Duration) -> Patience {
+        Patience::new(limit, &Interrupt::default())
+    }
+}
+
 /// Tells whether somebody wants the configuration read again (SIGHUP).
 #[derive(Clone, Debug)]
 pub struct Hangup(Arc<AtomicBool>);
@@ -198,19 +257,4 @@ impl Hangup {
     pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }
-}
-
-/// Runs a future in a thread with an event loop of its own, so that nothing of it waits for the caller's.
-///
-/// # Errors
-/// If the kernel gives no thread or no event loop.
-pub fn aside<F>(
-    name: &str,
-    future: impl FnOnce() -> F + Send + 'static,
-) -> std::io::Result<std::thread::JoinHandle<()>>
-where
-    F: Future<Output = ()>,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name(name.into()).spawn(move || runtime.block_on(async { future().await }))
 }

@@ -17,6 +17,7 @@
 //! lock      one worker of a name on a host
 //! doctor    what of this host would spoil a run
 //! host      facts about the host, resource usage, signals
+//! threads   threads that serve as long as the process does, on show
 //! ```
 
 pub mod cgroup;
@@ -34,6 +35,7 @@ pub mod net;
 pub mod process;
 #[cfg(feature = "containerd")]
 pub mod registry;
+pub mod threads;
 pub mod tls;
 pub mod wire;
 
@@ -51,5 +53,5 @@ pub async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static)
 }
 
 pub use host::{
-    Hangup, Host, Interrupt, Load, Usage, aside, host, load, machine_id, mark, rest, sync_times, usage,
+    Hangup, Host, Interrupt, Load, Patience, Usage, host, load, machine_id, mark, rest, sync_times, usage,
 };

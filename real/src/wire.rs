@@ -54,6 +54,10 @@ pub struct Call {
     pub deadline_ms: Option<u64>,
     /// The body.
     pub body: Bytes,
+    /// The body's media type.
+    pub kind: Option<String>,
+    /// A method, and a path with its query, in place of `POST /invoke` and the agent's own query.
+    pub target: Option<(Method, String)>,
 }
 
 /// An answer.
@@ -63,6 +67,8 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Bytes,
+    /// The body's media type, where the peer told one.
+    pub kind: Option<String>,
     /// Headers whose names begin with `elapse-`.
     pub facts: Vec<(String, String)>,
 }
@@ -141,13 +147,16 @@ impl Peer {
         if answer.is_ok() { Ok(()) } else { Err(WireFault::Broken(answer.first_line())) }
     }
 
-    /// `POST /invoke`.
+    /// `POST /invoke`, or what the call has in its place.
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn call(&self, call: Call) -> Result<Answer, WireFault> {
-        let path = if call.query.is_empty() { "/invoke".into() } else { format!("/invoke?{}", call.query) };
-        self.send(request(Method::POST, path, Some(call))?).await
+    pub async fn call(&self, mut call: Call) -> Result<Answer, WireFault> {
+        let (method, path) = call.target.take().unwrap_or_else(|| {
+            let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
+            (Method::POST, format!("/invoke{query}"))
+        });
+        self.send(request(method, path, Some(call))?).await
     }
 
     /// Any other request, as the API of a daemon wants them.
@@ -205,6 +214,9 @@ impl Peer {
                 Ok(response) => {
                     let status = response.status().as_u16();
                     let facts = facts_of(response.headers());
+                    let kind = response.headers().get("content-type");
+                    let kind = kind.and_then(|kind| kind.to_str().ok()).filter(|kind| !kind.is_empty());
+                    let kind = kind.map(str::to_string);
                     let close = response.headers().get("connection").is_some_and(|v| v == "close");
                     let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
                     let body = body.map_err(|e| {
@@ -217,7 +229,7 @@ impl Peer {
                     if !close && self.idle.borrow().len() < IDLE {
                         self.idle.borrow_mut().push((sender, Instant::now()));
                     }
-                    return Ok(Answer { status, body: body.to_bytes(), facts });
+                    return Ok(Answer { status, body: body.to_bytes(), kind, facts });
                 }
                 Err(mut failed) => match failed.take_message() {
                     // It was never sent: the peer had closed a connection that was kept.
@@ -241,6 +253,9 @@ fn request(method: Method, path: String, call: Option<Call>) -> Result<Request<F
         builder = builder.header("elapse-id", call.id);
         if let Some(ms) = call.deadline_ms {
             builder = builder.header("elapse-deadline-ms", ms);
+        }
+        if let Some(kind) = call.kind {
+            builder = builder.header("content-type", kind);
         }
         body = call.body;
     }

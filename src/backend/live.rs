@@ -7,7 +7,7 @@
 use super::{Backend, CallFault, Create, CreateFault, LiveConfig, Sandbox, Work};
 use crate::base::{
     Behaviour, Compute, Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Network,
-    Program, Protocol,
+    Program, Protocol, Reply,
 };
 use crate::rt::{self, Either, sync};
 use elapse_real::engine::{self, Answers, Death, Engine, EngineFault, Role, Spec, Trace};
@@ -219,8 +219,16 @@ impl Inner {
             query.push_str("&fail=1");
         }
         let deadline_ms = function.timeout.map(|t| t.0.div_ceil(1_000_000));
-        let body = exchange.as_ref().map(|e| e.body.clone()).unwrap_or_default();
-        let order = Call { query, id: invocation.number, deadline_ms, body };
+        let sent = exchange.as_ref().map(|e| e.sent.clone()).unwrap_or_default();
+        let target = sent.target.map(|(method, path)| Some((method.parse().ok()?, path)));
+        let order = Call {
+            query,
+            id: invocation.number,
+            deadline_ms,
+            body: sent.body,
+            kind: sent.kind,
+            target: target.flatten(),
+        };
         Work::boxed(call(inside, order, exchange))
     }
 
@@ -360,7 +368,8 @@ async fn call(inside: Rc<Inside>, call: Call, exchange: Option<Rc<Exchange>>) ->
         Either::Right(death) => return Err(dead(&death)),
     };
     if let (Some(exchange), Ok(answer)) = (exchange, &answer) {
-        exchange.answer(answer.status, answer.body.clone());
+        let (status, kind, body) = (answer.status, answer.kind.clone(), answer.body.clone());
+        exchange.answer(Reply { status, kind, body });
     }
     match answer {
         // A command that the kernel killed for memory leaves an agent that tells of a failure.

@@ -1,4 +1,8 @@
 //! What was measured of a host's backends, for the simulator: `elapse calibrate` writes it, `[model] calibration` names it.
+//!
+//! The simulator does not draw from everything in it. How late timers are is in `overhead` already, `steps` are the parts of
+//! `cold_start`, `processor.cores` says of `stretch` what a shared processor needs; `prepare` happens before a run, only a
+//! daemon's registrations wait for `fsync`, and `memory_read` is too short to be seen. These are for who reads the file.
 
 use crate::base::{Behaviour, Dist, Duration, Fault, Result};
 use serde::{Deserialize, Serialize};

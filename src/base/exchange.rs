@@ -3,27 +3,49 @@
 use bytes::Bytes;
 use std::cell::RefCell;
 
-/// The bodies of an invocation that somebody waits for; invocations of a load have none.
+/// What a caller sends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The function's input.
+    pub body: Bytes,
+    /// The media type of the body, where the caller told one.
+    pub kind: Option<String>,
+    /// For a function that is an HTTP server: the method, and the path with its query.
+    pub target: Option<(String, String)>,
+}
+
+/// What a function answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP's.
+    pub status: u16,
+    /// The media type of the body, where the function told one.
+    pub kind: Option<String>,
+    /// The function's output.
+    pub body: Bytes,
+}
+
+/// What goes to and fro in an invocation that somebody waits for; invocations of a load have none.
 #[derive(Debug, Default)]
 pub struct Exchange {
     /// What the caller sent.
-    pub body: Bytes,
-    answer: RefCell<Option<(u16, Bytes)>>,
+    pub sent: Sent,
+    reply: RefCell<Option<Reply>>,
 }
 
 impl Exchange {
     /// An exchange that has no answer yet.
-    pub fn new(body: Bytes) -> Exchange {
-        Exchange { body, answer: RefCell::default() }
+    pub fn new(sent: Sent) -> Exchange {
+        Exchange { sent, reply: RefCell::default() }
     }
 
-    /// The function answered: HTTP's status and the body.
-    pub fn answer(&self, status: u16, body: Bytes) {
-        *self.answer.borrow_mut() = Some((status, body));
+    /// The function answered.
+    pub fn answer(&self, reply: Reply) {
+        *self.reply.borrow_mut() = Some(reply);
     }
 
     /// Takes what the function answered; `None` if it never did.
-    pub fn take(&self) -> Option<(u16, Bytes)> {
-        self.answer.borrow_mut().take()
+    pub fn take(&self) -> Option<Reply> {
+        self.reply.borrow_mut().take()
     }
 }

@@ -124,6 +124,14 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether it is an HTTP server of its own: an image that listens on its port, or a command that serves.
+    pub fn is_server(&self) -> bool {
+        match self.behaviour {
+            Some(behaviour) => behaviour == Behaviour::Serve,
+            None => self.protocol == Protocol::Tcp && self.image.is_some(),
+        }
+    }
+
     /// The network as it is given, else none, or one of its own where it is talked to over TCP.
     pub fn network(&self) -> Network {
         self.network.unwrap_or(match self.protocol {

@@ -69,7 +69,7 @@ pub enum Command {
     Workers(AtArgs),
     /// Fetch the answer of an invocation that was begun with --async
     Result(ResultArgs),
-    /// Tell the metrics and background loops of a running worker or controller
+    /// Tell the metrics, background loops and threads of a running worker or controller
     Status(AtArgs),
     /// Tell whether a running worker or controller takes invocations; exits 1 where it does not
     Health(AtArgs),

@@ -148,8 +148,8 @@ impl Hub {
     /// The values of `CONTROLLER_PATHS`: a simulated worker is never lost, and nothing is tried twice.
     fn row(&self) -> [f64; CONTROLLER_PATHS.len()] {
         let (able, counts) = (self.fleet.borrow().able(), &self.counts);
-        let all =
-            [able as u64, 0, counts.under_way.get(), counts.invocations.get(), 0, counts.refused.get(), 0, 0];
+        let (under_way, refused) = (counts.under_way.get(), counts.refused.get());
+        let all = [able as u64, 0, under_way, counts.invocations.get(), 0, refused, 0, 0, 0];
         all.map(|n| n as f64)
     }
 

@@ -115,7 +115,7 @@ pub const BACKEND_PATHS: &[Path] = &[
 ];
 
 /// How many values a host has.
-pub const HOST_VALUES: usize = 5;
+pub const HOST_VALUES: usize = 6;
 
 /// Every metric path of a live worker's host; a simulated one has none.
 pub const HOST_PATHS: &[Path; HOST_VALUES] = &[
@@ -136,6 +136,7 @@ pub const HOST_PATHS: &[Path; HOST_VALUES] = &[
         "points",
         "Metric points that were dropped, because Graphite was away for too long.",
     ),
+    total("thread_restarts", "restarts", "Restarts of the threads beside the event loop."),
 ];
 
 /// Every metric path of a controller.
@@ -148,6 +149,7 @@ pub const CONTROLLER_PATHS: &[Path] = &[
     total("invocations_refused", "invocations", "Invocations that no worker could take."),
     total("retries", "attempts", "Further attempts at invocations."),
     total("loop_restarts", "restarts", "Restarts of background loops."),
+    total("thread_restarts", "restarts", "Restarts of the threads beside the event loop."),
 ];
 
 /// A name as a part of a metric path: what Graphite would take for structure becomes an underscore.

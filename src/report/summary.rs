@@ -295,10 +295,18 @@ impl Summary {
 
     /// One paragraph for the set-up section of a paper.
     pub fn methods(&self) -> String {
-        let worker = self.workers.first();
-        let (eviction, queue) = worker.map_or(("?", "?"), |w| (w.policies.0.as_str(), w.policies.1.as_str()));
-        let cores = worker.map_or("?".to_string(), |w| w.cores.to_string());
-        let memory = worker.and_then(|w| w.capacity).unwrap_or(Mem::MAX);
+        let worker = match self.workers.first() {
+            Some(w) => format!(
+                "The worker had {} cores and {} memory, dispatched {}, and evicted idle containers by {}.",
+                w.cores,
+                w.capacity.unwrap_or(Mem::MAX),
+                w.policies.1,
+                w.policies.0
+            ),
+            None => {
+                "What was driven is a process of its own, with resources and policies of its own.".to_string()
+            }
+        };
         let (from, until) = self.facts.window;
         let whole = from == Time::ZERO && until == Time::MAX;
         let window = if whole {
@@ -307,9 +315,8 @@ impl Summary {
             format!("Figures cover invocations that arrived from {from} to {}.", until.min(self.facts.end))
         };
         format!(
-            "We ran Elapse {} ({}) with seed {} on {}: {} invocations of {} functions over {:.0} s of {} time. The worker \
-             had {cores} cores and {memory} memory, dispatched {queue}, and evicted idle containers by {eviction}. {window} \
-             Quantiles are within 1 %; counts, means and maxima are exact. Result hash {:016x}.{}{}\n",
+            "We ran Elapse {} ({}) with seed {} on {}: {} invocations of {} functions over {:.0} s of {} time. {worker} \
+             {window} Quantiles are within 1 %; counts, means and maxima are exact. Result hash {:016x}.{}{}\n",
             env!("CARGO_PKG_VERSION"),
             self.facts.backend,
             self.facts.seed,

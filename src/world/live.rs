@@ -182,6 +182,7 @@ pub(super) fn host_probe(dropped: Option<impl Fn() -> f64 + 'static>) -> HostPro
             mib(load.host_memory_used),
             mib(load.process_memory),
             dropped.as_ref().map_or(0.0, |dropped| dropped()),
+            elapse_real::threads::restarts() as f64,
         ]
     })
 }

@@ -13,6 +13,7 @@ mod plan;
 mod remote;
 mod run;
 mod scenario;
+mod threads;
 
 pub use calibrate::calibrate;
 pub use daemon::{Client, ControllerConfig, DaemonConfig, run as worker, run_controller as controller};

@@ -184,6 +184,22 @@ impl OneByOne {
     }
 }
 
+/// What a reader of latencies has to know of how they came about (Tene, "How NOT to measure latency", 2013).
+fn how_it_is_measured(clients: Option<u32>, closed: bool) -> String {
+    match clients {
+        None if !closed => "The load is an open loop: each invocation was sent when it was due, whatever the answers, and its \
+                            latency counts from that instant; no omission is coordinated."
+            .into(),
+        None => "The load has closed loops: who is answered late sends later, and latency counts from sending \
+                 (coordinated omission)."
+            .into(),
+        Some(clients) => format!(
+            "The load is a closed loop of {clients} clients: each sent again once it was answered, and latency counts from \
+             sending, so that a slow answer delays what would have followed it (coordinated omission)."
+        ),
+    }
+}
+
 /// Drives a load against a target until all have been answered.
 pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Lived> {
     let scenario = run.scenario.clone();
@@ -204,6 +220,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     let shared = Rc::clone(&begun.shared);
     let assembled = std::mem::take(&mut begun.assembled);
     let (clients, at) = (target.clients, target.at.clone());
+    begun.facts.remarks.push(how_it_is_measured(clients, closed));
     let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
     let names = functions.into_iter().map(|f| f.name).collect();
     let front: Rc<dyn Front> = Rc::new(Far(Rc::new(Remote { target, names, outcome })));

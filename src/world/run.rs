@@ -7,6 +7,7 @@ use super::live;
 use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
 use super::remote::{self, Target};
 use super::scenario::Scenario;
+use super::threads::log_panics;
 use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
 use crate::load::Notes;
 use crate::metrics::Series;
@@ -225,6 +226,7 @@ impl Run {
 
     /// Everything before the first instant.
     fn begin(&mut self) -> Result<Begun> {
+        log_panics();
         self.scenario.check()?;
         let clock = Stopwatch::start();
         let cpu_before = elapse_real::usage().cpu_seconds;
@@ -232,7 +234,7 @@ impl Run {
             report::check_target(target, *force)?;
         }
         let assembled = assemble(&self.scenario)?;
-        let station = Station::open(&self.scenario.graphite)?;
+        let station = Station::open(&self.scenario.graphite, &self.interrupt)?;
         let folder = self.target.take().map(|(target, force)| Folder::create(&target, force)).transpose()?;
         let window = window(&self.scenario);
         let mut recorder = Recorder::new(&assembled.functions, window);
@@ -302,7 +304,7 @@ impl Run {
         let notes = begun.notes.borrow();
         facts.events = counters.events();
         facts.dirty.clone_from(&notes.dirty);
-        facts.remarks = remarks(&notes);
+        facts.remarks.extend(remarks(&notes));
         facts.busy = notes.busy;
         let summary = Summary {
             facts,

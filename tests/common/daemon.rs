@@ -119,15 +119,6 @@ impl Daemon {
         procs.flat_map(|text| text.lines().filter_map(|l| l.parse().ok()).collect::<Vec<i32>>()).collect()
     }
 
-    /// How many containers of a backend there are on this host, by their cgroups.
-    pub fn groups(&self, backend: &str) -> usize {
-        let base = Path::new("/sys/fs/cgroup");
-        let group = elapse_real::cgroup::path_of(&self.name, backend);
-        let parents = [base.join("memory").join(&group), base.join(&group)];
-        let entries = parents.iter().flat_map(|p| std::fs::read_dir(p).into_iter().flatten().flatten());
-        entries.filter(|entry| entry.path().is_dir()).count()
-    }
-
     /// Kills it as the kernel would.
     pub fn kill(&mut self) {
         self.child.kill().expect("it is killed");

@@ -1,9 +1,11 @@
 //! What the tests share: how a test that cannot run says so, and small scenarios.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod census;
 pub mod containers;
 pub mod daemon;
 pub mod fleet;
+pub mod graphite;
 
 use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;

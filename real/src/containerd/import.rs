@@ -431,10 +431,11 @@ pub(super) async fn remove_snapshot(link: &Link, key: &str) -> Result<(), Engine
     unless_gone("cannot remove a snapshot", link.client.snapshots().remove(link.request(request)).await)
 }
 
-/// Removes the snapshots of sandboxes whose records are gone.
-pub(super) async fn remove_snapshots(link: &Link) -> Result<Vec<String>, EngineFault> {
+/// Removes the snapshots that are no layers and belong to none of these sandboxes.
+pub(super) async fn remove_snapshots(link: &Link, kept: &[String]) -> Result<Vec<String>, EngineFault> {
     let mut removed = Vec::new();
-    for (key, _) in snapshots(link).await.into_iter().filter(|(_, layer)| !*layer) {
+    let unnamed = |(key, layer): &(String, bool)| !*layer && !kept.contains(key);
+    for (key, _) in snapshots(link).await.into_iter().filter(unnamed) {
         remove_snapshot(link, &key).await?;
         removed.push(format!("containerd snapshot {}/{key}", link.namespace));
     }

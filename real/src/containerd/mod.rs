@@ -398,8 +398,10 @@ impl Inner {
             Task::new(Rc::clone(&self.link), &container.id, dir).remove().await?;
         }
         removed.extend(clear_place(&self.base, kept)?);
+        // Of a life that was killed between two steps: nothing names them.
+        removed.extend(import::remove_snapshots(&self.link, kept).await?);
+        self.end_leases().await;
         if kept.is_empty() {
-            removed.extend(import::remove_snapshots(&self.link).await?);
             remove_everywhere(&self.common.worker, NAME)
                 .map_err(|e| EngineFault::lasting(format!("cannot remove {e}")))?;
             self.forget().await?;
@@ -407,18 +409,21 @@ impl Inner {
         Ok(removed)
     }
 
-    /// Removes images that were imported by us, and with them what only they hold; a user's own stay. Then the namespace.
-    async fn forget(&self) -> Result<(), EngineFault> {
-        self.images.borrow_mut().clear();
-        let client = &self.link.client;
-        // Of a life that was killed while it obtained one.
+    /// Ends the leases of a life that was killed while it obtained an image.
+    async fn end_leases(&self) {
         let request = leases::ListRequest { filters: Vec::new() };
-        let held = client.leases().list(self.link.request(request)).await;
+        let held = self.link.client.leases().list(self.link.request(request)).await;
         for lease in held.map(|l| l.into_inner().leases).unwrap_or_default() {
             if lease.id.starts_with(LEASE) {
                 self.end_lease(lease.id).await;
             }
         }
+    }
+
+    /// Removes images that were imported by us, and with them what only they hold; a user's own stay. Then the namespace.
+    async fn forget(&self) -> Result<(), EngineFault> {
+        self.images.borrow_mut().clear();
+        let client = &self.link.client;
         let filters = vec![format!("labels.\"{LABEL}\"=={}", self.common.worker)];
         let listed = client.images().list(self.link.request(ListImagesRequest { filters })).await;
         for image in listed.map(|l| l.into_inner().images).unwrap_or_default() {

@@ -1,8 +1,9 @@
 //! Reads series from graphite-web: which there are, and their points.
 
+use crate::Patience;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A series as it was answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,29 +93,34 @@ impl Client {
     }
 
     /// Waits until this series has a point at `last`, or in the step that holds it; how long that took, or `None` if it
-    /// did not show within `limit`.
+    /// did not show within `patience`.
     ///
     /// # Errors
     /// Why Graphite did not answer.
-    pub fn wait_for(&self, path: &str, last: u64, limit: Duration) -> Result<Option<Duration>, String> {
+    pub fn wait_for(
+        &self,
+        path: &str,
+        last: u64,
+        patience: impl Into<Patience>,
+    ) -> Result<Option<Duration>, String> {
         const LOOK: Duration = Duration::from_millis(200);
         const BACK: u64 = 600;
-        let begun = Instant::now();
+        let patience = patience.into();
         loop {
             let seen = self.render(&[path.to_string()], last.saturating_sub(BACK), last)?;
             // A coarser archive shows it at the start of its step.
             let there = |s: &Fetched| s.points.iter().any(|(at, v)| v.is_some() && at + s.step.max(1) > last);
             if seen.iter().any(there) {
-                return Ok(Some(begun.elapsed()));
+                return Ok(Some(patience.spent()));
             }
-            if begun.elapsed() >= limit {
+            if patience.is_over() {
                 return Ok(None);
             }
-            std::thread::sleep(LOOK);
+            patience.rest(LOOK);
         }
     }
 
-    /// [`render`](Client::render), again and again until the answer is `enough`, for at most `limit`.
+    /// [`render`](Client::render), again and again until the answer is `enough`, for at most `patience`.
     ///
     /// # Errors
     /// Why Graphite did not answer.
@@ -123,16 +129,16 @@ impl Client {
         targets: &[String],
         from: u64,
         until: u64,
-        limit: Duration,
+        patience: impl Into<Patience>,
         enough: impl Fn(&[Fetched]) -> bool,
     ) -> Result<Vec<Fetched>, String> {
-        let begun = Instant::now();
+        let patience = patience.into();
         loop {
             let series = self.render(targets, from, until)?;
-            if enough(&series) || begun.elapsed() >= limit {
+            if enough(&series) || patience.is_over() {
                 return Ok(series);
             }
-            std::thread::sleep(PAUSE);
+            patience.rest(PAUSE);
         }
     }
 

@@ -4,6 +4,8 @@
 //! opened again with growing pauses, and what the peer's kernel had not acknowledged is sent again: Graphite takes a point
 //! twice without harm.
 
+use crate::Patience;
+use crate::threads::{self, Pulse};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::io::Write;
@@ -104,9 +106,8 @@ impl Sender {
             limit: limit.max(1),
         });
         let (inner, address) = (Arc::clone(&shared), address.to_string());
-        let thread = std::thread::Builder::new().name("graphite".into()).spawn(move || {
-            Line { shared: inner, address, protocol, peer: None, unconfirmed: Vec::new() }.run()
-        })?;
+        let mut line = Line { shared: inner, address, protocol, peer: None, unconfirmed: Vec::new() };
+        let thread = threads::start("graphite", move |pulse| line.run(pulse))?;
         Ok(Sender { shared, thread: Some(thread) })
     }
 
@@ -125,14 +126,18 @@ impl Sender {
     }
 
     /// Hands over the points of an instant, and waits for room if it must: for what has all the time there is. False if
-    /// there was no room for as long as `limit`.
-    pub fn push(&self, paths: &Arc<[String]>, unix_seconds: u64, values: Vec<f64>, limit: Duration) -> bool {
+    /// there was no room for as long as `patience`.
+    pub fn push(
+        &self,
+        paths: &Arc<[String]>,
+        unix_seconds: u64,
+        values: Vec<f64>,
+        patience: impl Into<Patience>,
+    ) -> bool {
         let full =
-            |queue: &mut Queue| queue.held() + values.len() > self.shared.limit && !queue.waiting.is_empty();
-        let queue = self.shared.lock();
-        let (mut queue, waited) =
-            self.shared.room.wait_timeout_while(queue, limit, full).unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
+            |queue: &Queue| queue.held() + values.len() > self.shared.limit && !queue.waiting.is_empty();
+        let mut queue = self.while_it(full, &patience.into());
+        if full(&queue) {
             return false;
         }
         queue.points += values.len();
@@ -149,16 +154,24 @@ impl Sender {
     }
 
     /// Waits until everything is sent, for at most this long.
-    pub fn flush(&self, limit: Duration) -> Report {
-        let left = |queue: &mut Queue| queue.held() > 0;
-        let waited = self.shared.room.wait_timeout_while(self.shared.lock(), limit, left);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    pub fn flush(&self, patience: impl Into<Patience>) -> Report {
+        drop(self.while_it(|queue| queue.held() > 0, &patience.into()));
         self.report()
     }
 
+    /// Waits while this is so of the queue.
+    fn while_it(&self, is_so: impl Fn(&Queue) -> bool, patience: &Patience) -> MutexGuard<'_, Queue> {
+        let mut queue = self.shared.lock();
+        while is_so(&queue) && !patience.is_over() {
+            let waited = self.shared.room.wait_timeout(queue, patience.nap());
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        queue
+    }
+
     /// Sends what is left, for at most this long, and ends.
-    pub fn finish(mut self, limit: Duration) -> Report {
-        self.flush(limit);
+    pub fn finish(mut self, patience: impl Into<Patience>) -> Report {
+        self.flush(patience);
         self.end();
         self.report()
     }
@@ -190,13 +203,19 @@ struct Line {
 }
 
 impl Line {
-    fn run(mut self) {
+    /// Sends until it is the end. Begun again after a panic, with what was not acknowledged.
+    fn run(&mut self, pulse: &Pulse) {
+        if !self.unconfirmed.is_empty() {
+            self.peer = None;
+            self.give_back("the thread that sends panicked; the log says why".into());
+        }
         let mut failures = 0;
         loop {
             let Some(batches) = self.next() else { return };
-            let outcome = self.send(&batches);
+            pulse.works();
+            let from = self.unconfirmed.len();
             self.unconfirmed.extend(batches);
-            match outcome {
+            match self.send(from) {
                 Ok(()) => {
                     failures = 0;
                     self.confirm();
@@ -253,10 +272,11 @@ impl Line {
         }
     }
 
-    fn send(&mut self, batches: &[Batch]) -> Result<(), String> {
+    /// Writes what is not acknowledged from here on; what is before was written.
+    fn send(&mut self, from: usize) -> Result<(), String> {
         if self.is_gone() {
             self.peer = None;
-            if !self.unconfirmed.is_empty() {
+            if from > 0 {
                 return Err("the connection was closed".into());
             }
         }
@@ -264,7 +284,7 @@ impl Line {
             self.peer = Some(self.connect()?);
             self.shared.lock().report.connections += 1;
         }
-        let bytes = encode(self.protocol, batches)?;
+        let bytes = encode(self.protocol, &self.unconfirmed[from..])?;
         let Some(peer) = &mut self.peer else { return Err("not connected".into()) };
         peer.write_all(&bytes).map_err(|e| format!("cannot send to {}: {e}", self.address))
     }

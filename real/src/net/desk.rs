@@ -101,6 +101,10 @@ impl Desk {
     pub(super) fn make(&mut self) -> Done<Slot> {
         let number = self.take()?;
         let path = self.names.namespace(number);
+        if path.exists() {
+            // No link goes into it: what made it never came to the end of it.
+            remove_namespace(&path)?;
+        }
         let made = self.namespace(&path).and_then(|()| self.join(number, &Inside::Named(path.clone())));
         match made {
             Ok(address) => Ok(Slot { number, address, namespace: Some(path) }),
@@ -280,6 +284,17 @@ impl Desk {
         })
     }
 
+    /// Panics in a namespace that is half made: for tests of what follows.
+    pub(super) fn breaks(&mut self) -> Done<()> {
+        let name = self.take()?;
+        let path = self.names.namespace(name);
+        make_folder()?;
+        File::create_new(&path).map_err(told(path.display()))?;
+        // SAFETY: only this thread's network changes, and every descriptor stays as it is.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.map_err(told(path.display()))?;
+        panic!("injected by a test");
+    }
+
     fn leave(&self) -> Done<()> {
         // A thread in the wrong namespace would make links in it: better none.
         enter(&self.home).map_err(told("cannot come back from a network namespace"))
@@ -348,6 +363,13 @@ impl Desk {
             }
         }
         Ok(all)
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // A panic may have left the thread in another namespace, and the next desk is opened from where it is.
+        let _ = self.leave();
     }
 }
 

@@ -12,6 +12,7 @@ mod plan;
 pub use plan::Subnet;
 
 use crate::engine::EngineFault;
+use crate::threads::{self, Pulse};
 use desk::{Desk, Slot};
 use plan::Names;
 use std::cell::{Cell, RefCell};
@@ -174,6 +175,14 @@ impl Networks {
         Ok(left)
     }
 
+    /// Makes the thread panic in the midst of making a namespace: for tests of what follows.
+    ///
+    /// # Errors
+    /// Always: what whoever asked is told.
+    pub async fn inject_panic(&self) -> Result<(), EngineFault> {
+        self.ask(Desk::breaks).await
+    }
+
     fn leased(self: &Rc<Self>, slot: Slot) -> Lease {
         self.held.borrow_mut().insert(slot.number);
         Lease { networks: Rc::clone(self), slot: Some(slot) }
@@ -212,7 +221,12 @@ impl Networks {
         queue.add(soon, move |desk| drop(answer.send(deed(desk))));
         match answered.await {
             Ok(done) => done.map_err(EngineFault::passing),
-            Err(_) => Err(EngineFault::lasting(queue.lock().over.clone().unwrap_or_default())),
+            Err(_) => Err(match &queue.lock().over {
+                Some(why) => EngineFault::lasting(why.clone()),
+                None => {
+                    EngineFault::passing("the thread that makes networks panicked at it; the log says why")
+                }
+            }),
         }
     }
 
@@ -222,13 +236,13 @@ impl Networks {
         }
         let queue = Arc::new(Queue::default());
         let (names, subnet, its) = (Names::of(&self.worker), self.subnet, Arc::clone(&queue));
-        std::thread::Builder::new()
-            .name("network".into())
-            .spawn(move || match Desk::open(names, subnet) {
-                Ok(mut desk) => its.work(&mut desk),
-                // Whoever asked is told when what they asked is dropped.
-                Err(why) => its.end(why),
-            })
+        // After a panic a new desk takes over what the kernel has, as after a restart.
+        let work = move |pulse: &Pulse| match Desk::open(names.clone(), subnet) {
+            Ok(mut desk) => its.work(&mut desk, pulse),
+            // Whoever asked is told when what they asked is dropped.
+            Err(why) => its.end(why),
+        };
+        threads::start("network", work)
             .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
         *self.thread.borrow_mut() = Some(Arc::clone(&queue));
         Ok(queue)
@@ -263,7 +277,7 @@ impl Queue {
     }
 
     /// Does what is asked, until nobody will ask any more and all is done.
-    fn work(&self, desk: &mut Desk) {
+    fn work(&self, desk: &mut Desk, pulse: &Pulse) {
         loop {
             let mut deeds = self.lock();
             let deed = loop {
@@ -276,6 +290,7 @@ impl Queue {
                 deeds = self.more.wait(deeds).unwrap_or_else(PoisonError::into_inner);
             };
             drop(deeds);
+            pulse.works();
             deed(desk);
         }
     }

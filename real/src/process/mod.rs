@@ -13,6 +13,7 @@ use crate::engine::{
     self, Common, Death, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
 };
 use crate::net::Lease;
+use crate::threads::{self, Pulse};
 use crate::wire::Address;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
@@ -48,6 +49,21 @@ pub struct Processes {
 /// Creations at once.
 const SPAWNERS: usize = 4;
 
+/// Does one job after the other until there is nobody who could give another.
+fn spawn_all(jobs: &Mutex<mpsc::Receiver<Job>>, pulse: &Pulse) {
+    loop {
+        let job = jobs.lock().map(|jobs| jobs.recv());
+        let Ok(Ok((program, answer))) = job else { return };
+        pulse.works();
+        let spawned = spawn::spawn(&program);
+        if let Err((Ok((_, pidfd)), _)) = answer.send((spawned, program)) {
+            // Nobody waits for it any more.
+            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        }
+    }
+}
+
 impl Processes {
     /// Sandboxes of a worker.
     ///
@@ -59,23 +75,10 @@ impl Processes {
         let (spawners, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        for _ in 0..cores.min(SPAWNERS) {
+        for number in 1..=cores.min(SPAWNERS) {
             let jobs = Arc::clone(&jobs);
             // These threads live as long as the engine: what they start dies with the thread that started it.
-            std::thread::Builder::new()
-                .name("spawner".into())
-                .spawn(move || {
-                    loop {
-                        let job = jobs.lock().map(|jobs| jobs.recv());
-                        let Ok(Ok((program, answer))) = job else { return };
-                        let spawned = spawn::spawn(&program);
-                        if let Err((Ok((_, pidfd)), _)) = answer.send((spawned, program)) {
-                            // Nobody waits for it any more.
-                            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-                            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-                        }
-                    }
-                })
+            threads::start(format!("spawner-{number}"), move |pulse| spawn_all(&jobs, pulse))
                 .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
         }
         let cgroups = Cgroups::of(&common.worker, NAME);
@@ -145,9 +148,10 @@ impl Processes {
             .program(&spec, &agent, &dir, door, log, doors)
             .map_err(|e| broken("cannot prepare it", e))?;
         let (answer, answered) = oneshot::channel();
-        let gone = || EngineFault::lasting("the threads that start processes have ended");
-        self.spawners.send((program, answer)).map_err(|_| gone())?;
-        let (spawned, _program) = answered.await.map_err(|_| gone())?;
+        let gone = |_| EngineFault::lasting("the threads that start processes have ended");
+        self.spawners.send((program, answer)).map_err(gone)?;
+        let panicked = "the thread that starts processes panicked at it; the log says why";
+        let (spawned, _program) = answered.await.map_err(|_| EngineFault::passing(panicked))?;
         let (pid, pidfd) = spawned.map_err(|e| broken("cannot start it", e))?;
         Ok(self.sandbox(&spec.id, pid, pidfd, half))
     }

@@ -6,17 +6,19 @@
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
 use super::doors::Token;
-use super::order::{Answer, Ask, Invoke, JSON, Order, Seat, UNANSWERED};
+use super::order::{Answer, Ask, BYTES, Invoke, JSON, Order, Seat, UNANSWERED};
 use super::phase::{Phase, Stage};
 use crate::base::Status;
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
+use elapse_real::threads::Pulse;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +52,7 @@ struct Shared {
     /// In pieces.
     bodies: Arc<Semaphore>,
     requests: AtomicU64,
+    pulse: Pulse,
 }
 
 #[derive(Clone, Default)]
@@ -61,8 +64,8 @@ impl RequestId {
     }
 }
 
-/// The routes; what is asked goes into `orders`.
-pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
+/// The routes; what is asked goes into `orders`. Each request shows in the thread's pulse.
+pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Pulse) -> Router {
     let (limit, concurrent) = (terms.body_limit, terms.concurrent);
     let shared = Arc::new(Shared {
         terms,
@@ -70,6 +73,7 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         room: Arc::new(Semaphore::new(concurrent)),
         bodies: Arc::new(Semaphore::new(limit.max(BODIES).div_ceil(PIECE).min(Semaphore::MAX_PERMITS))),
         requests: AtomicU64::new(1),
+        pulse,
     });
     Router::new()
         .route("/v1/functions", get(functions).post(register))
@@ -88,6 +92,8 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>) -> Router {
         .route("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, JSON)], OPENAPI) }))
         .route("/metrics", get(metrics))
         .route("/function/{name}", get(invoke).post(invoke))
+        .route("/function/{name}/", get(pass).post(pass).put(pass).patch(pass).delete(pass))
+        .route("/function/{name}/{*path}", get(pass).post(pass).put(pass).patch(pass).delete(pass))
         .route("/async-function/{name}", post(invoke_later))
         .route("/system/functions", get(openfaas_functions))
         .route("/healthz", get(healthz))
@@ -112,6 +118,7 @@ fn error(status: StatusCode, why: &str, id: &RequestId) -> Response {
 
 /// Gives the request its id and lets in who may ask.
 async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    shared.pulse.works();
     let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
     let fits = |id: &&str| !id.is_empty() && id.len() <= 128;
     let id = RequestId(given.filter(fits).map_or_else(
@@ -176,7 +183,16 @@ fn told_as(answer: Answer, id: &RequestId) -> Response {
     let mut response = if answer.kind.is_empty() {
         error(status, &String::from_utf8_lossy(&answer.body), id)
     } else {
-        (status, [(header::CONTENT_TYPE, answer.kind)], answer.body).into_response()
+        let kind = HeaderValue::from_str(&answer.kind).unwrap_or(HeaderValue::from_static(BYTES));
+        // What a function answers may be a page: it must not act in the name of the API, whose origin it has.
+        let alone = HeaderValue::from_static("sandbox allow-scripts allow-forms");
+        let as_told = HeaderValue::from_static("nosniff");
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::CONTENT_SECURITY_POLICY, alone),
+            (header::X_CONTENT_TYPE_OPTIONS, as_told),
+        ];
+        (status, headers, answer.body).into_response()
     };
     for (name, value) in answer.facts {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {
@@ -196,11 +212,15 @@ impl FromRequestParts<Arc<Shared>> for Name {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Name, Response> {
-        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, shared).await else {
-            let id = RequestId::of(&parts.extensions);
-            return Err(error(StatusCode::BAD_REQUEST, "the name in the path is no UTF-8", &id));
-        };
-        Ok(Name(name))
+        // A path may have more behind the name.
+        let all = Path::<Vec<(String, String)>>::from_request_parts(parts, shared).await;
+        match all.ok().and_then(|Path(all)| all.into_iter().next()) {
+            Some((_, name)) => Ok(Name(name)),
+            None => {
+                let id = RequestId::of(&parts.extensions);
+                Err(error(StatusCode::BAD_REQUEST, "the path is no UTF-8", &id))
+            }
+        }
     }
 }
 
@@ -278,13 +298,12 @@ async fn told(shared: &Shared, id: &RequestId, body: Note, ask: impl FnOnce(Byte
 async fn called(
     shared: &Shared,
     id: &RequestId,
-    function: String,
-    headers: &HeaderMap,
-    body: Body,
+    call: Result<Invoke, String>,
+    bytes: Option<OwnedSemaphorePermit>,
     ask: impl FnOnce(Invoke) -> Ask,
 ) -> Response {
-    match Invoke::new(function, body.0, headers) {
-        Ok(call) => told_as(answered(shared, id, ask(call), body.1).await, id),
+    match call {
+        Ok(call) => told_as(answered(shared, id, ask(call), bytes).await, id),
         Err(why) => error(StatusCode::UNPROCESSABLE_ENTITY, &why, id),
     }
 }
@@ -318,7 +337,22 @@ async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    called(&shared, &id, name, &headers, body, Ask::Invoke).await
+    called(&shared, &id, Invoke::new(name, body.0, None, &headers), body.1, Ask::Invoke).await
+}
+
+/// A request for the HTTP server that the function is: everything behind its name is the server's.
+async fn pass(
+    State(shared): From,
+    Extension(id): Id,
+    Name(name): Name,
+    (method, uri): (Method, Uri),
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let behind = whole.splitn(4, '/').nth(3).unwrap_or_default();
+    let target = (method.to_string(), format!("/{behind}"));
+    called(&shared, &id, Invoke::new(name, body.0, Some(target), &headers), body.1, Ask::Invoke).await
 }
 
 async fn invoke_later(
@@ -328,7 +362,7 @@ async fn invoke_later(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    called(&shared, &id, name, &headers, body, Ask::InvokeLater).await
+    called(&shared, &id, Invoke::new(name, body.0, None, &headers), body.1, Ask::InvokeLater).await
 }
 
 async fn fetch(State(shared): From, Extension(id): Id, Name(of): Name) -> Response {
@@ -409,9 +443,9 @@ mod tests {
         let mut served = BTreeSet::new();
         for line in text.lines().filter_map(|l| l.trim().strip_prefix(".route(\"")) {
             let (path, does) = line.split_once("\", ").expect("a path and what it does");
-            for method in ["get", "post", "delete"] {
+            for method in ["get", "post", "put", "patch", "delete"] {
                 if does.contains(&format!("{method}(")) {
-                    served.insert(format!("{method} {path}"));
+                    served.insert(format!("{method} {}", path.replace("{*", "{")));
                 }
             }
         }

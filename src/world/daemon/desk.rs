@@ -1,10 +1,12 @@
 //! Where the orders of the API meet the worker.
 
 use super::config::{DaemonConfig, check_function};
-use super::order::{Answer, Ask, Invoke, STATUS};
+use super::order::{Answer, Ask, BYTES, Invoke, STATUS};
 use super::reception::Office;
 use super::state::State;
-use crate::base::{Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Result, Status};
+use crate::base::{
+    Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Reply, Result, Status,
+};
 use crate::load::{FunctionConfig, Profile};
 use crate::metrics::{MEDIA_TYPE, PATHS, openmetrics};
 use crate::rt;
@@ -12,9 +14,11 @@ use crate::rt::chance::Chance;
 use crate::rt::supervise::LoopStatus;
 use crate::worker::{Retry, Worker};
 use crate::world::plan::function_of;
+use crate::world::threads;
 use elapse_real::engine::Engine;
 use rustc_hash::FxHashMap;
 use serde_json::json;
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -37,6 +41,8 @@ struct Called {
     id: FunctionId,
     profile: Profile,
     calls: u64,
+    /// Whether it is an HTTP server that has paths.
+    is_server: bool,
     config: FunctionConfig,
 }
 
@@ -80,10 +86,11 @@ impl Desk {
             }
             return Err(Fault::usage(differs(&spec.name)));
         }
-        let name = spec.name.clone();
+        let (name, is_server) = (spec.name.clone(), spec.program.is_server());
         let id = self.worker.register(spec)?;
         let profile = config.profile(self.chance.named(&name));
-        self.functions.borrow_mut().insert(name, Called { id, profile, calls: 0, config: config.clone() });
+        let called = Called { id, profile, calls: 0, is_server, config: config.clone() };
+        self.functions.borrow_mut().insert(name, called);
         Ok(())
     }
 
@@ -129,7 +136,9 @@ impl Desk {
 
     /// Forgets a function: no further call of it is taken, and its containers go when they are idle.
     async fn deregister(&self, name: &str) -> Answer {
-        if !self.forget(name) {
+        // One whose end could not be written, or that could not be registered again at the start, is known to the state alone.
+        let known = self.forget(name);
+        if !known && !self.state.as_ref().is_some_and(|state| state.remembers(name)) {
             return self.unknown(name);
         }
         if let Some(state) = &self.state
@@ -181,6 +190,10 @@ impl Desk {
 
     async fn invoke(&self, asked: Invoke) -> Answer {
         let name = asked.function.as_str();
+        if asked.sent.target.is_some() && self.functions.borrow().get(name).is_some_and(|c| !c.is_server) {
+            let why = format!("'{name}' is no HTTP server that would have paths; ask /function/{name}");
+            return Answer::error(404, &why).with_status(Status::Dropped);
+        }
         let call = self.functions.borrow_mut().get_mut(name).map(|called| {
             let k = called.calls;
             called.calls += 1;
@@ -190,7 +203,7 @@ impl Desk {
         call.number = self.invocations.replace(self.invocations.get() + 1);
         call.intended = asked.duration_ns.map_or(call.intended, Duration);
         call.fails |= asked.fails;
-        let exchange = Rc::new(Exchange::new(asked.body));
+        let exchange = Rc::new(Exchange::new(asked.sent));
         let record = self.worker.clone().exchange(call, Rc::clone(&exchange)).await;
         let mut answer = answer_of(&record, &exchange);
         let ms =
@@ -222,6 +235,8 @@ impl Desk {
         let metrics: serde_json::Map<_, _> =
             PATHS.iter().zip(snapshot.values()).map(|(p, v)| (p.name.to_string(), json!(v))).collect();
         let loops: Vec<_> = self.worker.loops().into_iter().map(|l| loop_status(l.name, &l.status)).collect();
+        let threads: Vec<_> =
+            threads::told().iter().map(|(name, status)| loop_status(name, status)).collect();
         Answer::json(
             200,
             &json!({
@@ -229,6 +244,7 @@ impl Desk {
                 "status": if self.draining.get() { "draining" } else { "serving" },
                 "up_seconds": rt::now().0 as f64 / 1e9, "backends": self.backends,
                 "functions": self.functions.borrow().len(), "metrics": metrics, "loops": loops,
+                "threads": threads,
             }),
         )
     }
@@ -236,7 +252,7 @@ impl Desk {
     fn metrics(&self) -> Answer {
         let (columns, row) = self.worker.look();
         let text = openmetrics("elapse_", Some(&self.name), &columns, &row);
-        Answer { status: 200, kind: MEDIA_TYPE, body: text.into(), facts: Vec::new() }
+        Answer { status: 200, kind: MEDIA_TYPE.into(), body: text.into(), facts: Vec::new() }
     }
 }
 
@@ -278,7 +294,7 @@ fn differs(name: &str) -> String {
     format!("there is a function '{name}' already and it differs; take another name")
 }
 
-/// A background loop, as `status` tells it.
+/// A background loop or a thread, as `status` tells it.
 pub(super) fn loop_status(name: &str, status: &LoopStatus) -> serde_json::Value {
     json!({"name": name, "restarts": status.restarts, "last_panic": status.last_panic,
            "last_run_seconds": status.last_run.0 as f64 / 1e9})
@@ -295,19 +311,17 @@ pub(super) fn refusal(fault: &Fault) -> Answer {
 
 /// What the function answered as it is, or why it could not.
 fn answer_of(record: &Record, exchange: &Exchange) -> Answer {
-    if let Some((status, body)) = exchange.take()
+    if let Some(Reply { status, kind, body }) = exchange.take()
         && record.status != Status::TimedOut
     {
-        return Answer { status, kind: "application/octet-stream", body, facts: Vec::new() };
+        let kind = kind.map_or(BYTES.into(), Cow::Owned);
+        return Answer { status, kind, body, facts: Vec::new() };
     }
     let why = record.error.as_deref().unwrap_or("no reason is known");
     match record.status {
-        Status::Completed => Answer {
-            status: 200,
-            kind: "application/octet-stream",
-            body: Default::default(),
-            facts: Vec::new(),
-        },
+        Status::Completed => {
+            Answer { status: 200, kind: BYTES.into(), body: Default::default(), facts: Vec::new() }
+        }
         Status::Dropped if why == "queue full" => Answer::error(429, "the queue is full; try again later"),
         Status::Dropped => Answer::error(503, &format!("not admitted: {why}")),
         Status::TimedOut => Answer::error(504, &format!("timed out: {why}")),

@@ -145,12 +145,12 @@ impl Listener {
     /// Serves the API on a thread of its own; what is asked goes into `orders`.
     pub(super) fn start(self, terms: Terms, orders: mpsc::Sender<Order>) -> Result<Served> {
         let (close, closing) = oneshot::channel();
-        let serve = move || async move {
-            if let Err(why) = self.serve(routes(terms, orders), closing).await {
+        let serve = move |pulse| async move {
+            if let Err(why) = self.serve(routes(terms, orders, pulse), closing).await {
                 tracing::error!(target: "elapse", %why, "the API ended");
             }
         };
-        let thread = elapse_real::aside("api", serve)
+        let thread = elapse_real::threads::aside("api", serve)
             .map_err(|e| Fault::host(format!("cannot start the API: {e}")))?;
         Ok(Served { close, thread })
     }

@@ -28,6 +28,7 @@ pub use controller::{ControllerConfig, run as run_controller};
 
 use super::graphite::Station;
 use super::live::{engines, host_probe, prepare, sweep};
+use super::threads::log_panics;
 use crate::base::{Cpus, Duration, Fault, Result, Time};
 use crate::load::FunctionConfig;
 use crate::metrics::Meter;
@@ -61,6 +62,7 @@ pub fn run(
     interrupt: &Interrupt,
     reread: impl Fn() -> Result<DaemonConfig> + 'static,
 ) -> Result<()> {
+    log_panics();
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let _name = NameLock::take(&config.live.worker).map_err(Fault::host)?;
     let doors = Doors::of(&config.door_files())?;

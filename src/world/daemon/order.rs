@@ -1,9 +1,10 @@
 //! What is asked of a daemon through its API, and what it answers.
 
-use crate::base::Status;
+use crate::base::{Sent, Status};
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
+use std::borrow::Cow;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The header that says how an invocation ended. `dropped`: it was not begun. `lost`: it may have run.
@@ -50,7 +51,7 @@ pub(super) enum Ask {
 #[derive(Clone, Debug)]
 pub(super) struct Invoke {
     pub(super) function: String,
-    pub(super) body: Bytes,
+    pub(super) sent: Sent,
     /// `elapse-duration-ns`: how long it executes, in place of what the function's own law draws.
     pub(super) duration_ns: Option<u64>,
     /// `elapse-fail`: it is to report an error.
@@ -58,7 +59,13 @@ pub(super) struct Invoke {
 }
 
 impl Invoke {
-    pub(super) fn new(function: String, body: Bytes, headers: &HeaderMap) -> Result<Invoke, String> {
+    /// `target`: a request for the HTTP server that the function is.
+    pub(super) fn new(
+        function: String,
+        body: Bytes,
+        target: Option<(String, String)>,
+        headers: &HeaderMap,
+    ) -> Result<Invoke, String> {
         let given = |name| headers.get(name).map(|v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()));
         let duration = given("elapse-duration-ns").map(|ns| {
             ns.parse()
@@ -69,13 +76,28 @@ impl Invoke {
             Some("1") => true,
             Some(other) => return Err(format!("elapse-fail is '{other}'; it is 1, or left out")),
         };
-        Ok(Invoke { function, body, duration_ns: duration.transpose()?, fails })
+        let kind = headers.get("content-type").and_then(|kind| Some(kind.to_str().ok()?.to_string()));
+        let sent = Sent { body, kind, target };
+        Ok(Invoke { function, sent, duration_ns: duration.transpose()?, fails })
     }
 
     /// The headers that say the same to another.
     pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
         let duration = self.duration_ns.map(|ns| ("elapse-duration-ns", ns.to_string()));
-        duration.into_iter().chain(self.fails.then(|| ("elapse-fail", "1".to_string()))).collect()
+        let fails = self.fails.then(|| ("elapse-fail", "1".to_string()));
+        let kind = self.sent.kind.clone().map(|kind| ("content-type", kind));
+        duration.into_iter().chain(fails).chain(kind).collect()
+    }
+
+    /// Where another daemon is asked for the same.
+    pub(super) fn place(&self) -> (Method, String) {
+        let name = &self.function;
+        match &self.sent.target {
+            Some((method, path)) => {
+                (method.parse().unwrap_or(Method::POST), format!("/function/{name}{path}"))
+            }
+            None => (Method::POST, format!("/v1/functions/{name}/invoke")),
+        }
     }
 }
 
@@ -100,22 +122,25 @@ pub(super) struct Seat {
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) kind: &'static str,
+    /// The body's media type; empty where the body is the sentence of a refusal.
+    pub(super) kind: Cow<'static, str>,
     pub(super) body: Bytes,
     /// Further headers: name, value.
     pub(super) facts: Vec<(String, String)>,
 }
 
 pub(super) const JSON: &str = "application/json";
+/// What is not told to be anything else.
+pub(super) const BYTES: &str = "application/octet-stream";
 
 impl Answer {
     pub(super) fn json(status: u16, value: &Value) -> Answer {
-        Answer { status, kind: JSON, body: Bytes::from(value.to_string()), facts: Vec::new() }
+        Answer { status, kind: JSON.into(), body: Bytes::from(value.to_string()), facts: Vec::new() }
     }
 
     /// A refusal; the request's id is added on the way out.
     pub(super) fn error(status: u16, why: &str) -> Answer {
-        Answer { status, kind: "", body: Bytes::from(why.to_string()), facts: Vec::new() }
+        Answer { status, kind: "".into(), body: Bytes::from(why.to_string()), facts: Vec::new() }
     }
 
     /// With what is known of the invocation, where the function itself did not tell.

@@ -169,8 +169,49 @@ pub(super) fn orders<O: Office>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::order::Seat;
     use super::*;
+    use crate::rt::chance::Chance;
     use axum::body::Bytes;
+    use tokio::sync::oneshot;
+
+    struct Clerk;
+
+    impl Office for Clerk {
+        async fn answer(self: Rc<Clerk>, _ask: Ask, id: String) -> Answer {
+            Answer::json(200, &json!(id))
+        }
+
+        fn refuses(&self, _function: &str) -> Option<Answer> {
+            None
+        }
+
+        fn drains(&self) -> bool {
+            false
+        }
+    }
+
+    async fn answered(orders: &mpsc::Sender<Order>) -> Option<u16> {
+        let (reply, answer) = oneshot::channel();
+        let order = Order { ask: Ask::Status, id: "1".into(), reply, seat: Seat::default() };
+        assert!(orders.send(order).await.is_ok());
+        answer.await.ok().map(|answer| answer.status)
+    }
+
+    #[test]
+    fn orders_are_taken_again_after_a_panic() {
+        rt::Live::new().unwrap().block_on(async {
+            let (sender, taken) = mpsc::channel(4);
+            let reception = Reception::new(Rc::new(Clerk));
+            let watched = orders(&reception, taken, Chance::new(1).named("test"));
+            assert_eq!(answered(&sender).await, Some(200));
+            watched.pulse.inject_panic();
+            assert_eq!(answered(&sender).await, None, "whoever asked is not left waiting");
+            assert_eq!(answered(&sender).await, Some(200));
+            let status = watched.pulse.status();
+            assert!(status.restarts == 1 && status.last_panic.is_some_and(|p| p.contains("injected")));
+        });
+    }
 
     #[test]
     fn of_the_answers_that_are_kept_the_oldest_go_first() {

@@ -132,6 +132,11 @@ impl State {
         self.known.borrow().functions.values().cloned().collect()
     }
 
+    /// Whether a function of this name would be registered again at the next start.
+    pub(super) fn remembers(&self, name: &str) -> bool {
+        self.known.borrow().functions.contains_key(name)
+    }
+
     /// Containers that earlier lives had and that nobody has seen go.
     pub(super) fn left(&self) -> BTreeMap<String, Left> {
         self.known.borrow().containers.clone()

@@ -4,6 +4,7 @@ use crate::base::{Duration, Fault, Result};
 use crate::report::{Finished, Track, amend, graphite_csv, replace};
 use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Client, Fetched};
+use elapse_real::{Interrupt, Patience};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,12 +30,20 @@ pub(crate) struct Query {
     /// Seconds by which the run was moved on Graphite's calendar.
     pub(crate) shift: i64,
     pub(crate) wait: Duration,
+    /// Ends what is waited for.
+    pub(crate) interrupt: Interrupt,
     /// Points of our own that should be there.
     pub(crate) expected: u64,
     /// Seconds from one of them to the next; 0 if that is not known.
     pub(crate) spacing: u64,
     /// Our own paths with the last point that was sent, on the run's calendar: what lies there already is an earlier run's.
     pub(crate) latest: Vec<(String, u64, f64)>,
+}
+
+impl Query {
+    fn patience(&self) -> Patience {
+        Patience::new(self.wait.into(), &self.interrupt)
+    }
 }
 
 /// What was fetched.
@@ -83,13 +92,17 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     let on_theirs = |at: u64| at.saturating_add_signed(query.shift);
     let waited = match (query.own.last(), last_point) {
         // Carbon's write queue and graphite-web's cache lag behind.
-        (Some(path), Some(last)) => query.client.wait_for(path, on_theirs(last), query.wait.into())?,
+        (Some(path), Some(last)) => query.client.wait_for(path, on_theirs(last), query.patience())?,
         _ => Some(std::time::Duration::ZERO),
     };
     if waited.is_none() {
+        let within = if query.interrupt.asked() {
+            "before the wait for it was interrupted".to_string()
+        } else {
+            format!("within {}", query.wait)
+        };
         remarks.push(format!(
-            "Graphite: the run's last point did not show within {}; what is missing may come later: elapse graphite pull.",
-            query.wait
+            "Graphite: the run's last point did not show {within}; what is missing may come later: elapse graphite pull."
         ));
     }
     let mut targets = query.own.clone();
@@ -107,6 +120,14 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     let mut seen = rustc_hash::FxHashSet::default();
     targets.retain(|t| seen.insert(t.clone()));
     let mut series = whole(query, &targets, on_theirs(query.from), on_theirs(query.until))?;
+    for target in targets.iter().filter(|target| target.contains('(')) {
+        // What a function makes is named as it likes: only an answer of its own tells whether there is anything.
+        let alone =
+            query.client.render(std::slice::from_ref(target), on_theirs(query.from), on_theirs(query.until));
+        if alone.is_ok_and(|series| series.is_empty()) {
+            remarks.push(format!("Graphite: '{target}' gives no series."));
+        }
+    }
     let others = of_others(query, &series);
     if others > 0 {
         remarks.push(format!(
@@ -176,7 +197,7 @@ fn whole(
         let all = own_points(query, series) >= query.expected || unix_now().saturating_sub(begun) >= PATIENCE;
         all && of_others(query, series) == 0
     };
-    query.client.render_until(targets, from, until, query.wait.into(), enough)
+    query.client.render_until(targets, from, until, query.patience(), enough)
 }
 
 fn say_what_is_missing(query: &Query, targets: &[String], series: &[Fetched], remarks: &mut Vec<String>) {
@@ -261,6 +282,7 @@ pub fn pull(run: &Path, client: Client, targets: &[String]) -> Result<Pulled> {
         until,
         shift,
         wait: Duration::ZERO,
+        interrupt: Interrupt::default(),
         expected: 0,
         spacing,
         latest: Vec::new(),

@@ -6,12 +6,15 @@ use crate::base::{Duration, Fault, Result, Time};
 use crate::metrics::{self, Columns, Series, Sink};
 use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Sender, step_of};
+use elapse_real::{Interrupt, Patience};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A run's connection to Graphite.
 pub(crate) struct Station {
     config: GraphiteConfig,
+    /// Ends what is waited for.
+    interrupt: Interrupt,
     sender: Option<Arc<Sender>>,
     /// Seconds between points that Graphite keeps apart; 1 if unknown, or not known yet.
     step: Arc<AtomicU64>,
@@ -26,11 +29,14 @@ const NS: u64 = 1_000_000_000;
 const PROBE: &str = "elapse.probe.step";
 /// How long is waited for it.
 const PATIENCE: Duration = Duration(5_000_000_000);
+/// Between two attempts of a daemon, whose Graphite may come up after it.
+const LONGEST_PAUSE: Duration = Duration(600_000_000_000);
 
 impl Station {
     /// Opens what the scenario names. A Graphite that does not answer is told, and no reason not to run.
-    pub(crate) fn open(config: &GraphiteConfig) -> Result<Option<Station>> {
+    pub(crate) fn open(config: &GraphiteConfig, interrupt: &Interrupt) -> Result<Option<Station>> {
         let Some(mut station) = Station::connecting(config)? else { return Ok(None) };
+        station.interrupt = interrupt.clone();
         if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
             match step_of(sender, &client, PROBE, config.wait.min(PATIENCE).into()) {
                 Ok((step, _)) => station.step.store(step, Ordering::Relaxed),
@@ -53,7 +59,14 @@ impl Station {
             None => None,
         };
         let step = Arc::new(AtomicU64::new(1));
-        Ok(Some(Station { config: config.clone(), sender, step, withheld: 0, remarks: Vec::new() }))
+        Ok(Some(Station {
+            config: config.clone(),
+            interrupt: Interrupt::default(),
+            sender,
+            step,
+            withheld: 0,
+            remarks: Vec::new(),
+        }))
     }
 
     /// Refuses a virtual start that Graphite would not keep. One that is kept in longer steps gets a point for each of those.
@@ -83,13 +96,19 @@ impl Station {
         let Some(station) = Station::connecting(&config)? else { return Ok(None) };
         if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
             let (sender, step) = (Arc::clone(sender), Arc::clone(&station.step));
-            let probe = move || async move {
-                match step_of(&sender, &client, PROBE, config.wait.into()) {
-                    Ok((found, _)) => step.store(found, Ordering::Relaxed),
-                    Err(why) => tracing::warn!(target: "elapse", why, "Graphite"),
+            let probe = move |_| async move {
+                let mut pause = PATIENCE;
+                loop {
+                    match step_of(&sender, &client, PROBE, config.wait.into()) {
+                        Ok((found, _)) => return step.store(found, Ordering::Relaxed),
+                        Err(why) => tracing::warn!(target: "elapse", why, again_after = %pause, "Graphite"),
+                    }
+                    let pausing = std::time::Duration::from(pause);
+                    Patience::from(pausing).rest(pausing);
+                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             };
-            elapse_real::aside("graphite-probe", probe)
+            elapse_real::threads::aside("graphite-probe", probe)
                 .map_err(|e| Fault::host(format!("cannot start the thread that asks Graphite: {e}")))?;
         }
         Ok(Some(station))
@@ -155,7 +174,9 @@ impl Station {
         let mut last = 0;
         for (seconds, row) in self.sent(series, start_unix_ns) {
             // Once it took none for as long as it may, it is not waited for again with each further point.
-            if self.withheld > 0 || !sender.push(&paths, seconds, emitted(row), self.config.wait.into()) {
+            if self.withheld > 0
+                || !sender.push(&paths, seconds, emitted(row), self.patience(self.config.wait))
+            {
                 self.withheld += row.len() as u64;
             }
             last = seconds;
@@ -170,11 +191,15 @@ impl Station {
         }
     }
 
+    fn patience(&self, limit: Duration) -> Patience {
+        Patience::new(limit.into(), &self.interrupt)
+    }
+
     /// Waits until everything is sent.
     pub(crate) fn close(&mut self) -> Option<Sent> {
         let sender = self.sender.take()?;
         let wait = if self.withheld > 0 { Duration::ZERO } else { self.config.wait };
-        let mut report = sender.flush(wait.into());
+        let mut report = sender.flush(self.patience(wait));
         report.unsent += self.withheld;
         if report.unsent > 0 {
             let why = report.fault.as_deref().unwrap_or("carbon took them too slowly");
@@ -202,6 +227,7 @@ impl Station {
             until,
             shift,
             wait: self.config.wait,
+            interrupt: self.interrupt.clone(),
             expected: 0,
             spacing: 0,
             latest: Vec::new(),

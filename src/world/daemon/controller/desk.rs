@@ -3,7 +3,7 @@
 use super::super::desk::{loop_status, refusal};
 use super::super::doors::Token;
 use super::super::known_functions;
-use super::super::order::{Answer, Ask, Invoke, STATUS};
+use super::super::order::{Answer, Ask, BYTES, Invoke, STATUS};
 use super::super::reception::Office;
 use super::super::state::State;
 use super::config::{ControllerConfig, OnLoss};
@@ -15,10 +15,12 @@ use crate::rt;
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::sync::Notify;
+use crate::world::threads;
 use bytes::Bytes;
 use elapse_real::wire::Method;
 use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -195,7 +197,7 @@ fn has_run(answer: &elapse_real::wire::Answer) -> bool {
 }
 
 pub(super) fn passed_on(answer: elapse_real::wire::Answer) -> Answer {
-    let kind = if answer.body.starts_with(b"{") { "application/json" } else { "application/octet-stream" };
+    let kind = answer.kind.map_or(BYTES.into(), Cow::Owned);
     Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
 }
 
@@ -240,7 +242,7 @@ impl Desk {
     async fn send(&self, call: &Invoke, id: &str) -> Answer {
         let name = call.function.as_str();
         let headers = call.headers();
-        let path = format!("/v1/functions/{name}/invoke");
+        let (method, path) = call.place();
         let (mut attempt, mut tried) = (1, Vec::new());
         // Why the last worker did not take it, and what is known of one that may have run it: that is never left unsaid.
         let (mut refused, mut lost) = (None, None);
@@ -254,8 +256,8 @@ impl Desk {
             };
             let worker = life.told.name.clone();
             let request =
-                Request { headers: &headers, body: call.body.clone(), attempt, limit: Duration::MAX };
-            let asked = life.send(Method::POST, &path, id, request).await;
+                Request { headers: &headers, body: call.sent.body.clone(), attempt, limit: Duration::MAX };
+            let asked = life.send(method.clone(), &path, id, request).await;
             self.is_back(&life);
             let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
             let facts = facts.map(|(name, value)| (name.to_string(), value));
@@ -327,6 +329,8 @@ impl Desk {
     fn status(&self) -> Answer {
         let loops: Vec<Value> =
             self.watched.borrow().iter().map(|(name, pulse)| loop_status(name, &pulse.status())).collect();
+        let threads: Vec<Value> =
+            threads::told().iter().map(|(name, status)| loop_status(name, status)).collect();
         let figures: serde_json::Map<_, _> = CONTROLLER_PATHS
             .iter()
             .zip(self.row())
@@ -339,12 +343,13 @@ impl Desk {
                 "status": if self.draining.get() { "draining" } else { "serving" },
                 "up_seconds": rt::now().as_secs_f64(), "functions": self.functions.borrow().len(),
                 "workers": self.workers(), "metrics": figures, "loops": loops,
+                "threads": threads,
             }),
         )
     }
 
     /// The values of `CONTROLLER_PATHS`.
-    pub(super) fn row(&self) -> Vec<f64> {
+    pub(super) fn row(&self) -> [f64; CONTROLLER_PATHS.len()] {
         let with = |health| {
             let fleet = self.fleet.borrow();
             self.lives.borrow().values().filter(|l| fleet.health(l.place) == health).count() as u64
@@ -359,14 +364,14 @@ impl Desk {
             self.counts.refused.get(),
             self.counts.retries.get(),
             watched.iter().map(|(_, pulse)| pulse.restarts()).sum(),
+            elapse_real::threads::restarts(),
         ]
         .map(|n: u64| n as f64)
-        .to_vec()
     }
 
     fn metrics(&self) -> Answer {
         let text = openmetrics("elapse_controller_", None, &Columns::of_controller(), &self.row());
-        Answer { status: 200, kind: MEDIA_TYPE, body: text.into(), facts: Vec::new() }
+        Answer { status: 200, kind: MEDIA_TYPE.into(), body: text.into(), facts: Vec::new() }
     }
 }
 
@@ -409,11 +414,47 @@ impl Office for Desk {
 mod tests {
     use super::*;
 
+    struct Count(Rc<Cell<u64>>);
+
+    impl Sink for Count {
+        fn columns(&mut self, _columns: &Columns) {}
+
+        fn take(&mut self, _at: Time, values: &[f64]) {
+            assert_eq!(values.len(), CONTROLLER_PATHS.len());
+            add(&self.0);
+        }
+    }
+
+    /// Each loop of the controller: it goes on, the restart is counted and shown.
+    #[test]
+    fn loops_that_panic_go_on_and_are_shown() {
+        let run = rt::Sim::new(rt::Options::default()).block_on(async {
+            let desk = Desk::new(&ControllerConfig::default(), Token::of(None).unwrap(), None).unwrap();
+            let points = Rc::new(Cell::new(0));
+            let loops = [desk.health(), desk.measure(Box::new(Count(Rc::clone(&points))))];
+            desk.watch(&loops);
+            rt::sleep(STEP * 3).await;
+            let before = points.get();
+            loops.iter().for_each(|each| each.pulse.inject_panic());
+            desk.changed.notify_waiters();
+            rt::sleep(STEP * 5).await;
+            assert!(before >= 2 && points.get() >= before + 3, "{before}, then {}", points.get());
+            assert_eq!(desk.row()[CONTROLLER_PATHS.len() - 2], 2.0, "loop_restarts");
+            let status: Value = serde_json::from_slice(&desk.status().body).unwrap();
+            for told in status["loops"].as_array().unwrap() {
+                assert_eq!(told["restarts"], 1, "{told}");
+                assert!(told["last_panic"].as_str().unwrap().contains("injected"), "{told}");
+            }
+        });
+        run.unwrap();
+    }
+
     #[test]
     fn only_what_a_worker_says_it_did_not_begin_may_run_elsewhere_in_silence() {
         let answer = |status: Option<&str>| elapse_real::wire::Answer {
             status: 503,
             body: Bytes::new(),
+            kind: None,
             facts: status.map(|s| (STATUS.to_string(), s.to_string())).into_iter().collect(),
         };
         assert!(says(&answer(Some("dropped")), Status::Dropped));

@@ -81,7 +81,9 @@ impl Desk {
             Ok(changing) => changing,
             Err(fault) => return refusal(&fault),
         };
-        if self.functions.borrow_mut().remove(name).is_none() {
+        // One whose end could not be written is known to the state alone.
+        let known = self.functions.borrow_mut().remove(name).is_some();
+        if !known && !self.state.as_ref().is_some_and(|state| state.remembers(name)) {
             return self.unknown(name);
         }
         for life in self.able() {

@@ -25,6 +25,7 @@ use crate::rt::chance::Chance;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
 use crate::world::graphite::Station;
+use crate::world::threads::log_panics;
 use desk::{Desk, STEP};
 use elapse_real::{Hangup, Interrupt};
 use futures::future::select_all;
@@ -66,6 +67,7 @@ pub fn run(
     interrupt: &Interrupt,
     reread: impl Fn() -> Result<ControllerConfig> + 'static,
 ) -> Result<()> {
+    log_panics();
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let place = address(&config.listen)?;
     let doors = Doors::of(&config.door_files())?;
