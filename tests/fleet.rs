@@ -10,27 +10,35 @@ use common::fleet::{REQUIRED, can, controller, header, health, invoke, membershi
 
 use serde_json::Value;
 
-/// Echoes what it was asked, as text of a type of its own.
+/// Echoes what it was asked, as text of a type of its own; what it knows of the caller stands in headers.
 const SERVER: &str = r#"
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Tells(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def tell(self):
-        body = self.rfile.read(int(self.headers.get("content-length", "0")))
+        # What may have a body always says how long it is.
+        length = self.headers["content-length"] if self.command in ("POST", "PUT") else "0"
+        body = self.rfile.read(int(length))
         told = f"{self.command} {self.path} {self.headers.get('content-type')} {len(body)}".encode()
-        self.send_response(201 if self.command == "PUT" else 200)
+        self.send_response(201 if self.command == "PUT" else 301 if self.path == "/moved" else 200)
         self.send_header("content-type", "text/x-told")
         self.send_header("content-length", str(len(told)))
+        self.send_header("x-knows", " ".join(n for n in ("authorization", "x-mine", "x-hop") if n in self.headers))
+        for cookie in ("a=1", "b=2"):
+            self.send_header("set-cookie", cookie)
+        if self.path == "/moved":
+            self.send_header("location", "/there/?again")
         self.end_headers()
-        self.wfile.write(told)
-    do_GET = do_POST = do_PUT = tell
+        if self.command != "HEAD":
+            self.wfile.write(told)
+    do_GET = do_HEAD = do_POST = do_PUT = tell
     def log_message(self, *args):
         pass
 ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Tells).serve_forever()
 "#;
 
-/// Through a worker and through a controller: the method, the path, the query, the media types and the status.
+/// Through a worker and through a controller: the method, the path, the query, the headers and the status.
 #[test]
 fn a_function_that_is_an_http_server_gets_requests_as_they_are() {
     let test = "a_function_that_is_an_http_server_gets_requests_as_they_are";
@@ -55,7 +63,8 @@ fn a_function_that_is_an_http_server_gets_requests_as_they_are() {
         let ask = |line: &str, body: &str| {
             let n = body.len();
             daemon.raw(&format!(
-                "{line} HTTP/1.0\r\ncontent-type: image/png\r\ncontent-length: {n}\r\n\r\n{body}"
+                "{line} HTTP/1.0\r\ncontent-type: image/png\r\ncontent-length: {n}\r\nauthorization: Basic eDp5\r\n\
+                 x-mine: 1\r\nconnection: close, x-hop\r\nx-hop: 1\r\norigin: http://elsewhere\r\n\r\n{body}"
             ))
         };
         let told = ask("PUT /function/tells/a/b%20c?x=1&y=/", "abc");
@@ -64,12 +73,26 @@ fn a_function_that_is_an_http_server_gets_requests_as_they_are() {
         assert_eq!(header(&told, "content-type"), Some("text/x-told"));
         assert_eq!(header(&told, "elapse-status"), Some("completed"));
         assert!(header(&told, "content-security-policy").is_some_and(|policy| policy.starts_with("sandbox")));
+        let cookies = told.lines().filter(|line| line.starts_with("set-cookie: ")).count();
+        assert_eq!((header(&told, "x-knows"), cookies), (Some("x-mine"), 2), "{told}");
         let root = ask("GET /function/tells/", "");
         assert!(root.ends_with("\r\n\r\nGET / image/png 0"), "{root}");
+        let strange = ask("GET /function/tells/caf%E9", "");
+        assert!(strange.ends_with("\r\n\r\nGET /caf%E9 image/png 0"), "{strange}");
+        let empty = ask("POST /function/tells/", "");
+        assert!(empty.ends_with("\r\n\r\nPOST / image/png 0"), "{empty}");
+        let head = ask("HEAD /function/tells/a", "");
+        assert!(head.starts_with("HTTP/1.0 200") && head.ends_with("\r\n\r\n"), "{head}");
+        let length = "HEAD /a image/png 0".len().to_string();
+        assert_eq!(header(&head, "content-length"), Some(length.as_str()), "{head}");
+        let moved = ask("GET /function/tells/moved", "");
+        assert_eq!(header(&moved, "location"), Some("/function/tells/there/?again"), "{moved}");
         let plain = ask("POST /function/tells", "abcd");
         assert!(plain.contains("POST /invoke?") && plain.ends_with(" image/png 4"), "{plain}");
         let none = ask("GET /function/echo/a", "");
         assert!(none.starts_with("HTTP/1.0 404") && none.contains("is no HTTP server"), "{none}");
+        let page = ask("GET /v1/functions", "");
+        assert!(page.starts_with("HTTP/1.0 403") && page.contains("a web page may call functions"), "{page}");
     }
     worker.ends_well();
     controller.ends_well();

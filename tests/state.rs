@@ -7,6 +7,7 @@ use common::census::census;
 use common::containers::{agent, daemon};
 use common::daemon::{Daemon, elapse, said};
 use common::{NOBODY, has, program};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -258,9 +259,12 @@ fn dies_again_and_again(test: &str, backend: &str, socket: Option<&Path>, lives:
         // Of each kind the host has what the worker has, with clean nothing.
         let has = || daemon.json(&["status"])["metrics"]["containers_cached"].as_f64().unwrap_or(f64::NAN);
         let counted = || census(&daemon.name, backend, socket);
+        // One kind of cgroups, or one for each controller.
+        let sees = |kind: &str, all: &BTreeMap<String, usize>| all.keys().any(|k| k.starts_with(kind));
         daemon.until("what the worker has", || {
             let (has, counted) = (has(), counted());
-            counted.values().all(|n| *n as f64 == has) && (has == 0.0 || counted.len() > 2)
+            counted.values().all(|n| *n as f64 == has)
+                && (has == 0.0 || sees("directories", &counted) && sees("cgroups", &counted))
         });
         assert!(
             !clean || counted().values().all(|n| *n == 0),

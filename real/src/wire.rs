@@ -7,6 +7,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 pub use hyper::Method;
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::fmt;
@@ -56,8 +57,19 @@ pub struct Call {
     pub body: Bytes,
     /// The body's media type.
     pub kind: Option<String>,
-    /// A method, and a path with its query, in place of `POST /invoke` and the agent's own query.
-    pub target: Option<(Method, String)>,
+    /// What is asked in place of `POST /invoke` and the agent's own query.
+    pub target: Option<Target>,
+}
+
+/// A request of a caller's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// HTTP's.
+    pub method: Method,
+    /// With its query.
+    pub path: String,
+    /// Headers beside the media type: name, value.
+    pub headers: Vec<(String, String)>,
 }
 
 /// An answer.
@@ -71,9 +83,22 @@ pub struct Answer {
     pub kind: Option<String>,
     /// Headers whose names begin with `elapse-`.
     pub facts: Vec<(String, String)>,
+    /// All headers as they came.
+    pub headers: HeaderMap,
 }
 
 impl Answer {
+    /// The headers that go on to who asked by this method. The answer to a HEAD has no body: its length is only told.
+    pub fn carried(&self, method: &Method) -> Vec<(String, String)> {
+        let mut all = carried(&self.headers);
+        if method == Method::HEAD
+            && let Some(length) = self.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok())
+        {
+            all.push((CONTENT_LENGTH.to_string(), length.to_string()));
+        }
+        all
+    }
+
     /// Whether the function reports success.
     pub fn is_ok(&self) -> bool {
         self.status < 400
@@ -152,11 +177,14 @@ impl Peer {
     /// # Errors
     /// Why there is no answer.
     pub async fn call(&self, mut call: Call) -> Result<Answer, WireFault> {
-        let (method, path) = call.target.take().unwrap_or_else(|| {
-            let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
-            (Method::POST, format!("/invoke{query}"))
-        });
-        self.send(request(method, path, Some(call))?).await
+        let (method, path, headers) = match call.target.take() {
+            Some(target) => (target.method, target.path, target.headers),
+            None => {
+                let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
+                (Method::POST, format!("/invoke{query}"), Vec::new())
+            }
+        };
+        self.send(request(method, path, Some((call, headers)))?).await
     }
 
     /// Any other request, as the API of a daemon wants them.
@@ -212,13 +240,14 @@ impl Peer {
             };
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    let status = response.status().as_u16();
-                    let facts = facts_of(response.headers());
-                    let kind = response.headers().get("content-type");
+                    let (parts, body) = response.into_parts();
+                    let (status, headers) = (parts.status.as_u16(), parts.headers);
+                    let facts = facts_of(&headers);
+                    let kind = headers.get("content-type");
                     let kind = kind.and_then(|kind| kind.to_str().ok()).filter(|kind| !kind.is_empty());
                     let kind = kind.map(str::to_string);
-                    let close = response.headers().get("connection").is_some_and(|v| v == "close");
-                    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+                    let close = headers.get(CONNECTION).is_some_and(|v| v == "close");
+                    let body = Limited::new(body, ANSWER_LIMIT).collect().await;
                     let body = body.map_err(|e| {
                         if e.is::<LengthLimitError>() {
                             WireFault::TooLong
@@ -229,7 +258,7 @@ impl Peer {
                     if !close && self.idle.borrow().len() < IDLE {
                         self.idle.borrow_mut().push((sender, Instant::now()));
                     }
-                    return Ok(Answer { status, body: body.to_bytes(), kind, facts });
+                    return Ok(Answer { status, body: body.to_bytes(), kind, facts, headers });
                 }
                 Err(mut failed) => match failed.take_message() {
                     // It was never sent: the peer had closed a connection that was kept.
@@ -241,15 +270,52 @@ impl Peer {
     }
 }
 
-fn facts_of(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
+/// What of these headers goes on with a request or an answer that is passed on: not what is of the connection (RFC 9110,
+/// 7.6.1), of the body as it is written here, of the right to ask, or ours.
+pub fn carried(headers: &HeaderMap) -> Vec<(String, String)> {
+    const STAY: [&str; 15] = [
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-request-id",
+    ];
+    let of_connection = |name: &str| {
+        let named = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
+        named.flat_map(|names| names.split(',')).any(|other| other.trim().eq_ignore_ascii_case(name))
+    };
+    let goes = |name: &str| !STAY.contains(&name) && !name.starts_with("elapse-") && !of_connection(name);
+    let going = headers.iter().filter(|(name, _)| goes(name.as_str()));
+    going.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_string()))).collect()
+}
+
+fn facts_of(headers: &HeaderMap) -> Vec<(String, String)> {
     let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("elapse-"));
     ours.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_string()))).collect()
 }
 
-fn request(method: Method, path: String, call: Option<Call>) -> Result<Request<Full<Bytes>>, WireFault> {
+fn request(
+    method: Method,
+    path: String,
+    call: Option<(Call, Vec<(String, String)>)>,
+) -> Result<Request<Full<Bytes>>, WireFault> {
+    let has_body = ![Method::GET, Method::HEAD, Method::DELETE].contains(&method);
     let mut builder = Request::builder().method(method).uri(path).header("host", "elapse");
     let mut body = Bytes::new();
-    if let Some(call) = call {
+    if let Some((call, headers)) = call {
+        for (name, value) in headers {
+            builder = builder.header(name, value);
+        }
         builder = builder.header("elapse-id", call.id);
         if let Some(ms) = call.deadline_ms {
             builder = builder.header("elapse-deadline-ms", ms);
@@ -258,6 +324,10 @@ fn request(method: Method, path: String, call: Option<Call>) -> Result<Request<F
             builder = builder.header("content-type", kind);
         }
         body = call.body;
+        // Of an empty body too: many servers read as much as it says.
+        if has_body || !body.is_empty() {
+            builder = builder.header(CONTENT_LENGTH, body.len());
+        }
     }
     builder.body(Full::new(body)).map_err(|e| WireFault::Broken(e.to_string()))
 }

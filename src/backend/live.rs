@@ -11,7 +11,7 @@ use crate::base::{
 };
 use crate::rt::{self, Either, sync};
 use elapse_real::engine::{self, Answers, Death, Engine, EngineFault, Role, Spec, Trace};
-use elapse_real::wire::{Answer, Call, Peer, WireFault};
+use elapse_real::wire::{self, Answer, Call, Peer, WireFault};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -220,7 +220,9 @@ impl Inner {
         }
         let deadline_ms = function.timeout.map(|t| t.0.div_ceil(1_000_000));
         let sent = exchange.as_ref().map(|e| e.sent.clone()).unwrap_or_default();
-        let target = sent.target.map(|(method, path)| Some((method.parse().ok()?, path)));
+        let target = sent
+            .target
+            .map(|t| Some(wire::Target { method: t.method.parse().ok()?, path: t.path, headers: t.headers }));
         let order = Call {
             query,
             id: invocation.number,
@@ -363,13 +365,15 @@ async fn until_ready(inside: &Inside) -> Result<(), String> {
 }
 
 async fn call(inside: Rc<Inside>, call: Call, exchange: Option<Rc<Exchange>>) -> Result<(), CallFault> {
+    let passed = call.target.as_ref().map(|target| target.method.clone());
     let answer = match rt::select(inside.peer.call(call), inside.sandbox.dies()).await {
         Either::Left(answer) => answer,
         Either::Right(death) => return Err(dead(&death)),
     };
     if let (Some(exchange), Ok(answer)) = (exchange, &answer) {
         let (status, kind, body) = (answer.status, answer.kind.clone(), answer.body.clone());
-        exchange.answer(Reply { status, kind, body });
+        let headers = passed.map_or_else(Vec::new, |method| answer.carried(&method));
+        exchange.answer(Reply { status, kind, body, headers });
     }
     match answer {
         // A command that the kernel killed for memory leaves an agent that tells of a failure.

@@ -10,8 +10,19 @@ pub struct Sent {
     pub body: Bytes,
     /// The media type of the body, where the caller told one.
     pub kind: Option<String>,
-    /// For a function that is an HTTP server: the method, and the path with its query.
-    pub target: Option<(String, String)>,
+    /// For a function that is an HTTP server: the request that it is to get.
+    pub target: Option<Target>,
+}
+
+/// A request for a function that is an HTTP server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// HTTP's.
+    pub method: String,
+    /// With its query.
+    pub path: String,
+    /// Headers beside the media type: name, value.
+    pub headers: Vec<(String, String)>,
 }
 
 /// What a function answers.
@@ -23,6 +34,8 @@ pub struct Reply {
     pub kind: Option<String>,
     /// The function's output.
     pub body: Bytes,
+    /// Headers beside the media type, of what a [`Target`] was asked for: name, value.
+    pub headers: Vec<(String, String)>,
 }
 
 /// What goes to and fro in an invocation that somebody waits for; invocations of a load have none.

@@ -13,7 +13,7 @@ mod number;
 mod units;
 
 pub use dist::{Dist, Quantity};
-pub use exchange::{Exchange, Reply, Sent};
+pub use exchange::{Exchange, Reply, Sent, Target};
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};

@@ -190,8 +190,8 @@ fn how_it_is_measured(clients: Option<u32>, closed: bool) -> String {
         None if !closed => "The load is an open loop: each invocation was sent when it was due, whatever the answers, and its \
                             latency counts from that instant; no omission is coordinated."
             .into(),
-        None => "The load has closed loops: who is answered late sends later, and latency counts from sending \
-                 (coordinated omission)."
+        None => "Where the load is an open loop, latency counts from the instant an invocation was due; where it is a closed \
+                 loop, from sending: who is answered late sends later (coordinated omission)."
             .into(),
         Some(clients) => format!(
             "The load is a closed loop of {clients} clients: each sent again once it was answered, and latency counts from \

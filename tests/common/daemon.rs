@@ -164,7 +164,7 @@ impl Daemon {
     /// One request as it is written; the whole answer.
     pub fn raw(&self, request: &str) -> String {
         let mut stream = UnixStream::connect(&self.at["unix:".len()..]).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
         stream.write_all(request.as_bytes()).expect("it is read");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");

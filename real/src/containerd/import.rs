@@ -436,8 +436,12 @@ pub(super) async fn remove_snapshots(link: &Link, kept: &[String]) -> Result<Vec
     let mut removed = Vec::new();
     let unnamed = |(key, layer): &(String, bool)| !*layer && !kept.contains(key);
     for (key, _) in snapshots(link).await.into_iter().filter(unnamed) {
-        remove_snapshot(link, &key).await?;
-        removed.push(format!("containerd snapshot {}/{key}", link.namespace));
+        match remove_snapshot(link, &key).await {
+            Ok(()) => removed.push(format!("containerd snapshot {}/{key}", link.namespace)),
+            // One that somebody has, as an image that a user is pulling does, is no reason not to serve what was kept.
+            Err(_) if !kept.is_empty() => {}
+            Err(fault) => return Err(fault),
+        }
     }
     Ok(removed)
 }

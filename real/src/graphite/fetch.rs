@@ -1,6 +1,6 @@
 //! Reads series from graphite-web: which there are, and their points.
 
-use crate::Patience;
+use crate::{Interrupt, Patience};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,6 +22,7 @@ pub struct Client {
     agent: ureq::Agent,
     url: String,
     attempts: u32,
+    interrupt: Interrupt,
 }
 
 /// The longest answer that is read.
@@ -44,7 +45,14 @@ impl Client {
             agent: config.new_agent(),
             url: url.trim_end_matches('/').to_string(),
             attempts: attempts.max(1),
+            interrupt: Interrupt::default(),
         }
+    }
+
+    /// One that does not try a request again once somebody wants the end.
+    #[must_use]
+    pub fn interrupted_by(self, interrupt: &Interrupt) -> Client {
+        Client { interrupt: interrupt.clone(), ..self }
     }
 
     /// Where it is, without a password.
@@ -204,7 +212,10 @@ impl Client {
         let mut why = String::new();
         for attempt in 0..self.attempts {
             if attempt > 0 {
-                std::thread::sleep(PAUSE * attempt);
+                if self.interrupt.asked() {
+                    break;
+                }
+                Patience::new(PAUSE * attempt, &self.interrupt).rest(PAUSE * attempt);
             }
             match self.try_get(path, query) {
                 Ok(value) => return Ok(value),

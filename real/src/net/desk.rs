@@ -59,14 +59,14 @@ enum Inside {
 }
 
 impl Desk {
-    /// On the thread that will use it; takes over the bridges that are there.
-    pub(super) fn open(names: Names, subnet: Subnet) -> Done<Desk> {
+    /// On the thread that will use it, whose own namespace is `home`; takes over the bridges that are there.
+    pub(super) fn open(names: Names, subnet: Subnet, home: File) -> Done<Desk> {
+        // A panic may have left the thread elsewhere.
+        enter(&home).map_err(told("cannot come back from a network namespace"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
             .map_err(told("no runtime for the network"))?;
-        let home =
-            File::open("/proc/thread-self/ns/net").map_err(told("cannot see the network namespace"))?;
         let handle = {
             let _inside = runtime.enter();
             let (connection, handle, _) = rtnetlink::new_connection().map_err(told("no netlink socket"))?;
@@ -366,11 +366,9 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
-    fn drop(&mut self) {
-        // A panic may have left the thread in another namespace, and the next desk is opened from where it is.
-        let _ = self.leave();
-    }
+/// The namespace of this thread.
+pub(super) fn here() -> Done<File> {
+    File::open("/proc/thread-self/ns/net").map_err(told("cannot see the network namespace"))
 }
 
 fn enter(namespace: &File) -> io::Result<()> {

@@ -237,10 +237,18 @@ impl Networks {
         let queue = Arc::new(Queue::default());
         let (names, subnet, its) = (Names::of(&self.worker), self.subnet, Arc::clone(&queue));
         // After a panic a new desk takes over what the kernel has, as after a restart.
-        let work = move |pulse: &Pulse| match Desk::open(names.clone(), subnet) {
-            Ok(mut desk) => its.work(&mut desk, pulse),
-            // Whoever asked is told when what they asked is dropped.
-            Err(why) => its.end(why),
+        let mut home = None;
+        let work = move |pulse: &Pulse| {
+            let opened = match &home {
+                Some(home) => Ok(home),
+                None => desk::here().map(|here| &*home.insert(here)),
+            };
+            let home = opened.and_then(|home| home.try_clone().map_err(|e| e.to_string()));
+            match home.and_then(|home| Desk::open(names.clone(), subnet, home)) {
+                Ok(mut desk) => its.work(&mut desk, pulse),
+                // Whoever asked is told when what they asked is dropped.
+                Err(why) => its.end(why),
+            }
         };
         threads::start("network", work)
             .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;

@@ -76,7 +76,7 @@ pub(super) fn cdfs(title: &str, all: &[(String, &Distribution)]) -> Drawn<String
 
 pub(super) fn latency(data: &Data) -> Drawn<Plot> {
     let before = &data.start_delay;
-    let mut name = "of it before execution".to_string();
+    let mut name = "before execution".to_string();
     // What takes nothing has no place on the axis.
     let at_once = before.0.iter().take_while(|(ms, _)| *ms <= 0.0).last().map_or(0, |(_, count)| *count);
     let share = (at_once as f64 / before.count().max(1) as f64 * 100.0).round();

@@ -8,7 +8,7 @@
 use super::doors::Token;
 use super::order::{Answer, Ask, BYTES, Invoke, JSON, Order, Seat, UNANSWERED};
 use super::phase::{Phase, Stage};
-use crate::base::Status;
+use crate::base::{Status, Target};
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
@@ -19,6 +19,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use elapse_real::threads::Pulse;
+use elapse_real::wire::carried;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,8 +94,8 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Pulse) ->
         .route("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, JSON)], OPENAPI) }))
         .route("/metrics", get(metrics))
         .route("/function/{name}", get(invoke).post(invoke))
-        .route("/function/{name}/", get(pass).post(pass).put(pass).patch(pass).delete(pass))
-        .route("/function/{name}/{*path}", get(pass).post(pass).put(pass).patch(pass).delete(pass))
+        .route("/function/{name}/", get(pass).head(pass).post(pass).put(pass).patch(pass).delete(pass))
+        .route("/function/{name}/{*path}", get(pass).head(pass).post(pass).put(pass).patch(pass).delete(pass))
         .route("/async-function/{name}", post(invoke_later))
         .route("/system/functions", get(openfaas_functions))
         .route("/healthz", get(healthz))
@@ -116,6 +118,11 @@ fn error(status: StatusCode, why: &str, id: &RequestId) -> Response {
     (status, Json(json!({"error": why, "request_id": id.0}))).into_response()
 }
 
+/// Whether this path only calls a function.
+fn is_of_function(path: &str) -> bool {
+    ["/function/", "/async-function/"].iter().any(|of| path.starts_with(of))
+}
+
 /// Gives the request its id and lets in who may ask.
 async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
     shared.pulse.works();
@@ -130,6 +137,14 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
         Some(bearer) if !open && !brings(request.headers(), &bearer) => {
             tracing::warn!(target: "elapse", request = id.0, path = request.uri().path(), "no valid token");
             error(StatusCode::UNAUTHORIZED, "a valid bearer token is needed", &id)
+        }
+        // A browser says for whose page it asks; and where no token is asked for, any page could.
+        _ if request.headers().contains_key(header::ORIGIN) && !is_of_function(request.uri().path()) => {
+            error(
+                StatusCode::FORBIDDEN,
+                "a web page may call functions (/function/NAME) and nothing else here",
+                &id,
+            )
         }
         // Refused before any of it is read.
         _ if length_of(request.headers()).is_some_and(|n| n > shared.terms.body_limit) => {
@@ -184,7 +199,7 @@ fn told_as(answer: Answer, id: &RequestId) -> Response {
         error(status, &String::from_utf8_lossy(&answer.body), id)
     } else {
         let kind = HeaderValue::from_str(&answer.kind).unwrap_or(HeaderValue::from_static(BYTES));
-        // What a function answers may be a page: it must not act in the name of the API, whose origin it has.
+        // What a function answers may be a page: it is not to have the API's origin, whose requests `admit` lets in.
         let alone = HeaderValue::from_static("sandbox allow-scripts allow-forms");
         let as_told = HeaderValue::from_static("nosniff");
         let headers = [
@@ -195,8 +210,10 @@ fn told_as(answer: Answer, id: &RequestId) -> Response {
         (status, headers, answer.body).into_response()
     };
     for (name, value) in answer.facts {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value)) {
-            response.headers_mut().insert(name, value);
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value))
+            && response.headers().get_all(&name).iter().all(|there| *there != value)
+        {
+            response.headers_mut().append(name, value);
         }
     }
     response
@@ -212,16 +229,15 @@ impl FromRequestParts<Arc<Shared>> for Name {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Name, Response> {
-        // A path may have more behind the name.
-        let all = Path::<Vec<(String, String)>>::from_request_parts(parts, shared).await;
-        match all.ok().and_then(|Path(all)| all.into_iter().next()) {
-            Some((_, name)) => Ok(Name(name)),
-            None => {
-                let id = RequestId::of(&parts.extensions);
-                Err(error(StatusCode::BAD_REQUEST, "the path is no UTF-8", &id))
-            }
-        }
+        let Ok(Path(name)) = Path::<String>::from_request_parts(parts, shared).await else {
+            return Err(no_name(&RequestId::of(&parts.extensions)));
+        };
+        Ok(Name(name))
     }
+}
+
+fn no_name(id: &RequestId) -> Response {
+    error(StatusCode::BAD_REQUEST, "the name in the path is no UTF-8", id)
 }
 
 /// The body of an invocation, whole, and its part of the room for those.
@@ -344,15 +360,24 @@ async fn invoke(
 async fn pass(
     State(shared): From,
     Extension(id): Id,
-    Name(name): Name,
     (method, uri): (Method, Uri),
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
-    let behind = whole.splitn(4, '/').nth(3).unwrap_or_default();
-    let target = (method.to_string(), format!("/{behind}"));
-    called(&shared, &id, Invoke::new(name, body.0, Some(target), &headers), body.1, Ask::Invoke).await
+    // As it is written: what the rest means is the server's business.
+    let mut parts = uri.path_and_query().map_or("", PathAndQuery::as_str).splitn(4, '/').skip(2);
+    let (name, behind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let Ok(name) = percent_decode_str(name).decode_utf8() else { return no_name(&id) };
+    let (of_head, further) = (method == Method::HEAD, carried(&headers));
+    let target = Target { method: method.to_string(), path: format!("/{behind}"), headers: further };
+    let call = Invoke::new(name.into_owned(), body.0, Some(target), &headers);
+    let mut response = called(&shared, &id, call, body.1, Ask::Invoke).await;
+    if of_head && !response.headers().contains_key(header::CONTENT_LENGTH) {
+        // Of an empty body the length would be told to be 0; the server has not told it.
+        let unknown = futures::stream::empty::<Result<Bytes, std::convert::Infallible>>();
+        *response.body_mut() = axum::body::Body::from_stream(unknown);
+    }
+    response
 }
 
 async fn invoke_later(
@@ -443,7 +468,7 @@ mod tests {
         let mut served = BTreeSet::new();
         for line in text.lines().filter_map(|l| l.trim().strip_prefix(".route(\"")) {
             let (path, does) = line.split_once("\", ").expect("a path and what it does");
-            for method in ["get", "post", "put", "patch", "delete"] {
+            for method in ["get", "head", "post", "put", "patch", "delete"] {
                 if does.contains(&format!("{method}(")) {
                     served.insert(format!("{method} {}", path.replace("{*", "{")));
                 }

@@ -217,8 +217,12 @@ impl Desk {
             ("elapse-exec-ms", ms(record.exec_start, record.exec_end)),
             ("elapse-latency-ms", ms(Some(record.arrival), Some(record.returned))),
         ];
-        answer.facts =
-            facts.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect();
+        for (header, value) in &mut answer.facts {
+            if header == "location" {
+                *value = seen_from_outside(name, value);
+            }
+        }
+        answer.facts.extend(facts.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
         answer
     }
 
@@ -309,13 +313,21 @@ pub(super) fn refusal(fault: &Fault) -> Answer {
     Answer::error(status, &fault.to_string())
 }
 
+/// Where a function's server points to, as who asks for `/function/NAME/` reaches it.
+fn seen_from_outside(function: &str, location: &str) -> String {
+    // The server knows itself by the name that it is asked by.
+    let path = location.strip_prefix("http://elapse").unwrap_or(location);
+    let is_path = path.starts_with('/') && !path.starts_with("//");
+    if is_path { format!("/function/{function}{path}") } else { location.to_string() }
+}
+
 /// What the function answered as it is, or why it could not.
 fn answer_of(record: &Record, exchange: &Exchange) -> Answer {
-    if let Some(Reply { status, kind, body }) = exchange.take()
+    if let Some(Reply { status, kind, body, headers }) = exchange.take()
         && record.status != Status::TimedOut
     {
         let kind = kind.map_or(BYTES.into(), Cow::Owned);
-        return Answer { status, kind, body, facts: Vec::new() };
+        return Answer { status, kind, body, facts: headers };
     }
     let why = record.error.as_deref().unwrap_or("no reason is known");
     match record.status {

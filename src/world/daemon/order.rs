@@ -1,6 +1,6 @@
 //! What is asked of a daemon through its API, and what it answers.
 
-use crate::base::{Sent, Status};
+use crate::base::{Sent, Status, Target};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
@@ -63,9 +63,14 @@ impl Invoke {
     pub(super) fn new(
         function: String,
         body: Bytes,
-        target: Option<(String, String)>,
+        target: Option<Target>,
         headers: &HeaderMap,
     ) -> Result<Invoke, String> {
+        let kind = headers.get("content-type").and_then(|kind| Some(kind.to_str().ok()?.to_string()));
+        if target.is_some() {
+            let sent = Sent { body, kind, target };
+            return Ok(Invoke { function, sent, duration_ns: None, fails: false });
+        }
         let given = |name| headers.get(name).map(|v: &HeaderValue| String::from_utf8_lossy(v.as_bytes()));
         let duration = given("elapse-duration-ns").map(|ns| {
             ns.parse()
@@ -76,24 +81,24 @@ impl Invoke {
             Some("1") => true,
             Some(other) => return Err(format!("elapse-fail is '{other}'; it is 1, or left out")),
         };
-        let kind = headers.get("content-type").and_then(|kind| Some(kind.to_str().ok()?.to_string()));
-        let sent = Sent { body, kind, target };
+        let sent = Sent { body, kind, target: None };
         Ok(Invoke { function, sent, duration_ns: duration.transpose()?, fails })
     }
 
     /// The headers that say the same to another.
-    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
-        let duration = self.duration_ns.map(|ns| ("elapse-duration-ns", ns.to_string()));
-        let fails = self.fails.then(|| ("elapse-fail", "1".to_string()));
-        let kind = self.sent.kind.clone().map(|kind| ("content-type", kind));
-        duration.into_iter().chain(fails).chain(kind).collect()
+    pub(super) fn headers(&self) -> Vec<(String, String)> {
+        let duration = self.duration_ns.map(|ns| ("elapse-duration-ns".to_string(), ns.to_string()));
+        let fails = self.fails.then(|| ("elapse-fail".to_string(), "1".to_string()));
+        let kind = self.sent.kind.clone().map(|kind| ("content-type".to_string(), kind));
+        let further = self.sent.target.iter().flat_map(|target| target.headers.clone());
+        duration.into_iter().chain(fails).chain(kind).chain(further).collect()
     }
 
     /// Where another daemon is asked for the same.
     pub(super) fn place(&self) -> (Method, String) {
         let name = &self.function;
         match &self.sent.target {
-            Some((method, path)) => {
+            Some(Target { method, path, .. }) => {
                 (method.parse().unwrap_or(Method::POST), format!("/function/{name}{path}"))
             }
             None => (Method::POST, format!("/v1/functions/{name}/invoke")),

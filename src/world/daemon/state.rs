@@ -11,7 +11,7 @@ use crate::load::FunctionConfig;
 use elapse_real::engine::Trace;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 
@@ -56,6 +56,8 @@ pub(super) struct Left {
 pub(super) struct State {
     journal: RefCell<Journal<Entry>>,
     known: RefCell<Known>,
+    /// Functions whose end is entered, and perhaps not durable.
+    unsure: RefCell<BTreeSet<String>>,
     /// Held as long as the daemon lives.
     _lock: File,
 }
@@ -124,7 +126,12 @@ impl State {
         opened.entries.into_iter().for_each(|entry| known.apply(entry));
         let mut journal = opened.journal;
         journal.compact(&known.entries())?;
-        Ok(State { journal: RefCell::new(journal), known: RefCell::new(known), _lock: lock })
+        Ok(State {
+            journal: RefCell::new(journal),
+            known: RefCell::new(known),
+            unsure: RefCell::default(),
+            _lock: lock,
+        })
     }
 
     /// Functions that are registered.
@@ -132,9 +139,9 @@ impl State {
         self.known.borrow().functions.values().cloned().collect()
     }
 
-    /// Whether a function of this name would be registered again at the next start.
+    /// Whether a function of this name would be registered again at the next start, as far as can be told.
     pub(super) fn remembers(&self, name: &str) -> bool {
-        self.known.borrow().functions.contains_key(name)
+        self.known.borrow().functions.contains_key(name) || self.unsure.borrow().contains(name)
     }
 
     /// Containers that earlier lives had and that nobody has seen go.
@@ -168,8 +175,11 @@ impl State {
 
     /// A function is registered no more; done when that is durable.
     pub(super) async fn deregistered(&self, name: &str) -> Result<()> {
+        self.unsure.borrow_mut().insert(name.to_string());
         self.add(Entry::Deregistered(name.to_string()))?;
-        self.durable().await
+        self.durable().await?;
+        self.unsure.borrow_mut().remove(name);
+        Ok(())
     }
 
     async fn durable(&self) -> Result<()> {

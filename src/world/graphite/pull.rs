@@ -121,11 +121,16 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     targets.retain(|t| seen.insert(t.clone()));
     let mut series = whole(query, &targets, on_theirs(query.from), on_theirs(query.until))?;
     for target in targets.iter().filter(|target| target.contains('(')) {
+        if query.interrupt.asked() {
+            break;
+        }
         // What a function makes is named as it likes: only an answer of its own tells whether there is anything.
         let alone =
             query.client.render(std::slice::from_ref(target), on_theirs(query.from), on_theirs(query.until));
-        if alone.is_ok_and(|series| series.is_empty()) {
-            remarks.push(format!("Graphite: '{target}' gives no series."));
+        match alone {
+            Ok(series) if series.is_empty() => remarks.push(format!("Graphite: '{target}' gives no series.")),
+            Ok(_) => {}
+            Err(_) => break,
         }
     }
     let others = of_others(query, &series);

@@ -6,6 +6,7 @@ use crate::base::{Duration, Fault, Result, Time};
 use crate::metrics::{self, Columns, Series, Sink};
 use crate::rt::wall::unix_now;
 use elapse_real::graphite::{Sender, step_of};
+use elapse_real::threads::Pulse;
 use elapse_real::{Interrupt, Patience};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,14 +96,17 @@ impl Station {
         let config = GraphiteConfig { wait: config.wait.min(PATIENCE), ..config.clone() };
         let Some(station) = Station::connecting(&config)? else { return Ok(None) };
         if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
-            let (sender, step) = (Arc::clone(sender), Arc::clone(&station.step));
-            let probe = move |_| async move {
+            // It asks for as long as there is somebody to know.
+            let (sender, step) = (Arc::downgrade(sender), Arc::clone(&station.step));
+            let probe = move |pulse: Pulse| async move {
                 let mut pause = PATIENCE;
-                loop {
+                while let Some(sender) = sender.upgrade() {
+                    pulse.works();
                     match step_of(&sender, &client, PROBE, config.wait.into()) {
                         Ok((found, _)) => return step.store(found, Ordering::Relaxed),
                         Err(why) => tracing::warn!(target: "elapse", why, again_after = %pause, "Graphite"),
                     }
+                    drop(sender);
                     let pausing = std::time::Duration::from(pause);
                     Patience::from(pausing).rest(pausing);
                     pause = (pause * 2).min(LONGEST_PAUSE);

@@ -274,8 +274,9 @@ impl Desk {
                 // A refusal of another attempt does not undo that an earlier one may have run.
                 Ok(answer) if lost.is_some() && !has_run(&answer) => refused = Some(passed_on(answer)),
                 Ok(answer) => {
+                    let carried = call.sent.target.as_ref().map(|_| answer.carried(&method));
                     let mut answer = passed_on(answer);
-                    answer.facts.extend(facts);
+                    answer.facts.extend(facts.into_iter().chain(carried.unwrap_or_default()));
                     return answer;
                 }
                 Err(Silence::Unreached(why)) => {
@@ -456,6 +457,7 @@ mod tests {
             body: Bytes::new(),
             kind: None,
             facts: status.map(|s| (STATUS.to_string(), s.to_string())).into_iter().collect(),
+            headers: axum::http::HeaderMap::new(),
         };
         assert!(says(&answer(Some("dropped")), Status::Dropped));
         assert!(

@@ -71,7 +71,7 @@ pub(super) enum Introduction {
 
 /// What is sent to a worker.
 pub(super) struct Request<'a> {
-    pub(super) headers: &'a [(&'static str, String)],
+    pub(super) headers: &'a [(String, String)],
     pub(super) body: Bytes,
     pub(super) attempt: u32,
     pub(super) limit: Duration,
@@ -147,7 +147,7 @@ impl Life {
         let Request { body, limit, .. } = request;
         let attempt = request.attempt.to_string();
         let mut headers = vec![("x-request-id", id), ("elapse-attempt", attempt.as_str())];
-        headers.extend(request.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         let bearer = self.token.bearer();
         headers.extend(bearer.iter().map(|b| ("authorization", &**b)));
         let asked = rt::timeout(limit, self.peer.ask(method, path, &headers, body));
