@@ -13,8 +13,11 @@ use elapse::rt;
 use elapse_real::engine::Engine;
 use elapse_real::net::{Lease, Networks, Subnet};
 use elapse_real::process::Processes;
+use rustix::mount::{MountFlags, MountPropagationFlags};
+use rustix::thread::UnshareFlags;
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::rc::Rc;
 
 /// Puts this thread, and what it starts, into a network of its own with a loopback.
@@ -23,7 +26,7 @@ fn private(test: &str) -> bool {
         && has("process", test, agent().exists() && Command::new("ip").arg("-V").output().is_ok());
     if can {
         // SAFETY: a new network namespace touches neither memory nor descriptors.
-        unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.expect("a namespace");
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect("a namespace");
         ip(&["link", "set", "lo", "up"]);
     }
     can
@@ -124,6 +127,29 @@ fn a_panic_in_a_half_made_namespace_costs_no_later_network() {
         assert!(networks.clear().await.expect("a sweep").is_empty());
     });
     assert_eq!((links(), namespaces_of(&worker)), (Vec::new(), Vec::new()));
+}
+
+/// On a host where no `ip netns add` has run before: the first one mounts the folder over itself.
+#[test]
+fn a_namespace_can_be_removed_after_the_first_one_of_ip() {
+    if !private("a_namespace_can_be_removed_after_the_first_one_of_ip") {
+        return;
+    }
+    // SAFETY: mounts of this thread alone, and its own working folder, touch neither memory nor descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }.expect("mounts");
+    let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", flags).expect("private mounts");
+    rustix::mount::mount("none", "/run", "tmpfs", MountFlags::empty(), None).expect("an empty /run");
+    let worker = worker_name();
+    on_a_runtime(async {
+        let networks = Networks::new(&worker, Subnet::default(), 0);
+        let lease = networks.lease().await.expect("a lease");
+        ip(&["netns", "add", "stranger"]);
+        drop(lease);
+        assert!(networks.clear().await.expect("a sweep").is_empty());
+    });
+    assert_eq!(namespaces_of(&worker), Vec::<String>::new());
+    assert!(Path::new("/run/netns/stranger").exists());
 }
 
 #[test]
@@ -355,4 +381,66 @@ fn networks_are_taken_over_or_removed_with_their_containers() {
     let (code, log) = daemon.ended();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!((links(), namespaces_of(&name)), (Vec::new(), Vec::new()), "{log}");
+}
+
+/// Killed while containers with networks come and go: each life has what it knows of, and no stranger is touched.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "it waits for another process")]
+fn networks_are_as_many_as_a_worker_knows_of_however_often_it_dies() {
+    const AHEAD: usize = 2;
+    let test = "networks_are_as_many_as_a_worker_knows_of_however_often_it_dies";
+    if !private(test) || !has("process", test, program("kill")) {
+        return;
+    }
+    let state = common::scratch(&format!("{test}-state"));
+    let top = format!("state = {state:?}\non_boot = \"recover\"");
+    let own = |name: &str| {
+        format!(
+            "[[function]]\nname = \"{name}\"\nmemory = \"64MiB\"\nbehaviour = \"echo\"\nduration = \"1ms\"\nprotocol = \"tcp\"\n\
+             keep_alive = \"400ms\"\n"
+        )
+    };
+    let mut daemon = Daemon::worker(test, &top, &format!("networks = {AHEAD}\n{}{}", own("one"), own("two")));
+    ip(&["link", "add", "stranger0", "type", "bridge"]);
+    let stranger = format!("stranger-{}", daemon.name);
+    ip(&["netns", "add", &stranger]);
+    let lives = if std::env::var_os("ELAPSE_SOAK").is_some() { 60 } else { 6 };
+    let mut random = 88_172_645_463_325_252u64;
+    let mut clean = false;
+    for life in 0..lives {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let calls = ["one", "two", "one", "two"].map(|function| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+            command
+                .args(["invoke", function, "--at", &daemon.at])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            command.spawn().expect("a client")
+        });
+        std::thread::sleep(std::time::Duration::from_micros(random % 200_000));
+        daemon.kill();
+        for mut call in calls {
+            let _ = call.wait();
+        }
+        if life % 2 == 1 {
+            let (from, to) = if clean { ("clean", "recover") } else { ("recover", "clean") };
+            daemon.reconfigure(&format!("on_boot = \"{from}\""), &format!("on_boot = \"{to}\""));
+            clean = !clean;
+        }
+        daemon.start_again();
+        daemon.until("a network for each container, and those ahead", || {
+            let cached =
+                daemon.json(&["status"])["metrics"]["containers_cached"].as_f64().unwrap_or(f64::NAN);
+            let links =
+                links().into_iter().filter(|link| link != "stranger0" && !link.ends_with("b0")).count();
+            let namespaces = namespaces_of(&daemon.name).len();
+            namespaces == links && namespaces as f64 == cached + AHEAD as f64
+        });
+    }
+    daemon.ends_well();
+    assert_eq!(links(), ["stranger0"]);
+    assert!(Path::new("/run/netns").join(&stranger).exists(), "a stranger's namespace is gone");
+    ip(&["netns", "del", &stranger]);
 }

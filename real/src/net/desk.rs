@@ -6,7 +6,9 @@ use futures_util::future::{Either, select};
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
-use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::mount::{
+    MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
+};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -388,8 +390,24 @@ fn is_gone(e: &rtnetlink::Error) -> bool {
     }
 }
 
+/// The folder of namespaces: a mount of its own that is shared, as `ip netns add` makes it.
+///
+/// Were it not, the next `ip netns add` would mount the folder over itself, and over the namespaces that are in it: those could
+/// neither be unmounted nor removed any more. It stays, as that of `ip` does.
 fn make_folder() -> Done<()> {
-    fs::create_dir_all(NAMESPACES).map_err(told(NAMESPACES))
+    let share = || mount_change(NAMESPACES, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
+    fs::create_dir_all(NAMESPACES).map_err(told(NAMESPACES))?;
+    if share().is_ok() {
+        return Ok(());
+    }
+    // Whoever else is about to do the same takes this lock too.
+    let folder = File::open(NAMESPACES).map_err(told(NAMESPACES))?;
+    folder.lock().map_err(told(NAMESPACES))?;
+    if share().is_err() {
+        mount_bind_recursive(NAMESPACES, NAMESPACES).map_err(told(NAMESPACES))?;
+        share().map_err(told(NAMESPACES))?;
+    }
+    Ok(())
 }
 
 fn remove_namespace(path: &Path) -> Done<()> {
