@@ -6,6 +6,8 @@ mod common;
 use common::containers::{agent, worker_name};
 use common::daemon::{Daemon, elapse, said, tls};
 use common::{NOBODY, has, program, scratch};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -157,6 +159,45 @@ fn a_second_sigterm_ends_at_once_and_the_next_life_removes_what_it_left() {
     assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
     daemon.reconfigure("60s", "1s");
     daemon.start_again();
+    daemon.ends_well();
+}
+
+/// An invocation beyond its time is answered with 504, and bodies that are long together are refused before they come.
+#[test]
+fn what_takes_too_long_and_what_is_too_long_together_is_refused() {
+    let test = "what_takes_too_long_and_what_is_too_long_together_is_refused";
+    if !can(test) {
+        return;
+    }
+    let mut daemon = Daemon::worker(test, "", "");
+    daemon.reconfigure("body_limit = \"1MiB\"", "body_limit = \"64MiB\"");
+    daemon.kill();
+    daemon.start_again();
+    let file = daemon.folder.join("late.toml");
+    let text = "name = \"late\"\nmemory = \"64MiB\"\nbehaviour = \"sleep\"\nduration = \"60s\"\ntimeout = \"200ms\"\n";
+    std::fs::write(&file, text).expect("a file");
+    let registered = daemon.ask(&["register", file.to_str().expect("a path")]);
+    assert!(registered.status.success(), "{}", said(&registered));
+    let late = daemon.raw("POST /v1/functions/late/invoke HTTP/1.0\r\ncontent-length: 0\r\n\r\n");
+    assert!(late.starts_with("HTTP/1.0 504") && late.contains("timed out"), "{late}");
+    let socket = &daemon.at["unix:".len()..];
+    let announced: Vec<UnixStream> = (0..4)
+        .map(|_| {
+            let mut stream = UnixStream::connect(socket).expect("it listens");
+            let head = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 67108864\r\n\r\n";
+            stream.write_all(head.as_bytes()).expect("it is read");
+            stream
+        })
+        .collect();
+    let call = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 1\r\n\r\na";
+    daemon.until("refused", || {
+        let answer = daemon.raw(call);
+        answer.starts_with("HTTP/1.0 429") && answer.contains("too long together")
+    });
+    // What is said of the daemon itself has room of its own, and who breaks off gives the room back.
+    assert!(daemon.ask(&["status"]).status.success());
+    drop(announced);
+    daemon.until("taken again", || daemon.raw(call).starts_with("HTTP/1.0 200"));
     daemon.ends_well();
 }
 

@@ -8,11 +8,13 @@ use common::daemon::{elapse, said};
 use common::graphite::{scenario, text, values};
 use common::scratch;
 use elapse::report::Finished;
+use elapse_real::Interrupt;
 use elapse_real::graphite::{Client, Protocol, Sender};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -282,6 +284,82 @@ fn who_wants_the_end_does_not_wait_for_graphite() {
         assert!(said(&ended).contains(told), "{told}: {}", said(&ended));
     }
     assert!(out.join("records.csv").exists() && out.join("graphite.csv").exists());
+}
+
+#[test]
+fn who_wants_the_end_has_nothing_asked_again() {
+    let interrupt = Interrupt::default();
+    let (asked, ends) = (Arc::new(AtomicUsize::new(0)), interrupt.clone());
+    let counts = Arc::clone(&asked);
+    let url = peer(move |_| {
+        counts.fetch_add(1, Ordering::Relaxed);
+        ends.ask();
+        http("500 Internal Server Error", 0, "")
+    });
+    let client = Client::new(&url, Duration::from_secs(5), 3).interrupted_by(&interrupt);
+    assert!(client.find("a.*").is_err());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+/// An address where everything is read and nothing said.
+fn sink() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for mut peer in listener.incoming().flatten() {
+            std::thread::spawn(move || std::io::copy(&mut peer, &mut std::io::sink()));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_last_point_that_does_not_show_in_time_is_told() {
+    let url = answers(http("200 OK", 2, "[]"));
+    let folder = scratch("graphite-late");
+    let ends = format!("carbon = \"{}\"\nurl = \"{url}\"\nwait = \"1s\"", sink());
+    let (file, out) = (scenario(&folder, "late", 5, &ends), folder.join("run"));
+    let ran = elapse(&["sim", text(&file), "--out", text(&out), "--graphite-shift", "now", "--no-plots"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", said(&ran));
+    assert!(said(&ran).contains("the run's last point did not show within 1"), "{}", said(&ran));
+}
+
+/// One that keeps 10 s for an hour and a minute for a day, sums what becomes coarser, and makes ten series and no more.
+#[test]
+fn a_check_tells_what_of_a_graphite_does_not_fit() {
+    let number = |line: &str, key: &str| {
+        let found = line.split(['?', '&', ' ']).find_map(|part| part.strip_prefix(key)?.parse::<i64>().ok());
+        found.unwrap_or_default()
+    };
+    let url = peer(move |line| {
+        if line.contains("/expand") {
+            let names: Vec<String> = (0..10).map(|i| format!("\"a{i}\"")).collect();
+            return ok(&format!("{{\"results\": [{}]}}", names.join(",")));
+        }
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let now = now.as_secs() as i64;
+        let (from, until) = (number(line, "from="), number(line, "until="));
+        // Of 1, 5 and 2 the sum is 8.
+        let (step, value) = if from >= now - 3600 { (10, 1.0) } else { (60, 8.0) };
+        let first = (from.max(now - 86_400) / step + 1) * step;
+        let points = (0..).map(|i| first + i * step).take_while(|at| *at <= until.min(now));
+        let target = targets_of(line).first().copied().unwrap_or_default();
+        ok(&format!("[{}]", rendered(target, points.map(|at| (at, value)))))
+    });
+    let carbon = sink();
+    let checked =
+        elapse(&["graphite", "check", "--carbon", &carbon, "--url", &url, "--creations", "--wait", "4s"]);
+    assert_eq!(checked.status.code(), Some(1), "{}", said(&checked));
+    for says in [
+        "points are kept at: 10 s for 1 h, 60 s for 1 d",
+        "the finest step is 10 s: the worker sends a point each 10 s",
+        "coarser points of gauges are made by sum; we want average",
+        "coarser points of totals are made by sum; we want last",
+        "only 10 of ",
+        "raise MAX_CREATES_PER_MINUTE",
+    ] {
+        assert!(said(&checked).contains(says), "{says}: {}", said(&checked));
+    }
 }
 
 #[test]

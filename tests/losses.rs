@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::daemon::{Daemon, said};
+use common::daemon::{Daemon, elapse, said};
 use common::fleet::{
     REQUIRED, can, controller, has_one, header, health, invoke, membership, started, worker,
 };
@@ -135,6 +135,103 @@ fn a_worker_that_drains_answers_what_it_has_through_its_controller() {
         assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     }
     controller.ends_well();
+}
+
+/// A load that goes on while its worker ends: what was admitted is answered, and what came too late was never begun.
+#[test]
+fn a_worker_that_ends_under_load_loses_nothing_that_it_admitted() {
+    let test = "a_worker_that_ends_under_load_loses_nothing_that_it_admitted";
+    if !can(test) {
+        return;
+    }
+    let worker = Daemon::worker(test, "", "");
+    let (file, out) = (worker.folder.join("load.toml"), worker.folder.join("out"));
+    let text = "name = \"load\"\nduration = \"8s\"\n[worker]\nmemory = \"1GiB\"\n[[function]]\nname = \"nap\"\nmemory = \
+                \"64MiB\"\nduration = \"10ms\"\nbehaviour = \"sleep\"\nload = { constant = \"150/s\" }\n";
+    std::fs::write(&file, text).expect("a scenario");
+    let at = worker.at.clone();
+    let (code, log, ran) = std::thread::scope(|scope| {
+        let (file, out) = (file.to_str().expect("a path"), out.to_str().expect("a path"));
+        let args = ["live", file, "--at", &at, "--no-plots", "--out", out];
+        let load = scope.spawn(move || elapse(&args));
+        worker.until("loaded", || worker.json(&["status"])["metrics"]["invocations"].as_f64() > Some(100.0));
+        worker.signal("TERM");
+        let (code, log) = worker.ended();
+        (code, log, load.join().expect("a run"))
+    });
+    assert_eq!(code, Some(0), "{log}");
+    let records =
+        std::fs::read_to_string(out.join("records.csv")).unwrap_or_else(|e| panic!("{e}: {}", said(&ran)));
+    let (mut completed, mut late, mut unread) = (0, 0, 0);
+    for line in records.lines().skip(1) {
+        match line.split(',').nth(7).expect("a status") {
+            "completed" => completed += 1,
+            // Refused while it drained, or found nobody.
+            _ if line.contains("not admitted") || line.contains("nobody answers") => late += 1,
+            // Written into a connection at the moment at which it was closed: nobody read it.
+            _ if line.contains("the connection broke") => unread += 1,
+            _ => panic!("{line}"),
+        }
+    }
+    let fates = (completed, late, unread);
+    assert!(completed > 100 && late > 0 && unread <= 2, "it ended in the midst of it: {fates:?}");
+}
+
+/// The first SIGTERM lets what is under way be answered and takes nothing new; the second ends a controller at once.
+#[test]
+fn a_controller_that_ends_answers_what_it_has() {
+    let test = "a_controller_that_ends_answers_what_it_has";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "");
+    let worker = worker(test, &controller);
+    let (answers, late) = std::thread::scope(|scope| {
+        let call = || invoke(&controller, "slow", "elapse-duration-ns: 3000000000\r\n");
+        let calls: Vec<_> = (0..4).map(|_| scope.spawn(call)).collect();
+        worker.until("admitted", || worker.json(&["status"])["metrics"]["invocations"] == 4.0);
+        controller.signal("TERM");
+        assert!(controller.notified().contains("STOPPING=1"));
+        let late = invoke(&controller, "echo", "");
+        (calls.into_iter().map(|call| call.join().expect("an answer")).collect::<Vec<_>>(), late)
+    });
+    assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.0 200")), "{answers:?}");
+    assert!(late.starts_with("HTTP/1.0 503") && late.contains("drain"), "{late}");
+    let (code, log) = controller.ended();
+    assert_eq!(code, Some(0), "{log}");
+    worker.ends_well();
+}
+
+#[test]
+fn a_controller_waits_no_longer_than_its_drain_and_not_at_all_when_told_twice() {
+    let test = "a_controller_waits_no_longer_than_its_drain_and_not_at_all_when_told_twice";
+    if !can(test) {
+        return;
+    }
+    for twice in [false, true] {
+        let mut controller = controller(test, if twice { "" } else { "drain = \"200ms\"" });
+        controller.kill();
+        controller.reconfigure(
+            "duration = \"1s\"\nbehaviour = \"sleep\"",
+            "duration = \"5s\"\nbehaviour = \"sleep\"",
+        );
+        controller.start_again();
+        let worker = worker(test, &controller);
+        let mut call = started(&controller, "slow");
+        controller.until("sent", || has_one(&controller, &worker.name));
+        controller.signal("TERM");
+        assert!(controller.notified().contains("STOPPING=1"));
+        if twice {
+            controller.signal("TERM");
+            assert!(!controller.child.wait().expect("it ends").success());
+            let _ = std::fs::remove_file(&controller.at["unix:".len()..]);
+        } else {
+            let (code, log) = controller.ended();
+            assert!(code == Some(0) && log.contains("beyond drain are not answered"), "{code:?} {log}");
+        }
+        assert!(!call.wait().expect("a client").success(), "whoever asked is not told a success");
+        worker.ends_well();
+    }
 }
 
 /// What a worker knows from an earlier time does not stand in the way of what the controller has now.

@@ -276,9 +276,12 @@ fn a_loop_that_panics_is_in_the_log_with_its_backtrace() {
                 }
             });
             frail.pulse.inject_panic();
-            while frail.pulse.restarts() == 0 {
-                rt::sleep(ms(5)).await;
-            }
+            let begun_again = async {
+                while frail.pulse.restarts() == 0 {
+                    rt::sleep(ms(5)).await;
+                }
+            };
+            assert!(rt::timeout(ms(20_000), begun_again).await.is_ok());
         });
     });
     let text = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");

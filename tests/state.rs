@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::census::census;
+use common::census::{Stranger, census};
 use common::containers::{agent, daemon};
 use common::daemon::{Daemon, elapse, said};
 use common::{NOBODY, has, program};
@@ -217,6 +217,7 @@ fn dies_again_and_again(test: &str, backend: &str, socket: Option<&Path>, lives:
     let neighbour = worker_on(test, backend, "", &tables);
     assert_eq!(start_of(&neighbour, "echo"), "cold");
     let theirs = census(&neighbour.name, backend, socket);
+    let stranger = Stranger::on(backend, socket, &neighbour.folder);
     let mut daemon = worker_on(test, backend, &top, &tables);
     let client = |at: &str, args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
@@ -280,6 +281,7 @@ fn dies_again_and_again(test: &str, backend: &str, socket: Option<&Path>, lives:
     daemon.ends_well();
     assert_eq!(census(&neighbour.name, backend, socket), theirs, "a neighbour's things were touched");
     assert_eq!(start_of(&neighbour, "echo"), "warm", "a neighbour's container was touched");
+    assert!(stranger.is_none_or(|stranger| stranger.is_there()), "a stranger's container was touched");
     neighbour.ends_well();
 }
 

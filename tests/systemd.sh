@@ -130,6 +130,19 @@ desk=unix:/run/elapse-controller/desk.sock
 check "a function is registered with the controller" inside elapse register /etc/elapse/echo-function.toml --at "$desk"
 check "and answers through it" sh -c "nsenter -t $leader -a elapse invoke echo --body hello --at $desk | tee /dev/stderr | grep -qx hello"
 check "a controller that was started again knows it" sh -c "nsenter -t $leader -a systemctl restart elapse-controller@desk.service && nsenter -t $leader -a elapse list --at $desk | grep -q echo"
+controller=elapse-controller@desk.service
+same=$(unit "$controller" MainPID)
+check "the controller's reload returns when it is done" inside systemctl reload "$controller"
+check "in the same process" is "$controller" MainPID "$same"
+healthy() { soon sh -c "nsenter -t $leader -a elapse workers --at $desk | grep -q '\"healthy\"'"; }
+before=$(unit "$controller" NRestarts)
+inside systemctl kill --kill-whom=main -s KILL "$controller"
+check "a controller that is killed is started again" soon started_again "$controller" "$before"
+check "and hears of its worker" healthy
+before=$(unit "$controller" NRestarts)
+inside systemctl kill --kill-whom=main -s STOP "$controller"
+check "frozen, the watchdog starts it again" sh -c "for i in \$(seq 60); do [ \$(nsenter -t $leader -a systemctl show -p NRestarts --value $controller) -gt $before ] && exit 0; sleep 1; done; exit 1"
+check "and it hears of its worker" healthy
 check "the controller stops" inside systemctl stop elapse-controller@desk.service
 check "the worker outlives it" is elapse-worker@two.service ActiveState active
 check "and stops" inside systemctl stop elapse-worker@two.service
@@ -155,5 +168,8 @@ done
 check "containerd: no namespace of ours is left" is_empty inside sh -c 'ctr namespaces ls -q | grep elapse'
 check "docker: no container is left" is_empty inside docker ps -aq
 check "the slice is there" is elapse.slice ActiveState active
+make -s uninstall DESTDIR="$tree" PREFIX=/usr/local
+check "uninstall takes what install brought" is_empty find "$tree/usr/local/bin" "$tree/etc/systemd/system" "$tree/etc/elapse" -mindepth 1 \( -name 'elapse*' -o -name '*.toml.example' \)
+check "and leaves configurations" test -f "$tree/etc/elapse/one.toml"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -397,3 +397,21 @@ pub fn agent_path(named: Option<&Path>) -> Result<PathBuf, EngineFault> {
         path.display()
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_is_of_one_process_of_one_boot() {
+        let pid = i32::try_from(std::process::id()).expect("a process id");
+        let ours = Trace::of("a", pid, None).expect("it lives");
+        assert!(ours.is_alive());
+        let another = Trace { started: ours.started + 1, ..ours.clone() };
+        assert!(!another.is_alive(), "the number was given to another process");
+        let earlier = Trace { boot: "of yesterday".into(), ..ours.clone() };
+        assert!(!earlier.is_alive(), "the host was started since");
+        let nobody = Trace { pid: i32::MAX, ..ours };
+        assert!(!nobody.is_alive());
+    }
+}

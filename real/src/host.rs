@@ -177,6 +177,11 @@ impl Interrupt {
         Ok(Interrupt(flag))
     }
 
+    /// Asks for it, as the first signal does.
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it was asked for.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)

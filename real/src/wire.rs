@@ -7,9 +7,10 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 pub use hyper::Method;
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap};
+use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -128,6 +129,8 @@ pub enum WireFault {
     Broken(String),
     /// The answer is longer than [`ANSWER_LIMIT`].
     TooLong,
+    /// The answer has more headers than may go on: [`is_too_much`].
+    TooManyHeaders,
 }
 
 impl fmt::Display for WireFault {
@@ -135,6 +138,13 @@ impl fmt::Display for WireFault {
         match self {
             WireFault::Refused(why) => write!(f, "nobody answers: {why}"),
             WireFault::Broken(why) => write!(f, "the connection broke: {why}"),
+            WireFault::TooManyHeaders => {
+                write!(
+                    f,
+                    "the answer has more than {MOST_HEADERS} headers or {} KiB of them",
+                    HEADER_BYTES >> 10
+                )
+            }
             WireFault::TooLong => write!(f, "the answer is longer than {} MiB", ANSWER_LIMIT >> 20),
         }
     }
@@ -177,14 +187,16 @@ impl Peer {
     /// # Errors
     /// Why there is no answer.
     pub async fn call(&self, mut call: Call) -> Result<Answer, WireFault> {
-        let (method, path, headers) = match call.target.take() {
-            Some(target) => (target.method, target.path, target.headers),
-            None => {
-                let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
-                (Method::POST, format!("/invoke{query}"), Vec::new())
-            }
-        };
-        self.send(request(method, path, Some((call, headers)))?).await
+        if let Some(target) = call.target.take() {
+            let request = request(target.method, target.path, Some((call, target.headers)))?;
+            let answer = self.send(request).await?;
+            return match is_too_much(&carried(&answer.headers)) {
+                true => Err(WireFault::TooManyHeaders),
+                false => Ok(answer),
+            };
+        }
+        let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
+        self.send(request(Method::POST, format!("/invoke{query}"), Some((call, Vec::new())))?).await
     }
 
     /// Any other request, as the API of a daemon wants them.
@@ -270,6 +282,17 @@ impl Peer {
     }
 }
 
+/// Headers that may go on with a request or an answer that is passed on, and bytes of them. Each hop adds a dozen, and takes 100.
+pub const MOST_HEADERS: usize = 64;
+/// See [`MOST_HEADERS`].
+pub const HEADER_BYTES: usize = 32 << 10;
+
+/// Whether these are more headers than may go on.
+pub fn is_too_much(headers: &[(String, String)]) -> bool {
+    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    headers.len() > MOST_HEADERS || bytes > HEADER_BYTES
+}
+
 /// What of these headers goes on with a request or an answer that is passed on: not what is of the connection (RFC 9110,
 /// 7.6.1), of the body as it is written here, of the right to ask, or ours.
 pub fn carried(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -290,13 +313,14 @@ pub fn carried(headers: &HeaderMap) -> Vec<(String, String)> {
         "upgrade",
         "x-request-id",
     ];
-    let of_connection = |name: &str| {
-        let named = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
-        named.flat_map(|names| names.split(',')).any(|other| other.trim().eq_ignore_ascii_case(name))
-    };
-    let goes = |name: &str| !STAY.contains(&name) && !name.starts_with("elapse-") && !of_connection(name);
+    let named = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let of_connection: HashSet<String> =
+        named.flat_map(|names| names.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
+    let goes =
+        |name: &str| !STAY.contains(&name) && !name.starts_with("elapse-") && !of_connection.contains(name);
     let going = headers.iter().filter(|(name, _)| goes(name.as_str()));
-    going.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_string()))).collect()
+    let text = |value: &HeaderValue| std::str::from_utf8(value.as_bytes()).ok().map(str::to_string);
+    going.filter_map(|(name, value)| Some((name.to_string(), text(value)?))).collect()
 }
 
 fn facts_of(headers: &HeaderMap) -> Vec<(String, String)> {
@@ -309,7 +333,7 @@ fn request(
     path: String,
     call: Option<(Call, Vec<(String, String)>)>,
 ) -> Result<Request<Full<Bytes>>, WireFault> {
-    let has_body = ![Method::GET, Method::HEAD, Method::DELETE].contains(&method);
+    let has_body = ![Method::GET, Method::HEAD, Method::DELETE, Method::OPTIONS].contains(&method);
     let mut builder = Request::builder().method(method).uri(path).header("host", "elapse");
     let mut body = Bytes::new();
     if let Some((call, headers)) = call {

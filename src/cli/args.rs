@@ -127,7 +127,14 @@ pub struct DoctorArgs {
     pub docker: Option<PathBuf>,
 }
 
+const CALIBRATE: &str = "\
+The simulator draws from cold_start (by creations at once, alone, awake and busy), first_start, pooled_start, pool_refill, removal,
+first_call, overhead and concurrent, and takes from processor how much of them is processor time and what executions get together.
+timer_lateness, fsync, prepare, steps, memory_read and stretch are for who reads the file: what of them an invocation feels is in the
+others already.";
+
 #[derive(Args)]
+#[command(after_help = CALIBRATE)]
 pub struct CalibrateArgs {
     /// Which backends
     #[arg(long = "backend", value_name = "NAME", default_value = "process")]
@@ -314,9 +321,11 @@ pub struct CompareArgs {
 }
 
 const COMPARE: &str = "\
-Usual tolerances: invocations=0, completed=2%,1, cold_starts=2%,1, latency_ms.p50=5%, latency_ms.p99=15%, cold_ms.p50=15%,0.5,
-exec_ms.p50=5%,0.1, overhead_ms.p50=1; FIGURE=off leaves one out. Shares are of the live side where one is live, else of the first. Of repeats the
-median counts, and half of the larger spread is allowed on top. Exits 1 where one does not hold.";
+Usual tolerances: invocations=0, completed=2%,1, cold_starts=2%,1, latency_ms.p50=5%, latency_ms.p99=15%, queue_ms.mean=15%,0.5,
+cold_ms.p50=15%,0.5, exec_ms.p50=5%,0.1, exec_stretch.p50=5%, exec_stretch.p99=15%, overhead_ms.p50=1, functions_apart=0.1; FIGURE=off
+leaves one out. exec_stretch is execution over intended duration, functions_apart the share of invocations that are of a function whose
+latency p50 is more than 15 % and 1 ms off. Shares are of the live side where one is live, else of the first. Of repeats the median
+counts, and half of the larger spread is allowed on top (exec_stretch is of all repeats together). Exits 1 where one does not hold.";
 
 #[derive(Args)]
 #[command(after_help = ALIGN)]

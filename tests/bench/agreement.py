@@ -7,13 +7,13 @@ import json
 import sys
 
 out, backends, loads = sys.argv[1], sys.argv[2].split(), sys.argv[3].split()
-SIDES = ("calibrated", "means", "zero")
-FIGURES = (("cold_starts", "cold starts"), ("latency_ms.p50", "latency p50, ms"), ("latency_ms.p99", "latency p99, ms"), ("cold_ms.p50", "cold p50, ms"))
+SIDES = ("calibrated", "means", "zero", "doubled")
+FIGURES = (("cold_starts", "cold starts"), ("latency_ms.p50", "latency p50, ms"), ("latency_ms.p99", "latency p99, ms"), ("queue_ms.mean", "queue mean, ms"), ("cold_ms.p50", "cold p50, ms"), ("exec_stretch.p99", "execution stretch p99"), ("functions_apart", "functions apart"))
 STAGES = (("latency_ms", "latency"), ("queue_ms", "queue"), ("cold_ms", "cold start"), ("exec_ms", "execution"), ("overhead_ms", "overhead"))
 
 
 def number(x):
-    return "-" if x is None else f"{round(x, 1):g}"
+    return "-" if x is None else f"{round(x, 2 if abs(x) < 10 else 1):g}"
 
 
 def read(backend, load, side):

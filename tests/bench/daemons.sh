@@ -43,17 +43,18 @@ load() { # name, rate, seconds
     scenario "$1" "duration = \"$3s\"" "$nap" "$2"
     drive "$1" "$1" "$at"
 }
-rss() { awk '/^VmRSS/ {print $2}' "/proc/${pids[0]}/status"; }
+# What it has, and the most that it ever had.
+memory() { awk -v what="^$1" '$0 ~ what {print $2}' "/proc/${pids[0]}/status"; }
 
 at=unix:$out/worker.sock
 load warm-up 100 3
 echo "== 80 % of capacity" && load calm 160 "$seconds"
-before=$(rss)
+before=$(memory VmRSS)
 echo "== four times capacity" && load storm 800 "$seconds"
 echo "== 64 clients, each again as soon as it is answered"
 scenario flood 'duration = "600s"\ninvocations = 600000' "$nap" 50000
 drive flood flood "$at" --clients 64
-after=$(rss)
+after=$(memory VmRSS) peak=$(memory VmHWM)
 echo "== what a controller adds, closed loop of one client, echo"
 start controller controller "listen = \"unix:$out/controller.sock\""
 start member worker "listen = \"unix:$out/member.sock\"
@@ -124,9 +125,10 @@ P
 }
 recover process 200 ''
 [ -S "${ELAPSE_TEST_CONTAINERD:-}" ] && recover containerd 200 "containerd = \"$ELAPSE_TEST_CONTAINERD\""
-python3 - "$out" "$before" "$after" <<'P'
+[ -S "${ELAPSE_TEST_DOCKER:-}" ] && recover docker 200 "docker = \"$ELAPSE_TEST_DOCKER\""
+python3 - "$out" "$before" "$after" "$peak" <<'P'
 import csv, json, statistics, sys
-out, before, after = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+out, before, after, peak = sys.argv[1], *map(int, sys.argv[2:])
 def run(name):
     good, refused, other, latencies, arrivals = 0, 0, {}, [], []
     for row in csv.DictReader(open(f"{out}/{name}/records.csv")):
@@ -151,7 +153,7 @@ row(f"completed per second (capacity {capacity:.0f})", [f"{r[0]:.0f}" for r in a
 row("refused (429, 503)", [str(r[1]) for r in all])
 row("anything else", [str(r[2] or 0) for r in all])
 row("latency of the completed p50 / p99, ms", [f"{r[3]:.1f} / {r[4]:.1f}" for r in all])
-print(f"\nThe worker's memory was {before / 1024:.1f} MB after the first load and {after / 1024:.1f} MB at the end.")
+print(f"\nThe worker's memory was {before / 1024:.1f} MB after the first load, {after / 1024:.1f} MB at the end and at most {peak / 1024:.1f} MB.")
 p50 = lambda name: json.load(open(f"{out}/{name}/summary.json"))["latency_ms"]["p50"] * 1e3
 direct = [p50(f"direct-{i}") for i in (1, 2, 3)]
 through = [p50(f"through-{i}") for i in (1, 2, 3)]

@@ -1,4 +1,5 @@
-//! What a worker's containers are on the host, counted by kind: each kind has as many as the worker has containers.
+//! What a worker's containers are on the host, counted by kind: each kind has as many as the worker has containers. And what of a
+//! stranger's is there beside them.
 
 use elapse_real::cgroup::path_of;
 use std::collections::BTreeMap;
@@ -58,4 +59,72 @@ pub fn census(worker: &str, backend: &str, socket: Option<&Path>) -> BTreeMap<St
         _ => {}
     }
     all
+}
+
+/// A container of somebody else's on the same daemon, gone with this.
+pub struct Stranger {
+    backend: &'static str,
+    at: String,
+    name: String,
+}
+
+impl Stranger {
+    /// None on a backend that is no daemon's.
+    pub fn on(backend: &str, socket: Option<&Path>, folder: &Path) -> Option<Stranger> {
+        let at = socket?.display().to_string();
+        let name = format!("stranger{}", std::process::id());
+        let root = folder.join("stranger");
+        std::fs::create_dir_all(&root).expect("a folder");
+        let text = |path: &Path| path.display().to_string();
+        if backend == "containerd" {
+            let stranger = Stranger { backend: "containerd", at, name };
+            stranger.does(&["containers", "create", "--rootfs", &text(&root), &stranger.name, "/bin/true"]);
+            return Some(stranger);
+        }
+        let stranger = Stranger { backend: "docker", at, name };
+        let tar = text(&folder.join("stranger.tar"));
+        lines("tar", &["-C", &text(&root), "-cf", &tar, "."], |_| true);
+        stranger.does(&["import", &tar, &stranger.name]);
+        stranger.does(&["create", "--name", &stranger.name, &stranger.name, "/bin/true"]);
+        Some(stranger)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(if self.backend == "containerd" { "ctr" } else { "docker" });
+        match self.backend {
+            "containerd" => command.args(["-a", &self.at, "-n", &self.name]),
+            _ => command.args(["-H", &format!("unix://{}", self.at)]),
+        };
+        command.args(args);
+        command
+    }
+
+    fn does(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("it is started");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Whether nobody has touched it.
+    pub fn is_there(&self) -> bool {
+        match self.backend {
+            "containerd" => self.does(&["containers", "ls", "-q"]).trim() == self.name,
+            _ => {
+                let named = format!("name={}", self.name);
+                self.does(&["ps", "-a", "--filter", &named, "--format", "{{.State}}"]).trim() == "created"
+            }
+        }
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let ends: [&[&str]; 2] = match self.backend {
+            "containerd" => [&["containers", "rm", &self.name], &["namespaces", "rm", &self.name]],
+            _ => [&["rm", &self.name], &["rmi", &self.name]],
+        };
+        for end in ends {
+            let _ = self.command(end).output();
+        }
+    }
 }

@@ -439,7 +439,9 @@ pub(super) async fn remove_snapshots(link: &Link, kept: &[String]) -> Result<Vec
         match remove_snapshot(link, &key).await {
             Ok(()) => removed.push(format!("containerd snapshot {}/{key}", link.namespace)),
             // One that somebody has, as an image that a user is pulling does, is no reason not to serve what was kept.
-            Err(_) if !kept.is_empty() => {}
+            Err(fault) if !kept.is_empty() => {
+                removed.push(format!("not containerd snapshot {}/{key}: {}", link.namespace, fault.why));
+            }
             Err(fault) => return Err(fault),
         }
     }

@@ -212,10 +212,13 @@ impl Client {
         let mut why = String::new();
         for attempt in 0..self.attempts {
             if attempt > 0 {
+                let pause = PAUSE * attempt;
+                if !self.interrupt.asked() {
+                    Patience::new(pause, &self.interrupt).rest(pause);
+                }
                 if self.interrupt.asked() {
                     break;
                 }
-                Patience::new(PAUSE * attempt, &self.interrupt).rest(PAUSE * attempt);
             }
             match self.try_get(path, query) {
                 Ok(value) => return Ok(value),

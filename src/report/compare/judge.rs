@@ -1,6 +1,6 @@
 //! Tolerances, and whether they hold.
 
-use super::{Figure, Side};
+use super::{Figure, OfFunction, Side};
 use crate::base::{Fault, Result, nearest};
 
 /// How far a figure may be off.
@@ -29,16 +29,35 @@ pub struct Check {
     pub holds: bool,
 }
 
+/// The figure of [`functions_apart`].
+pub(super) const FUNCTIONS_APART: &str = "functions_apart";
+
+/// The share of invocations that are of a function whose latency p50 differs by more than 15 % and 1 ms.
+pub(super) fn functions_apart(functions: &[OfFunction]) -> f64 {
+    let weight = |f: &OfFunction| f.sides[0][0].max(f.sides[1][0]);
+    let apart = |f: &&OfFunction| {
+        let [x, y] = f.sides.map(|side| side[2]);
+        // One that was never answered on one side has no latency there.
+        x.is_nan() != y.is_nan() || (x - y).abs() > (0.15 * x.min(y)).max(1.0)
+    };
+    let all: f64 = functions.iter().map(weight).sum();
+    functions.iter().filter(apart).fold(0.0, |sum, f| sum + weight(f)) / all.max(1.0)
+}
+
 /// Those that hold for a simulator that is worth its name, and what each measures.
-const USUAL: [(&str, f64, f64, &str); 8] = [
+const USUAL: [(&str, f64, f64, &str); 12] = [
     ("invocations", 0.0, 0.0, "the load"),
     ("completed", 0.02, 1.0, "what became of it"),
     ("cold_starts", 0.02, 1.0, "how often containers are created for an invocation"),
     ("latency_ms.p50", 0.05, 0.0, "the usual latency"),
     ("latency_ms.p99", 0.15, 0.0, "the tail of latency"),
+    ("queue_ms.mean", 0.15, 0.5, "the stage of queueing"),
     ("cold_ms.p50", 0.15, 0.5, "the stage of cold starts"),
     ("exec_ms.p50", 0.05, 0.1, "the stage of execution"),
+    ("exec_stretch.p50", 0.05, 0.0, "how much longer than intended execution usually is"),
+    ("exec_stretch.p99", 0.15, 0.0, "how much longer than intended execution is at worst"),
     ("overhead_ms.p50", 0.0, 1.0, "the stage of overhead"),
+    (FUNCTIONS_APART, 0.0, 0.1, "the share of invocations whose function's usual latency is off"),
 ];
 
 /// The usual tolerances, with these in place of or beside them: `figure=5%`, `figure=1`, `figure=2%,1`, `figure=off`.
@@ -128,6 +147,21 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_are_apart_by_share_of_invocations() {
+        let of = |invocations: f64, [x, y]: [f64; 2]| OfFunction {
+            name: String::new(),
+            sides: [[invocations, 0.0, x, x], [invocations, 0.0, y, y]],
+            p90: [f64::NAN; 2],
+            ks: f64::NAN,
+        };
+        let usual = of(70.0, [100.0, 114.0]);
+        // A millisecond is nothing that anybody sees; a function that is answered on one side only is another.
+        let all = [usual.clone(), of(10.0, [2.0, 2.9]), of(15.0, [100.0, 116.0]), of(5.0, [f64::NAN, 1.0])];
+        assert!((functions_apart(&all) - 0.2).abs() < 1e-9);
+        assert_eq!((functions_apart(&[usual]), functions_apart(&[])), (0.0, 0.0));
+    }
 
     #[test]
     fn tolerances_are_read_and_replaced() {

@@ -157,7 +157,8 @@ impl Side {
             })?;
         }
         let median = |rows: Vec<[f64; 4]>| {
-            [0, 1, 2, 3].map(|i| Figure::of(rows.iter().map(|r| r[i]).collect()).median)
+            let of = |i: usize| rows.iter().map(|row| row[i]).filter(|x| !x.is_nan()).collect();
+            [0, 1, 2, 3].map(|i| Figure::of(of(i)).median)
         };
         Ok(seen.into_iter().map(|(name, rows)| (name, median(rows))).collect())
     }
@@ -234,7 +235,7 @@ pub struct Comparison {
     pub repeats: [usize; 2],
     /// Keys of the plans that differ, with both values.
     pub plan: Vec<(String, String, String)>,
-    /// Every figure of the summaries that both have, in their order.
+    /// Every figure of the summaries that both have, in their order; then what only both together have.
     pub figures: Vec<(String, Figure, Figure)>,
     /// Latency and its stages.
     pub distances: Vec<Distance>,
@@ -314,6 +315,17 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
         }
         _ => None,
     };
+    let functions = by_function(a, b, &times)?;
+    let one = |value: f64| Figure { median: value, spread: 0.0 };
+    if let Some(Stretch { sides: [x, y], .. }) = stretch {
+        for (i, quantile) in ["p50", "p99"].into_iter().enumerate() {
+            // One that neither side has is equal on both.
+            if x[i].is_finite() || y[i].is_finite() {
+                figures.push((format!("exec_stretch.{quantile}"), one(x[i]), one(y[i])));
+            }
+        }
+    }
+    figures.push((judge::FUNCTIONS_APART.to_string(), one(0.0), one(judge::functions_apart(&functions))));
     let checks = judge::judge(a, b, &figures, tolerances)?;
     Ok(Comparison {
         names: [a.name.clone(), b.name.clone()],
@@ -323,7 +335,7 @@ pub fn compare(a: &Side, b: &Side, tolerances: &[Tolerance]) -> Result<Compariso
         distances,
         stretch,
         remarks: remarks(a, b),
-        functions: by_function(a, b, &times)?,
+        functions,
         checks,
         latency,
     })

@@ -210,14 +210,16 @@ impl Comparison {
     pub fn figures_csv(&self) -> String {
         let mut out = String::from("figure,a,a_spread,b,b_spread,difference,ratio\n");
         for (path, x, y) in &self.figures {
-            let ratio = if x.median == 0.0 { String::new() } else { short(y.median / x.median) };
-            let difference = short(y.median - x.median);
+            // What only one of them has is empty on the other side.
+            let cell = |x: f64| if x.is_finite() { short(x) } else { String::new() };
+            let ratio = if x.median == 0.0 { String::new() } else { cell(y.median / x.median) };
+            let difference = cell(y.median - x.median);
             let _ = writeln!(
                 out,
                 "{path},{},{},{},{},{difference},{ratio}",
-                short(x.median),
+                cell(x.median),
                 short(x.spread),
-                short(y.median),
+                cell(y.median),
                 short(y.spread)
             );
         }

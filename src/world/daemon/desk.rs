@@ -2,6 +2,7 @@
 
 use super::config::{DaemonConfig, check_function};
 use super::order::{Answer, Ask, BYTES, Invoke, STATUS};
+use super::outside::seen_from_outside;
 use super::reception::Office;
 use super::state::State;
 use crate::base::{
@@ -217,11 +218,7 @@ impl Desk {
             ("elapse-exec-ms", ms(record.exec_start, record.exec_end)),
             ("elapse-latency-ms", ms(Some(record.arrival), Some(record.returned))),
         ];
-        for (header, value) in &mut answer.facts {
-            if header == "location" {
-                *value = seen_from_outside(name, value);
-            }
-        }
+        answer.facts = seen_from_outside(name, answer.facts);
         answer.facts.extend(facts.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))));
         answer
     }
@@ -311,14 +308,6 @@ pub(super) fn refusal(fault: &Fault) -> Answer {
         FaultKind::Check | FaultKind::Bug | FaultKind::Refused => 500,
     };
     Answer::error(status, &fault.to_string())
-}
-
-/// Where a function's server points to, as who asks for `/function/NAME/` reaches it.
-fn seen_from_outside(function: &str, location: &str) -> String {
-    // The server knows itself by the name that it is asked by.
-    let path = location.strip_prefix("http://elapse").unwrap_or(location);
-    let is_path = path.starts_with('/') && !path.starts_with("//");
-    if is_path { format!("/function/{function}{path}") } else { location.to_string() }
 }
 
 /// What the function answered as it is, or why it could not.

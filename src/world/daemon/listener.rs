@@ -24,6 +24,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a connection may be without a request, or take to send the head of one. Longer than our own clients keep one.
 const IDLE: Duration = Duration::from_secs(120);
+/// Bytes that the head of a request may have.
+const HEAD: usize = 64 << 10;
 /// Connections at once; further ones wait to be accepted.
 const CONNECTIONS: usize = 16_384;
 
@@ -114,7 +116,7 @@ async fn answer<L: axum::serve::Listener>(
     closing: oneshot::Receiver<()>,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(IDLE);
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_header_size(HEAD);
     let open = Arc::new(Semaphore::new(CONNECTIONS));
     let ends = GracefulShutdown::new();
     let accepting = async {

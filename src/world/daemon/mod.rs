@@ -15,6 +15,7 @@ mod handshakes;
 mod listener;
 mod membership;
 mod order;
+mod outside;
 mod phase;
 mod reception;
 mod reload;

@@ -10,8 +10,8 @@ use crate::journal::Journal;
 use crate::load::FunctionConfig;
 use elapse_real::engine::Trace;
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
@@ -57,7 +57,8 @@ pub(super) struct State {
     journal: RefCell<Journal<Entry>>,
     known: RefCell<Known>,
     /// Functions whose end is entered, and perhaps not durable.
-    unsure: RefCell<BTreeSet<String>>,
+    unsure: RefCell<BTreeMap<String, u64>>,
+    doubts: Cell<u64>,
     /// Held as long as the daemon lives.
     _lock: File,
 }
@@ -130,6 +131,7 @@ impl State {
             journal: RefCell::new(journal),
             known: RefCell::new(known),
             unsure: RefCell::default(),
+            doubts: Cell::default(),
             _lock: lock,
         })
     }
@@ -141,7 +143,7 @@ impl State {
 
     /// Whether a function of this name would be registered again at the next start, as far as can be told.
     pub(super) fn remembers(&self, name: &str) -> bool {
-        self.known.borrow().functions.contains_key(name) || self.unsure.borrow().contains(name)
+        self.known.borrow().functions.contains_key(name) || self.unsure.borrow().contains_key(name)
     }
 
     /// Containers that earlier lives had and that nobody has seen go.
@@ -175,10 +177,13 @@ impl State {
 
     /// A function is registered no more; done when that is durable.
     pub(super) async fn deregistered(&self, name: &str) -> Result<()> {
-        self.unsure.borrow_mut().insert(name.to_string());
+        // Its number: a later one of the same name is not made sure by an earlier one.
+        let mine = self.doubts.get() + 1;
+        self.doubts.set(mine);
+        self.unsure.borrow_mut().insert(name.to_string(), mine);
         self.add(Entry::Deregistered(name.to_string()))?;
         self.durable().await?;
-        self.unsure.borrow_mut().remove(name);
+        self.unsure.borrow_mut().retain(|other, number| other != name || *number != mine);
         Ok(())
     }
 

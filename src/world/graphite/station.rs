@@ -5,7 +5,7 @@ use super::pull::{Query, Sent};
 use crate::base::{Duration, Fault, Result, Time};
 use crate::metrics::{self, Columns, Series, Sink};
 use crate::rt::wall::unix_now;
-use elapse_real::graphite::{Sender, step_of};
+use elapse_real::graphite::{Client, Sender, step_of};
 use elapse_real::threads::Pulse;
 use elapse_real::{Interrupt, Patience};
 use std::sync::Arc;
@@ -38,7 +38,8 @@ impl Station {
     pub(crate) fn open(config: &GraphiteConfig, interrupt: &Interrupt) -> Result<Option<Station>> {
         let Some(mut station) = Station::connecting(config)? else { return Ok(None) };
         station.interrupt = interrupt.clone();
-        if let (Some(sender), Some(client)) = (&station.sender, config.client()) {
+        let client = config.client().map(|client| client.interrupted_by(interrupt));
+        if let (Some(sender), Some(client)) = (&station.sender, client) {
             match step_of(sender, &client, PROBE, config.wait.min(PATIENCE).into()) {
                 Ok((step, _)) => station.step.store(step, Ordering::Relaxed),
                 Err(why) => station.remarks.push(format!("Graphite: {why}; the run went on.")),
@@ -70,9 +71,13 @@ impl Station {
         }))
     }
 
+    fn client(&self) -> Option<Client> {
+        Some(self.config.client()?.interrupted_by(&self.interrupt))
+    }
+
     /// Refuses a virtual start that Graphite would not keep. One that is kept in longer steps gets a point for each of those.
     pub(crate) fn check_start(&self, start_unix_ns: u64) -> Result<()> {
-        let (Some(_), Some(client)) = (&self.sender, self.config.client()) else { return Ok(()) };
+        let (Some(_), Some(client)) = (&self.sender, self.client()) else { return Ok(()) };
         if self.config.shift == Shift::Now || !self.remarks.is_empty() {
             return Ok(());
         }
@@ -220,7 +225,7 @@ impl Station {
 
     /// What is to be fetched of a run: our own series and what the scenario names.
     pub(crate) fn query(&self, own: Vec<String>, from: u64, until: u64, shift: i64) -> Option<Query> {
-        let client = self.config.client()?;
+        let client = self.client()?;
         let own = if self.config.carbon.is_some() { own } else { Vec::new() };
         let targets = self.config.targets.clone();
         Some(Query {

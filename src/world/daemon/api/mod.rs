@@ -5,37 +5,32 @@
 //!
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
+mod bodies;
+
 use super::doors::Token;
 use super::order::{Answer, Ask, BYTES, Invoke, JSON, Order, Seat, UNANSWERED};
 use super::phase::{Phase, Stage};
 use crate::base::{Status, Target};
-use axum::body::{Bytes, HttpBody};
-use axum::extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Path, Request, State};
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
+use bodies::{Body, Note};
 use elapse_real::threads::Pulse;
-use elapse_real::wire::carried;
+use elapse_real::wire::{HEADER_BYTES, MOST_HEADERS, carried, is_too_much};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// The API's description; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
-
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes that the bodies of all invocations on their way may have together, if `body_limit` does not let one alone be longer.
-const BODIES: usize = 256 << 20;
-/// What of that is given out at a time.
-const PIECE: usize = 1 << 10;
 
 /// What the API is told at its start.
 pub(super) struct Terms {
@@ -73,7 +68,7 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Pulse) ->
         terms,
         orders,
         room: Arc::new(Semaphore::new(concurrent)),
-        bodies: Arc::new(Semaphore::new(limit.max(BODIES).div_ceil(PIECE).min(Semaphore::MAX_PERMITS))),
+        bodies: bodies::room(limit),
         requests: AtomicU64::new(1),
         pulse,
     });
@@ -94,8 +89,8 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Pulse) ->
         .route("/v1/openapi.json", get(|| async { ([(header::CONTENT_TYPE, JSON)], OPENAPI) }))
         .route("/metrics", get(metrics))
         .route("/function/{name}", get(invoke).post(invoke))
-        .route("/function/{name}/", get(pass).head(pass).post(pass).put(pass).patch(pass).delete(pass))
-        .route("/function/{name}/{*path}", get(pass).head(pass).post(pass).put(pass).patch(pass).delete(pass))
+        .route("/function/{name}/", passing())
+        .route("/function/{name}/{*path}", passing())
         .route("/async-function/{name}", post(invoke_later))
         .route("/system/functions", get(openfaas_functions))
         .route("/healthz", get(healthz))
@@ -108,6 +103,11 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Pulse) ->
         .layer(DefaultBodyLimit::max(limit))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), admit))
         .with_state(shared)
+}
+
+/// What the server of a function is asked by: any of the methods that have a meaning of their own.
+fn passing() -> MethodRouter<Arc<Shared>> {
+    get(pass).head(pass).post(pass).put(pass).patch(pass).delete(pass).options(pass)
 }
 
 async fn refuse(Extension(id): Extension<RequestId>, status: StatusCode, why: &'static str) -> Response {
@@ -202,12 +202,15 @@ fn told_as(answer: Answer, id: &RequestId) -> Response {
         // What a function answers may be a page: it is not to have the API's origin, whose requests `admit` lets in.
         let alone = HeaderValue::from_static("sandbox allow-scripts allow-forms");
         let as_told = HeaderValue::from_static("nosniff");
-        let headers = [
-            (header::CONTENT_TYPE, kind),
-            (header::CONTENT_SECURITY_POLICY, alone),
-            (header::X_CONTENT_TYPE_OPTIONS, as_told),
-        ];
-        (status, headers, answer.body).into_response()
+        let headers = [(header::CONTENT_SECURITY_POLICY, alone), (header::X_CONTENT_TYPE_OPTIONS, as_told)];
+        let mut response = (status, headers, answer.body).into_response();
+        // What has no body has no type either; a cache would take it for that of the body it keeps.
+        if [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        } else {
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        response
     };
     for (name, value) in answer.facts {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(&value))
@@ -238,71 +241,6 @@ impl FromRequestParts<Arc<Shared>> for Name {
 
 fn no_name(id: &RequestId) -> Response {
     error(StatusCode::BAD_REQUEST, "the name in the path is no UTF-8", id)
-}
-
-/// The body of an invocation, whole, and its part of the room for those.
-struct Body(Bytes, Option<OwnedSemaphorePermit>);
-
-impl FromRequest<Arc<Shared>> for Body {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Response> {
-        let id = RequestId::of(request.extensions());
-        let longest = longest(&request, shared.terms.body_limit);
-        let pieces = u32::try_from(longest.div_ceil(PIECE)).unwrap_or(u32::MAX);
-        let bytes = match pieces {
-            0 => None,
-            _ => match Arc::clone(&shared.bodies).try_acquire_many_owned(pieces) {
-                Ok(bytes) => Some(bytes),
-                Err(_) => {
-                    let why = "the bodies on their way are too long together; try again later";
-                    return Err(error(StatusCode::TOO_MANY_REQUESTS, why, &id));
-                }
-            },
-        };
-        Ok(Body(whole(request, shared, &id).await?, bytes))
-    }
-}
-
-/// What is said of functions and workers: short, and read however full the room for invocations is. A controller whose workers
-/// could not be heard of would lose them.
-struct Note(Bytes);
-
-impl FromRequest<Arc<Shared>> for Note {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Note, Response> {
-        const LONGEST: usize = 1 << 20;
-        let id = RequestId::of(request.extensions());
-        if longest(&request, 0) > LONGEST {
-            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 1 MiB", &id));
-        }
-        Ok(Note(whole(request, shared, &id).await?))
-    }
-}
-
-/// How long a body may turn out; `unsaid` where it does not say.
-fn longest(request: &Request, unsaid: usize) -> usize {
-    let said = request.body().size_hint().upper();
-    said.map_or(unsaid, |n| usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// Reads a body to its end.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the API's thread has an event loop of its own, with tokio's timers"
-)]
-async fn whole(request: Request, shared: &Arc<Shared>, id: &RequestId) -> Result<Bytes, Response> {
-    match tokio::time::timeout(PATIENCE, Bytes::from_request(request, shared)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(fault)) => {
-            Err(error(fault.status(), "the body is longer than body_limit, or it broke off", id))
-        }
-        Err(_) => {
-            let why = format!("the body did not come within {} s", PATIENCE.as_secs());
-            Err(error(StatusCode::REQUEST_TIMEOUT, &why, id))
-        }
-    }
 }
 
 /// Asks with a body.
@@ -369,6 +307,10 @@ async fn pass(
     let (name, behind) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let Ok(name) = percent_decode_str(name).decode_utf8() else { return no_name(&id) };
     let (of_head, further) = (method == Method::HEAD, carried(&headers));
+    if is_too_much(&further) {
+        let why = format!("more than {MOST_HEADERS} headers or {} KiB are not passed on", HEADER_BYTES >> 10);
+        return error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &why, &id);
+    }
     let target = Target { method: method.to_string(), path: format!("/{behind}"), headers: further };
     let call = Invoke::new(name.into_owned(), body.0, Some(target), &headers);
     let mut response = called(&shared, &id, call, body.1, Ask::Invoke).await;
@@ -464,12 +406,12 @@ mod tests {
     /// A route that is not described, or described and not there.
     #[test]
     fn the_description_has_every_route_and_no_other() {
-        let text = include_str!("api.rs");
+        let text = include_str!("mod.rs");
         let mut served = BTreeSet::new();
         for line in text.lines().filter_map(|l| l.trim().strip_prefix(".route(\"")) {
             let (path, does) = line.split_once("\", ").expect("a path and what it does");
-            for method in ["get", "head", "post", "put", "patch", "delete"] {
-                if does.contains(&format!("{method}(")) {
+            for method in ["get", "head", "post", "put", "patch", "delete", "options"] {
+                if does.contains(&format!("{method}(")) || does.contains("passing(") {
                     served.insert(format!("{method} {}", path.replace("{*", "{")));
                 }
             }
