@@ -55,6 +55,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Group {
     dirs: Vec<PathBuf>,
+    v2: bool,
     gauge: Gauge,
 }
 
@@ -223,7 +224,7 @@ impl Cgroups {
             write(&pids.join("pids.max"), &limits.pids.to_string())?;
         }
         let memory = dir("memory").ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-        Ok(Group { gauge: Gauge::open(memory, v2)?, dirs: dirs.to_vec() })
+        Ok(Group { gauge: Gauge::open(memory, v2)?, dirs: dirs.to_vec(), v2 })
     }
 
     /// The groups of a sandbox that an earlier life of the worker made.
@@ -235,7 +236,7 @@ impl Cgroups {
         let Some(first) = dirs.first() else { return Ok(None) };
         let v2 = self.hierarchy == Hierarchy::V2;
         // The first controller is memory's, as in `V1_CONTROLLERS`.
-        Ok(Some(Group { gauge: Gauge::open(first, v2)?, dirs }))
+        Ok(Some(Group { gauge: Gauge::open(first, v2)?, dirs, v2 }))
     }
 
     /// Removes every group of this worker but those of these sandboxes, with what runs in it; their paths.
@@ -337,12 +338,17 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 }
 
 impl Group {
-    /// Opens the files through which a process puts itself into the groups by writing a zero.
+    /// Opens the files through which a process of one thread puts itself into the groups by writing a zero.
+    ///
+    /// With v1 that is `tasks`: a thread that moves itself takes no lock of the whole system, whereas every write to
+    /// `cgroup.procs` waits until all processors have been seen outside of it (a grace period of RCU: 5 to 25 ms), unless
+    /// the hierarchy is mounted with `favordynmods`. With v2 only threads of one domain may be moved alone.
     ///
     /// # Errors
     /// If one cannot be opened.
     pub fn doors(&self) -> io::Result<Vec<File>> {
-        self.dirs.iter().map(|d| fs::OpenOptions::new().write(true).open(d.join("cgroup.procs"))).collect()
+        let file = if self.v2 { "cgroup.procs" } else { "tasks" };
+        self.dirs.iter().map(|d| fs::OpenOptions::new().write(true).open(d.join(file))).collect()
     }
 
     /// Its memory.

@@ -106,7 +106,7 @@ pub struct Program {
     pub listener: Option<OwnedFd>,
     /// Becomes its output and its errors.
     pub log: File,
-    /// `cgroup.procs` of the groups that it joins.
+    /// The [doors](crate::cgroup::Group::doors) of the groups that it joins.
     pub doors: Vec<File>,
     /// A root of its own, with namespaces; a plain process without.
     pub root: Option<Root>,
