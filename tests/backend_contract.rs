@@ -159,8 +159,10 @@ fn a_creation_that_nobody_waits_for_leaves_nothing() {
         bench.backend().admit(FunctionId(0), &spec("f", Behaviour::Echo)).expect("admitted");
         for n in 0..4 {
             // It is asked for, begun, and dropped at some moment of it.
-            let _ =
-                rt::timeout(Duration::from_micros(300 + 900 * n), bench.backend().create(&create(n))).await;
+            let limit = Duration::from_micros(300 + 900 * n);
+            if let Ok(Ok(in_time)) = rt::timeout(limit, bench.backend().create(&create(n))).await {
+                bench.backend().remove(in_time).await;
+            }
         }
         rt::sleep(Duration::from_millis(if bench.is_real() { 1500 } else { 1 })).await;
     });

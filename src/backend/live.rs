@@ -36,6 +36,8 @@ struct Inner {
     fell: sync::Notify,
     created: Cell<u64>,
     keeper: Option<Rc<dyn Keeper>>,
+    /// A daemon that is asked for all removals at once answers the last of them too late.
+    removals: sync::Semaphore,
     /// Of the last container: until the engine had started it, and from then until it answered.
     steps: Cell<[Duration; 2]>,
 }
@@ -78,6 +80,8 @@ const LONGEST_PAUSE: Duration = Duration(5_000_000);
 const GRACE: Duration = Duration(10_000_000_000);
 /// How long a broken connection is given to turn out as the death of its sandbox.
 const POST_MORTEM: Duration = Duration(200_000_000);
+/// How many removals an engine is asked for at once.
+const REMOVALS: u64 = 8;
 /// How long a destruction may take before it is called stuck.
 const DESTRUCTION: Duration = Duration(30_000_000_000);
 
@@ -96,6 +100,7 @@ impl Live {
                 fell: sync::Notify::new(),
                 created: Cell::new(0),
                 keeper: None,
+                removals: sync::Semaphore::new(REMOVALS),
                 steps: Cell::default(),
             }),
         }
@@ -334,6 +339,7 @@ impl Inner {
     }
 
     async fn destroy(&self, inside: &Inside) {
+        let _turn = self.removals.acquire(1).await;
         match rt::timeout(DESTRUCTION, inside.sandbox.destroy()).await {
             Ok(Ok(())) => self.is_gone(&inside.id),
             Ok(Err(fault)) => tracing::warn!(target: "elapse", %fault, "a container was not removed cleanly"),
