@@ -4,7 +4,7 @@ mod common;
 
 use common::containers::{agent, call, common_of, creation, daemon, ready, spec, worker_name};
 use common::{has, plan, program, scratch};
-use elapse::backend::{Backend, CallFault, Live, LiveConfig};
+use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig};
 use elapse::base::{Behaviour, Duration, FunctionId, Invocation};
 use elapse::rt::{
     self,
@@ -12,8 +12,10 @@ use elapse::rt::{
 };
 use elapse::world::Run;
 use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Common, Engine, agent_path};
+use elapse_real::engine::{Common, Death, Engine, EngineFault, Local, Sandbox, Spec, agent_path};
 use elapse_real::process::Processes;
+use elapse_real::wire::Address;
+use std::cell::Cell;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -353,4 +355,87 @@ fn what_was_measured_is_what_the_simulator_uses() {
     let other =
         Run::new(plan(&text.replace("['process']", "['docker']"))).simulate().err().expect("not measured");
     assert!(other.to_string().contains("run elapse calibrate --backend docker"), "{other}");
+}
+
+/// An engine whose containers die at once, and which counts how many removals it is asked for at a time.
+#[derive(Clone, Default)]
+struct Counts {
+    asked: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+    done: Rc<Cell<usize>>,
+}
+
+impl Engine for Counts {
+    fn name(&self) -> &str {
+        "counts"
+    }
+
+    fn check(&self, _: &Spec) -> Result<(), EngineFault> {
+        Ok(())
+    }
+
+    fn prepare<'a>(&'a self, _: Option<&'a str>) -> Local<'a, Result<(), EngineFault>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn create(&self, _: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {
+        Box::pin(async { Ok(Rc::new(self.clone()) as Rc<dyn Sandbox>) })
+    }
+
+    fn sweep_but<'a>(&'a self, _: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+impl Sandbox for Counts {
+    fn address(&self) -> Address {
+        Address::Unix("/nobody/listens".into())
+    }
+
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
+    fn kills(&self) -> u64 {
+        0
+    }
+
+    fn death(&self) -> Option<Death> {
+        Some(Death::Ended("at once".to_string()))
+    }
+
+    fn dies(&self) -> Local<'_, Death> {
+        Box::pin(async { Death::Ended("at once".to_string()) })
+    }
+
+    fn last_words(&self) -> Local<'_, String> {
+        Box::pin(async { String::new() })
+    }
+
+    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
+        Box::pin(async {
+            self.asked.set(self.asked.get() + 1);
+            self.most.set(self.most.get().max(self.asked.get()));
+            rt::sleep(Duration::from_millis(2)).await;
+            self.asked.set(self.asked.get() - 1);
+            self.done.set(self.done.get() + 1);
+            Ok(())
+        })
+    }
+}
+
+/// A daemon that was asked for 200 removals at once answered the last of them after a minute, too late.
+#[test]
+fn an_engine_is_asked_for_few_removals_at_once() {
+    let engine = Counts::default();
+    let seen = engine.clone();
+    rt::Live::new().expect("a runtime").block_on(async move {
+        let backend = Live::new(Rc::new(engine), LiveConfig::default());
+        backend.admit(FunctionId(0), &spec(Behaviour::Echo, &[], None)).expect("admitted");
+        let all = (0..50).map(|nth| backend.create(&Create { nth, ..creation() }));
+        for created in futures::future::join_all(all).await {
+            assert!(created.expect_err("it dies").why.contains("at once"));
+        }
+    });
+    assert_eq!((seen.done.get(), seen.most.get()), (50, 8));
 }

@@ -365,7 +365,10 @@ async fn until_ready(inside: &Inside) -> Result<(), String> {
             }
             Either::Right(death) => return Err(death.to_string()),
         }
-        rt::sleep(pause).await;
+        // A refusal may come at once, again and again, and would always be first.
+        if let Either::Right(death) = rt::select(rt::sleep(pause), inside.sandbox.dies()).await {
+            return Err(death.to_string());
+        }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
