@@ -3,7 +3,7 @@
 mod common;
 
 use common::containers::{agent, benches, common_of, worker_name};
-use common::daemon::Daemon;
+use common::daemon::{Daemon, moment};
 use common::{has, program};
 use elapse::backend::{Backend, Create, Live, LiveConfig};
 use elapse::base::{
@@ -17,7 +17,7 @@ use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 
 /// Puts this thread, and what it starts, into a network of its own with a loopback.
@@ -405,29 +405,17 @@ fn networks_are_as_many_as_a_worker_knows_of_however_often_it_dies() {
     let stranger = format!("stranger-{}", daemon.name);
     ip(&["netns", "add", &stranger]);
     let lives = if std::env::var_os("ELAPSE_SOAK").is_some() { 60 } else { 6 };
-    let mut random = 88_172_645_463_325_252u64;
     let mut clean = false;
     for life in 0..lives {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let calls = ["one", "two", "one", "two"].map(|function| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
-            command
-                .args(["invoke", function, "--at", &daemon.at])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null());
-            command.spawn().expect("a client")
-        });
-        std::thread::sleep(std::time::Duration::from_micros(random % 200_000));
+        let calls = ["one", "two", "one", "two"].map(|function| daemon.client(&["invoke", function]));
+        std::thread::sleep(moment(life as u64, std::time::Duration::from_millis(200)));
         daemon.kill();
         for mut call in calls {
             let _ = call.wait();
         }
         if life % 2 == 1 {
-            let (from, to) = if clean { ("clean", "recover") } else { ("recover", "clean") };
-            daemon.reconfigure(&format!("on_boot = \"{from}\""), &format!("on_boot = \"{to}\""));
             clean = !clean;
+            daemon.boots(clean);
         }
         daemon.start_again();
         daemon.until("a network for each container, and those ahead", || {

@@ -5,11 +5,11 @@ mod common;
 
 use common::census::{Stranger, census};
 use common::containers::{agent, daemon};
-use common::daemon::{Daemon, elapse, said};
+use common::daemon::{Daemon, elapse, moment, said};
 use common::{NOBODY, has, program};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 fn can(test: &str) -> bool {
@@ -219,27 +219,18 @@ fn dies_again_and_again(test: &str, backend: &str, socket: Option<&Path>, lives:
     let theirs = census(&neighbour.name, backend, socket);
     let stranger = Stranger::on(backend, socket, &neighbour.folder);
     let mut daemon = worker_on(test, backend, &top, &tables);
-    let client = |at: &str, args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
-        command.args(args).args(["--at", at]).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().expect("a client")
-    };
     let file = daemon.folder.join("f.toml");
     let path = file.to_str().expect("a path").to_string();
     let mut acknowledged: Vec<String> = Vec::new();
-    let mut random = 88_172_645_463_325_252u64;
     let mut clean = false;
     for life in 0..lives {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let calls: Vec<_> = (0..3).map(|_| client(&daemon.at, &["invoke", "echo"])).collect();
+        let calls: Vec<_> = (0..3).map(|_| daemon.client(&["invoke", "echo"])).collect();
         let name = format!("f{life}");
         std::fs::write(&file, format!("name = \"{name}\"\nmemory = \"64MiB\"\nbehaviour = \"echo\"\n"))
             .expect("a file");
         // Its death may come before the registration, in the midst of it, or after.
-        let mut registering = client(&daemon.at, &["register", &path]);
-        std::thread::sleep(Duration::from_micros(random % 120_000));
+        let mut registering = daemon.client(&["register", &path]);
+        std::thread::sleep(moment(life as u64, Duration::from_millis(120)));
         daemon.kill();
         if registering.wait().expect("a client").success() {
             acknowledged.push(name);
@@ -248,9 +239,8 @@ fn dies_again_and_again(test: &str, backend: &str, socket: Option<&Path>, lives:
             let _ = call.wait();
         }
         if life % 4 == 3 {
-            let (from, to) = if clean { ("clean", "recover") } else { ("recover", "clean") };
-            daemon.reconfigure(&format!("on_boot = \"{from}\""), &format!("on_boot = \"{to}\""));
             clean = !clean;
+            daemon.boots(clean);
         }
         daemon.start_again();
         let listed = said(&daemon.ask(&["list"]));

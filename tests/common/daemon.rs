@@ -3,11 +3,13 @@
 
 use super::containers::{agent, worker_name};
 use super::scratch;
+use elapse::rt::chance::{Chance, Purpose};
 use elapse_real::doctor::leftovers_of;
+use rand::RngExt;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub fn elapse(args: &[&str]) -> Output {
@@ -21,6 +23,11 @@ pub fn tls(name: &str) -> PathBuf {
 
 pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// When a life ends, another moment in each and the same in every run of the test.
+pub fn moment(life: u64, latest: Duration) -> Duration {
+    latest.mul_f64(Chance::new(1).named("lives").draw(Purpose::Jitter, life).random_range(0.0..1.0))
 }
 
 /// A daemon on a unix socket, and the folder of its configuration.
@@ -155,6 +162,19 @@ impl Daemon {
 
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// A client that asks it, and nobody reads what it prints.
+    pub fn client(&self, args: &[&str]) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+        command.args(args).args(["--at", &self.at]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("a client")
+    }
+
+    /// What its next start does with what an earlier life left.
+    pub fn boots(&mut self, clean: bool) {
+        let (from, to) = if clean { ("recover", "clean") } else { ("clean", "recover") };
+        self.reconfigure(&format!("on_boot = \"{from}\""), &format!("on_boot = \"{to}\""));
     }
 
     pub fn ask(&self, args: &[&str]) -> Output {

@@ -1,5 +1,6 @@
 //! Reads series from graphite-web: which there are, and their points.
 
+use crate::host::rest;
 use crate::{Interrupt, Patience};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -211,14 +212,8 @@ impl Client {
     fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
         let mut why = String::new();
         for attempt in 0..self.attempts {
-            if attempt > 0 {
-                let pause = PAUSE * attempt;
-                if !self.interrupt.asked() {
-                    Patience::new(pause, &self.interrupt).rest(pause);
-                }
-                if self.interrupt.asked() {
-                    break;
-                }
+            if attempt > 0 && !rest(PAUSE * attempt, &self.interrupt) {
+                break;
             }
             match self.try_get(path, query) {
                 Ok(value) => return Ok(value),

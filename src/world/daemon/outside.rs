@@ -23,11 +23,10 @@ pub(super) fn seen_from_outside(function: &str, headers: Vec<(String, String)>) 
 
 fn place(prefix: &str, given: &str) -> String {
     // The server knows itself by the name that it is asked by.
-    let itself = given.strip_prefix("http://elapse");
-    let itself = itself.filter(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#']));
+    let ends = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
+    let itself = given.strip_prefix("http://elapse").filter(ends);
     let path = itself.unwrap_or(given);
-    let is_of_prefix = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
-    if path.strip_prefix(prefix).is_some_and(is_of_prefix) {
+    if path.strip_prefix(prefix).filter(ends).is_some() {
         // It was told where it is.
         path.to_string()
     } else if itself.is_some() && !path.starts_with('/') {
