@@ -357,9 +357,10 @@ fn what_was_measured_is_what_the_simulator_uses() {
     assert!(other.to_string().contains("run elapse calibrate --backend docker"), "{other}");
 }
 
-/// An engine whose containers die at once, and which counts how many removals it is asked for at a time.
+/// An engine whose containers die at once, and which counts its creations and how many removals it is asked for at a time.
 #[derive(Clone, Default)]
 struct Counts {
+    begun: Rc<Cell<usize>>,
     asked: Rc<Cell<usize>>,
     most: Rc<Cell<usize>>,
     done: Rc<Cell<usize>>,
@@ -379,7 +380,11 @@ impl Engine for Counts {
     }
 
     fn create(&self, _: Spec) -> Local<'_, Result<Rc<dyn Sandbox>, EngineFault>> {
-        Box::pin(async { Ok(Rc::new(self.clone()) as Rc<dyn Sandbox>) })
+        Box::pin(async {
+            self.begun.set(self.begun.get() + 1);
+            rt::sleep(Duration::from_millis(2)).await;
+            Ok(Rc::new(self.clone()) as Rc<dyn Sandbox>)
+        })
     }
 
     fn sweep_but<'a>(&'a self, _: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>> {
@@ -438,4 +443,26 @@ fn an_engine_is_asked_for_few_removals_at_once() {
         }
     });
     assert_eq!((seen.done.get(), seen.most.get()), (50, 8));
+}
+
+/// A container that was begun behind the sweep at a worker's end left its directory on the host.
+#[test]
+fn once_closed_a_backend_begins_nothing_and_what_it_had_begun_is_over() {
+    let engine = Counts::default();
+    let seen = engine.clone();
+    rt::Live::new().expect("a runtime").block_on(async move {
+        let backend = Live::new(Rc::new(engine.clone()), LiveConfig::default());
+        backend.admit(FunctionId(0), &spec(Behaviour::Echo, &[], None)).expect("admitted");
+        let asked_before = backend.create(&creation());
+        // Nobody waits for this one to the end.
+        let given_up = rt::timeout(Duration::from_millis(1), backend.create(&creation())).await;
+        assert!(given_up.is_err() && engine.begun.get() == 1 && engine.done.get() == 0);
+        backend.close().await;
+        assert_eq!(engine.done.get(), 1);
+        for late in [asked_before, backend.create(&creation())] {
+            let refused = late.await.expect_err("it is closed");
+            assert!(!refused.transient && refused.why.contains("the worker ends"), "{}", refused.why);
+        }
+    });
+    assert_eq!((seen.begun.get(), seen.done.get()), (1, 1));
 }

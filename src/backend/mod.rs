@@ -15,7 +15,7 @@ pub use live_config::{LiveConfig, OciRuntime};
 pub use measured::{Calibration, Fingerprint, Measured, Processor};
 pub use simulated::{Contention, Model, Simulated};
 
-use crate::base::{Cpus, Exchange, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::base::{Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem};
 use crate::rt::{self, Sleep};
 use pin_project::pin_project;
 use std::future::Future;
@@ -99,6 +99,21 @@ pub trait Backend {
 
     /// Destroys a container; done when its destruction is confirmed.
     fn remove(&self, sandbox: Sandbox) -> Work<()>;
+
+    /// Begins no creation from now on; done when those that are under way, and removals, have come to their end. What a
+    /// host has of the worker can then be removed without anything being added behind.
+    fn close(&self) -> Work<()> {
+        Work::ready(())
+    }
+}
+
+/// How long what is under way when a worker ends is waited for.
+const CLOSING: Duration = Duration(10_000_000_000);
+
+/// Closes all of a worker's backends; false if something was still under way after ten seconds.
+pub async fn close_all(backends: &[Rc<dyn Backend>]) -> bool {
+    let all = backends.iter().map(|backend| backend.close());
+    rt::timeout(CLOSING, futures::future::join_all(all)).await.is_ok()
 }
 
 /// What a backend is busy with.
@@ -120,7 +135,7 @@ impl<T> Work<T> {
     }
 
     /// Work that takes `span`.
-    pub fn after(span: crate::base::Duration, value: T) -> Work<T> {
+    pub fn after(span: Duration, value: T) -> Work<T> {
         Work::After(rt::sleep(span), Some(value))
     }
 

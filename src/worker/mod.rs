@@ -25,7 +25,7 @@ pub use loops::LOOPS;
 pub use prewarm::Retry;
 pub use status::{LoopReport, MemoryUse};
 
-use crate::backend::{Backend, Sandbox, Work};
+use crate::backend::{Backend, Sandbox, Work, close_all};
 use crate::base::{
     ColdCause, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts,
 };
@@ -305,7 +305,7 @@ impl Worker {
     }
 
     /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container,
-    /// waiting as long again for that to be confirmed. True if nothing was left.
+    /// waiting as long again for that to be confirmed; no container is created any more then. True if nothing was left.
     pub async fn drain(&self) -> bool {
         let limit = {
             let mut state = self.0.state.borrow_mut();
@@ -339,7 +339,8 @@ impl Worker {
                 told.await;
             }
         });
-        removed.await.is_ok() && finished
+        let removed = removed.await.is_ok();
+        close_all(&self.0.backends).await && removed && finished
     }
 }
 

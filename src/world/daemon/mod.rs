@@ -30,6 +30,7 @@ pub use controller::{ControllerConfig, run as run_controller};
 use super::graphite::Station;
 use super::live::{engines, host_probe, prepare, sweep};
 use super::threads::log_panics;
+use crate::backend::close_all;
 use crate::base::{Cpus, Duration, Fault, Result, Time};
 use crate::load::FunctionConfig;
 use crate::metrics::Meter;
@@ -154,7 +155,12 @@ pub fn run(
     });
     // What ends in a fault is started again; with recover its containers wait for that, as after a crash.
     let kept = outcome.is_err() && config.on_boot == OnBoot::Recover;
-    let swept = if kept { Ok(()) } else { runtime.block_on(sweep(&engines, false)).map(drop) };
+    let all = async {
+        // Tasks go on until the runtime is dropped: none may begin a container behind the sweep's back.
+        close_all(&host.all).await;
+        sweep(&engines, false).await
+    };
+    let swept = if kept { Ok(()) } else { runtime.block_on(all).map(drop) };
     drop(runtime);
     if let Some(station) = station {
         station.end();

@@ -4,14 +4,17 @@
 //! invocation ends with its answer, or with the sandbox's death, whichever comes first. An error that the function
 //! reports leaves the container as good as before; a broken connection does not.
 
+mod across;
+
 use super::{Backend, CallFault, Create, CreateFault, LiveConfig, Sandbox, Work};
 use crate::base::{
     Behaviour, Compute, Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Network,
-    Program, Protocol, Reply,
+    Program, Protocol,
 };
-use crate::rt::{self, Either, sync};
-use elapse_real::engine::{self, Answers, Death, Engine, EngineFault, Role, Spec, Trace};
-use elapse_real::wire::{self, Answer, Call, Peer, WireFault};
+use crate::rt::{self, sync};
+use across::{call, until_ready};
+use elapse_real::engine::{self, Answers, Engine, EngineFault, Role, Spec, Trace};
+use elapse_real::wire::{self, Call, Peer};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -35,6 +38,12 @@ struct Inner {
     /// Told of each.
     fell: sync::Notify,
     created: Cell<u64>,
+    /// See [`Backend::close`].
+    closed: Cell<bool>,
+    /// Creations and removals that have not come to their end, whoever still waits for them.
+    under_way: Cell<u32>,
+    /// Told when there is none any more.
+    quiet: sync::Notify,
     keeper: Option<Rc<dyn Keeper>>,
     /// A daemon that is asked for all removals at once answers the last of them too late.
     removals: sync::Semaphore,
@@ -73,13 +82,8 @@ struct Inside {
     kills: Cell<u64>,
 }
 
-/// Pauses between two looks whether a sandbox answers already.
-const FIRST_PAUSE: Duration = Duration(200_000);
-const LONGEST_PAUSE: Duration = Duration(5_000_000);
 /// How much longer than its time a creation may take to be undone, before nobody waits for it any more.
 const GRACE: Duration = Duration(10_000_000_000);
-/// How long a broken connection is given to turn out as the death of its sandbox.
-const POST_MORTEM: Duration = Duration(200_000_000);
 /// How many removals an engine is asked for at once.
 const REMOVALS: u64 = 8;
 /// How long a destruction may take before it is called stuck.
@@ -99,6 +103,9 @@ impl Live {
                 fallen: RefCell::default(),
                 fell: sync::Notify::new(),
                 created: Cell::new(0),
+                closed: Cell::new(false),
+                under_way: Cell::new(0),
+                quiet: sync::Notify::new(),
                 keeper: None,
                 removals: sync::Semaphore::new(REMOVALS),
                 steps: Cell::default(),
@@ -246,15 +253,21 @@ impl Inner {
         function: String,
         made_of: Rc<str>,
     ) -> Result<Sandbox, CreateFault> {
+        if self.closed.get() {
+            let why = Rc::from("the worker ends: it creates no more containers");
+            return Err(CreateFault { transient: false, why });
+        }
         let (tell, told) = sync::oneshot();
         let inner = Rc::clone(&self);
+        let counted = UnderWay::begun(&self);
         rt::spawn_detached(async move {
+            let _counted = counted;
             let created = inner.create_ready(spec, &function, &made_of).await;
-            if let Err(Ok(unwanted)) = tell.send(created)
-                && let Some(inside) = inner.sandboxes.borrow_mut().try_remove(unwanted.0 as usize)
-            {
-                let inner = Rc::clone(&inner);
-                rt::spawn_detached(async move { inner.destroy(&inside).await });
+            if let Err(Ok(unwanted)) = tell.send(created) {
+                let had = inner.sandboxes.borrow_mut().try_remove(unwanted.0 as usize);
+                if let Some(inside) = had {
+                    inner.destroy(&inside).await;
+                }
             }
         });
         let limit = self.config.create_timeout;
@@ -348,67 +361,27 @@ impl Inner {
     }
 }
 
+/// Counts a creation or a removal until it has come to its end.
+struct UnderWay(Rc<Inner>);
+
+impl UnderWay {
+    fn begun(inner: &Rc<Inner>) -> UnderWay {
+        inner.under_way.set(inner.under_way.get() + 1);
+        UnderWay(Rc::clone(inner))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.set(self.0.under_way.get() - 1);
+        if self.0.under_way.get() == 0 {
+            self.0.quiet.notify_waiters();
+        }
+    }
+}
+
 fn create_fault(fault: EngineFault) -> CreateFault {
     CreateFault { transient: fault.transient, why: Rc::from(fault.why) }
-}
-
-/// Asks until it answers; an answer that is no HTTP, or a death, will not get better.
-async fn until_ready(inside: &Inside) -> Result<(), String> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        match rt::select(inside.peer.ready(), inside.sandbox.dies()).await {
-            Either::Left(Ok(())) => return Ok(()),
-            Either::Left(Err(WireFault::Refused(_))) => {}
-            Either::Left(Err(fault)) => {
-                let died = rt::timeout(POST_MORTEM, inside.sandbox.dies()).await;
-                return Err(died.map_or_else(|_| fault.to_string(), |death| death.to_string()));
-            }
-            Either::Right(death) => return Err(death.to_string()),
-        }
-        // A refusal may come at once, again and again, and would always be first.
-        if let Either::Right(death) = rt::select(rt::sleep(pause), inside.sandbox.dies()).await {
-            return Err(death.to_string());
-        }
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-async fn call(inside: Rc<Inside>, call: Call, exchange: Option<Rc<Exchange>>) -> Result<(), CallFault> {
-    let passed = call.target.as_ref().map(|target| target.method.clone());
-    let answer = match rt::select(inside.peer.call(call), inside.sandbox.dies()).await {
-        Either::Left(answer) => answer,
-        Either::Right(death) => return Err(dead(&death)),
-    };
-    if let (Some(exchange), Ok(answer)) = (exchange, &answer) {
-        let (status, kind, body) = (answer.status, answer.kind.clone(), answer.body.clone());
-        let headers = passed.map_or_else(Vec::new, |method| answer.carried(&method));
-        exchange.answer(Reply { status, kind, body, headers });
-    }
-    match answer {
-        // A command that the kernel killed for memory leaves an agent that tells of a failure.
-        Ok(answer) if !answer.is_ok() => {
-            let kills = inside.sandbox.kills();
-            let more = kills > inside.kills.replace(kills);
-            if more { Err(CallFault::OutOfMemory) } else { judge(&answer) }
-        }
-        Ok(answer) => judge(&answer),
-        // Whether it died of it shows a moment later.
-        Err(fault) => Err(match rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {
-            Ok(death) => dead(&death),
-            Err(rt::Elapsed) => CallFault::Broken(Rc::from(fault.to_string())),
-        }),
-    }
-}
-
-fn judge(answer: &Answer) -> Result<(), CallFault> {
-    if answer.is_ok() { Ok(()) } else { Err(CallFault::Function(Rc::from(answer.first_line()))) }
-}
-
-fn dead(death: &Death) -> CallFault {
-    match death {
-        Death::OutOfMemory => CallFault::OutOfMemory,
-        Death::Ended(how) => CallFault::Broken(Rc::from(how.as_str())),
-    }
 }
 
 impl Backend for Live {
@@ -487,7 +460,17 @@ impl Backend for Live {
         let Some(inside) = self.inner.sandboxes.borrow_mut().try_remove(sandbox.0 as usize) else {
             return Work::ready(());
         };
+        let counted = UnderWay::begun(&self.inner);
+        Work::boxed(async move { counted.0.destroy(&inside).await })
+    }
+
+    fn close(&self) -> Work<()> {
+        self.inner.closed.set(true);
         let inner = Rc::clone(&self.inner);
-        Work::boxed(async move { inner.destroy(&inside).await })
+        Work::boxed(async move {
+            while inner.under_way.get() > 0 {
+                inner.quiet.notified().await;
+            }
+        })
     }
 }

@@ -1,0 +1,78 @@
+//! Across the wire: whether a sandbox answers already, and one invocation in it, each against the sandbox's death.
+
+use super::Inside;
+use crate::backend::CallFault;
+use crate::base::{Duration, Exchange, Reply};
+use crate::rt::{self, Either};
+use elapse_real::engine::Death;
+use elapse_real::wire::{Answer, Call, WireFault};
+use std::rc::Rc;
+
+/// Pauses between two looks whether a sandbox answers already.
+const FIRST_PAUSE: Duration = Duration(200_000);
+const LONGEST_PAUSE: Duration = Duration(5_000_000);
+/// How long a broken connection is given to turn out as the death of its sandbox.
+const POST_MORTEM: Duration = Duration(200_000_000);
+
+/// Asks until it answers; an answer that is no HTTP, or a death, will not get better.
+pub(super) async fn until_ready(inside: &Inside) -> Result<(), String> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match rt::select(inside.peer.ready(), inside.sandbox.dies()).await {
+            Either::Left(Ok(())) => return Ok(()),
+            Either::Left(Err(WireFault::Refused(_))) => {}
+            Either::Left(Err(fault)) => {
+                let died = rt::timeout(POST_MORTEM, inside.sandbox.dies()).await;
+                return Err(died.map_or_else(|_| fault.to_string(), |death| death.to_string()));
+            }
+            Either::Right(death) => return Err(death.to_string()),
+        }
+        // A refusal may come at once, again and again, and would always be first.
+        if let Either::Right(death) = rt::select(rt::sleep(pause), inside.sandbox.dies()).await {
+            return Err(death.to_string());
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+pub(super) async fn call(
+    inside: Rc<Inside>,
+    call: Call,
+    exchange: Option<Rc<Exchange>>,
+) -> Result<(), CallFault> {
+    let passed = call.target.as_ref().map(|target| target.method.clone());
+    let answer = match rt::select(inside.peer.call(call), inside.sandbox.dies()).await {
+        Either::Left(answer) => answer,
+        Either::Right(death) => return Err(dead(&death)),
+    };
+    if let (Some(exchange), Ok(answer)) = (exchange, &answer) {
+        let (status, kind, body) = (answer.status, answer.kind.clone(), answer.body.clone());
+        let headers = passed.map_or_else(Vec::new, |method| answer.carried(&method));
+        exchange.answer(Reply { status, kind, body, headers });
+    }
+    match answer {
+        // A command that the kernel killed for memory leaves an agent that tells of a failure.
+        Ok(answer) if !answer.is_ok() => {
+            let kills = inside.sandbox.kills();
+            let more = kills > inside.kills.replace(kills);
+            if more { Err(CallFault::OutOfMemory) } else { judge(&answer) }
+        }
+        Ok(answer) => judge(&answer),
+        // Whether it died of it shows a moment later.
+        Err(fault) => Err(match rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {
+            Ok(death) => dead(&death),
+            Err(rt::Elapsed) => CallFault::Broken(Rc::from(fault.to_string())),
+        }),
+    }
+}
+
+fn judge(answer: &Answer) -> Result<(), CallFault> {
+    if answer.is_ok() { Ok(()) } else { Err(CallFault::Function(Rc::from(answer.first_line()))) }
+}
+
+fn dead(death: &Death) -> CallFault {
+    match death {
+        Death::OutOfMemory => CallFault::OutOfMemory,
+        Death::Ended(how) => CallFault::Broken(Rc::from(how.as_str())),
+    }
+}
