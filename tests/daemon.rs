@@ -253,6 +253,27 @@ fn the_answer_of_an_invocation_that_nobody_waited_for_is_fetched_by_a_command() 
     daemon.ends_well();
 }
 
+/// A web page whose name leads to the loopback (DNS rebinding) asks without an `Origin`, as of its own server.
+#[test]
+fn who_asks_under_another_name_is_told_nothing() {
+    let test = "who_asks_under_another_name_is_told_nothing";
+    if !can(test) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "", "").moved("", "127.0.0.1:");
+    let ask = |path: &str, host: &str| {
+        daemon.raw(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
+    };
+    for own in ["localhost:8480", "127.0.0.1"] {
+        assert!(ask("/v1/status", own).starts_with("HTTP/1.1 200"), "{own}");
+    }
+    let page = ask("/v1/status", "a.example:8480");
+    assert!(page.starts_with("HTTP/1.1 403") && page.contains("not at another name"), "{page}");
+    assert!(ask("/v1/health", "a.example").starts_with("HTTP/1.1 200"));
+    assert!(daemon.ask(&["status"]).status.success());
+    daemon.ends_well();
+}
+
 #[test]
 fn who_brings_no_token_is_told_nothing() {
     let test = "who_brings_no_token_is_told_nothing";

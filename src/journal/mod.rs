@@ -204,6 +204,12 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         named.map_err(failed)
     }
 
+    /// From now on writes vanish and the device refuses to make anything durable, as one that fails does.
+    #[cfg(test)]
+    pub(crate) fn device_fails(&mut self) {
+        self.file = open(Path::new("/dev/null")).unwrap();
+    }
+
     /// How long the file is.
     pub fn bytes(&self) -> u64 {
         self.bytes
@@ -355,6 +361,24 @@ mod tests {
         opened.journal.append(&"after".to_string()).unwrap();
         let again = Journal::<String>::open(&path).unwrap();
         assert_eq!((again.entries, again.lost), (vec!["kept".to_string(), "after".to_string()], vec![]));
+        gone(&path);
+    }
+
+    #[test]
+    fn what_a_device_refused_is_in_doubt_until_all_is_written_again() {
+        let path = place("refused");
+        written(&path, &five());
+        let Opened { mut journal, mut entries, .. } = Journal::<String>::open(&path).unwrap();
+        journal.device_fails();
+        entries.push("sixth".to_string());
+        journal.append(&entries[5]).unwrap();
+        let refused = journal.sync().unwrap_err().to_string();
+        assert!(refused.contains(path.to_str().unwrap()) && journal.is_doubtful(), "{refused}");
+        assert_eq!(Journal::<String>::open(&path).unwrap().entries, five());
+        journal.compact(&entries).unwrap();
+        journal.sync().unwrap();
+        assert!(!journal.is_doubtful());
+        assert_eq!(Journal::<String>::open(&path).unwrap().entries, entries);
         gone(&path);
     }
 

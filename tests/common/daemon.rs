@@ -7,6 +7,7 @@ use elapse::rt::chance::{Chance, Purpose};
 use elapse_real::doctor::leftovers_of;
 use rand::RngExt;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -85,17 +86,21 @@ impl Daemon {
     }
 
     /// Starts it anew where others reach it over TLS, with the certificate of this name in `tests/tls`; the port is free.
-    pub fn secured(mut self, certificate: &str) -> Daemon {
+    pub fn secured(self, certificate: &str) -> Daemon {
+        self.show(certificate);
+        self.moved("tls_cert = \"shown.pem\"\ntls_key = \"shown.key\"", "https://localhost:")
+    }
+
+    /// Starts it anew on a free port of the loopback, with these lines more, to be reached at this and the port.
+    pub fn moved(mut self, lines: &str, at: &str) -> Daemon {
         self.kill();
         let _ = std::fs::remove_file(&self.at["unix:".len()..]);
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
-        self.show(certificate);
-        let tls = "tls_cert = \"shown.pem\"\ntls_key = \"shown.key\"";
-        let listens = format!("listen = \"127.0.0.1:{port}\"\n{tls}");
+        let listens = format!("listen = \"127.0.0.1:{port}\"\n{lines}");
         self.reconfigure(&format!("listen = \"{}\"", self.at), &listens);
-        self.at = format!("https://localhost:{port}");
+        self.at = format!("{at}{port}");
         self.start_again();
         self
     }
@@ -183,12 +188,19 @@ impl Daemon {
 
     /// One request as it is written; the whole answer.
     pub fn raw(&self, request: &str) -> String {
-        let mut stream = UnixStream::connect(&self.at["unix:".len()..]).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a limit");
-        stream.write_all(request.as_bytes()).expect("it is read");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        let limit = Some(Duration::from_secs(30));
+        match self.at.strip_prefix("unix:") {
+            Some(path) => {
+                let mut stream = UnixStream::connect(path).expect("it listens");
+                stream.set_read_timeout(limit).expect("a limit");
+                answer(&mut stream, request)
+            }
+            None => {
+                let mut stream = TcpStream::connect(&self.at).expect("it listens");
+                stream.set_read_timeout(limit).expect("a limit");
+                answer(&mut stream, request)
+            }
+        }
     }
 
     pub fn signal(&self, name: &str) {
@@ -223,7 +235,8 @@ impl Daemon {
         };
         let left = leftovers_of(&self.name);
         assert!(left.is_empty(), "left: {left:?}");
-        assert!(!Path::new(&self.at["unix:".len()..]).exists(), "its socket is left");
+        let is_left = self.at.strip_prefix("unix:").is_some_and(|path| Path::new(path).exists());
+        assert!(!is_left, "its socket is left");
         (code, self.log())
     }
 }
@@ -234,6 +247,14 @@ impl Drop for Daemon {
         let _ = self.child.wait();
         let _ = std::fs::remove_file(format!("/tmp/{}.notify", self.name));
     }
+}
+
+/// What is answered to a request.
+fn answer(stream: &mut (impl Read + Write), request: &str) -> String {
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
 }
 
 fn started(command: &str, folder: &Path, name: &str) -> Child {

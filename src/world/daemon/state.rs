@@ -266,4 +266,29 @@ mod tests {
         assert_eq!(State::open(&folder).unwrap().left().len(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
     }
+    /// Acknowledged means durable: what the device refused is not, until all of it has been written again.
+    #[test]
+    fn a_registration_that_the_device_refused_is_not_acknowledged() {
+        let folder = std::env::temp_dir().join(format!("elapse-refused-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let function: FunctionConfig = toml::from_str("name = \"f\"\nmemory = \"64MiB\"\nduration = \"1s\"").unwrap();
+        let state = State::open(&folder).unwrap();
+        let runtime = crate::rt::Live::new().unwrap();
+        runtime.block_on(async {
+            state.journal.borrow_mut().device_fails();
+            let refused = state.registered(&function).await.unwrap_err().to_string();
+            assert!(refused.contains("journal"), "{refused}");
+            let aside = folder.with_extension("aside");
+            std::fs::rename(&folder, &aside).unwrap();
+            state.registered(&function).await.expect_err("there is no folder to write it to");
+            std::fs::rename(&aside, &folder).unwrap();
+            state.registered(&function).await.expect("written again as a whole");
+            state.journal.borrow_mut().device_fails();
+            state.deregistered("f").await.expect_err("refused");
+            assert!(state.remembers("f"), "it may come back");
+        });
+        drop(state);
+        assert_eq!(State::open(&folder).unwrap().functions(), [function]);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -14,7 +14,7 @@ use crate::base::{Status, Target};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
-use axum::http::uri::PathAndQuery;
+use axum::http::uri::{Authority, PathAndQuery};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -25,6 +25,7 @@ use elapse_real::threads::Pulse;
 use elapse_real::wire::{HEADER_BYTES, MOST_HEADERS, carried, is_too_much};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -38,6 +39,8 @@ pub(super) struct Terms {
     pub(super) phase: Phase,
     pub(super) body_limit: usize,
     pub(super) concurrent: usize,
+    /// Over TCP and without TLS: a browser asks under whatever name led it here.
+    pub(super) any_name: bool,
     /// Before every request id, so that those of two lives differ.
     pub(super) life: String,
 }
@@ -146,6 +149,14 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
                 &id,
             )
         }
+        // A page's own name may lead here (DNS rebinding); then its browser takes this API for the page's own server.
+        None if shared.terms.any_name
+            && !(open || is_of_function(request.uri().path()))
+            && is_of_another(request.headers()) =>
+        {
+            let why = "without a token this answers at an address or at localhost, not at another name; set token_file for that";
+            error(StatusCode::FORBIDDEN, why, &id)
+        }
         // Refused before any of it is read.
         _ if length_of(request.headers()).is_some_and(|n| n > shared.terms.body_limit) => {
             error(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than body_limit", &id)
@@ -159,6 +170,15 @@ async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Ne
         response.headers_mut().insert("x-request-id", value);
     }
     response
+}
+
+/// Whether this host is asked under a name that anybody on the internet can have: one of several parts.
+fn is_of_another(headers: &HeaderMap) -> bool {
+    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    named.is_some_and(|named| {
+        let host = named.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        host.contains('.') && host.parse::<IpAddr>().is_err() && !host.ends_with(".localhost")
+    })
 }
 
 fn length_of(headers: &HeaderMap) -> Option<usize> {
@@ -402,6 +422,25 @@ async fn leave(State(shared): From, Extension(id): Id, Name(name): Name, body: N
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn names_of_several_parts_may_be_anybodys() {
+        let is_of_another = |host: &str| {
+            let host = HeaderValue::from_str(host).expect("a value");
+            is_of_another(&HeaderMap::from_iter([(header::HOST, host)]))
+        };
+        for ours in
+            ["127.0.0.1:8480", "[::1]:8480", "localhost", "LOCALHOST:1", "a.localhost:80", "elapse", "?"]
+        {
+            assert!(!is_of_another(ours), "{ours}");
+        }
+        for another in
+            ["a.example", "a.example:8480", "127.0.0.1.a.example", "localhost.a.example.", "A.Example"]
+        {
+            assert!(is_of_another(another), "{another}");
+        }
+        assert!(!super::is_of_another(&HeaderMap::new()));
+    }
 
     /// A route that is not described, or described and not there.
     #[test]
