@@ -303,7 +303,7 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
     }
     let mut effective = f64::from(cores);
     for at_once in [1, cores, 2 * cores, most] {
-        let (mut stretched, mut longest) = (Vec::new(), Vec::new());
+        let (mut stretched, mut together) = (Vec::new(), Vec::new());
         for _ in 0..(rounds / at_once).max(3) {
             rt::sleep(PAUSE).await;
             let calls: Vec<_> = sandboxes[..at_once as usize]
@@ -318,12 +318,10 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
                 let took = call.await.map_err(|e| Fault::bug(e.to_string()))??;
                 stretched.push(took.as_secs_f64() / LONG.as_secs_f64());
             }
-            longest.push(stretched[before..].iter().copied().fold(0.0, f64::max));
+            together.push(got_together(&stretched[before..], cores));
         }
         if at_once == 2 * cores {
-            // The last of a batch ends when all its work is done.
-            let whole = longest.iter().sum::<f64>() / longest.len() as f64;
-            effective = (f64::from(at_once) / whole).min(f64::from(cores));
+            effective = together.iter().sum::<f64>() / together.len() as f64;
         }
         measured.stretch.insert(at_once.to_string(), shares(stretched));
     }
@@ -362,6 +360,20 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
         backend.remove(*sandbox).await;
     }
     Ok(())
+}
+
+/// Processors' worth of work that executions of length 1 got done together while there was one for each of this many
+/// processors, by how long each took from their common begin. The kernel does not let all of them end at once: while fewer are
+/// left than there are processors, each keeps only one of them busy.
+fn got_together(took: &[f64], cores: u32) -> f64 {
+    let mut ends = took.to_vec();
+    ends.sort_unstable_by(f64::total_cmp);
+    let (mut busy, mut from) = (0.0, 0.0);
+    for (ended, end) in ends.iter().enumerate() {
+        busy += (end - from) * ((ends.len() - ended) as f64).min(f64::from(cores));
+        from = *end;
+    }
+    f64::from(cores) * (took.len() as f64 / busy).min(1.0)
 }
 
 /// Cold starts and removals while these containers execute, each bound by its processor.
@@ -465,4 +477,24 @@ fn quantiles(mut seen: Vec<Duration>) -> Result<Dist> {
     let points = n.min(POINTS);
     let kept = (0..points).map(|i| seen[(2 * i + 1) * n / (2 * points)]).collect();
     Dist::empirical(kept).ok_or_else(|| Fault::usage("nothing was measured; give it at least one round"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::got_together;
+
+    #[test]
+    fn what_executions_get_together_does_not_depend_on_who_ends_first() {
+        for (took, cores, together) in [
+            (&[2.0, 2.0, 2.0, 2.0][..], 2, 2.0),
+            (&[1.0, 2.0, 1.0, 2.0], 2, 2.0),
+            // The last one has a processor for itself from 2.0 on.
+            (&[1.5, 2.0, 2.0, 2.5], 2, 8.0 / 4.5),
+            (&[2.5, 2.5, 2.5, 2.5], 2, 1.6),
+            (&[1.25], 4, 3.2),
+            (&[0.9, 0.9], 2, 2.0),
+        ] {
+            assert!((got_together(took, cores) - together).abs() < 1e-9, "{took:?}");
+        }
+    }
 }

@@ -271,7 +271,8 @@ mod tests {
     fn a_registration_that_the_device_refused_is_not_acknowledged() {
         let folder = std::env::temp_dir().join(format!("elapse-refused-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let function: FunctionConfig = toml::from_str("name = \"f\"\nmemory = \"64MiB\"\nduration = \"1s\"").unwrap();
+        let function: FunctionConfig =
+            toml::from_str("name = \"f\"\nmemory = \"64MiB\"\nduration = \"1s\"").unwrap();
         let state = State::open(&folder).unwrap();
         let runtime = crate::rt::Live::new().unwrap();
         runtime.block_on(async {
