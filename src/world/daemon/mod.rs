@@ -156,10 +156,13 @@ pub fn run(
         outcome
     });
     // What ends in a fault is started again; with recover its containers wait for that, as after a crash.
-    let kept = outcome.is_err() && config.on_boot == OnBoot::Recover;
+    let faulted = outcome.is_err();
+    let kept = faulted && config.on_boot == OnBoot::Recover;
     let all = async {
-        // Tasks go on until the runtime is dropped: none may begin a container behind the sweep's back.
-        close_all(&host.all).await;
+        // What ended in a fault was not drained: its tasks go on, and none may begin a container behind the sweep's back.
+        if faulted {
+            close_all(&host.all).await;
+        }
         sweep(&engines, false).await
     };
     let swept = if kept { Ok(()) } else { runtime.block_on(all).map(drop) };

@@ -266,6 +266,7 @@ mod tests {
         assert_eq!(State::open(&folder).unwrap().left().len(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
     }
+
     /// Acknowledged means durable: what the device refused is not, until all of it has been written again.
     #[test]
     fn a_registration_that_the_device_refused_is_not_acknowledged() {
