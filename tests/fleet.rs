@@ -161,7 +161,6 @@ fn a_controller_serves_what_its_workers_serve() {
     let status = controller.json(&["status"]);
     assert_eq!(status["metrics"]["invocations"], 10);
     assert_eq!(status["loops"][0]["name"], "worker-health");
-    assert_eq!(status["threads"][0]["name"], "api");
     let metrics = controller.raw("GET /metrics HTTP/1.0\r\n\r\n");
     assert!(
         metrics.contains("elapse_controller_workers_healthy 2") && metrics.ends_with("# EOF\n"),

@@ -12,6 +12,7 @@
 //! net       networks of sandboxes' own: namespaces, bridges, addresses that are leased
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP, and to a daemon also over TLS
+//! unix      streams over unix sockets whose other end is not woken for nothing
 //! tls       whom a client trusts, and the certificate that a server shows
 //! graphite  points sent to Graphite, and read back
 //! lock      one worker of a name on a host
@@ -37,6 +38,7 @@ pub mod process;
 pub mod registry;
 pub mod threads;
 pub mod tls;
+pub mod unix;
 pub mod wire;
 
 /// Whether this process is root.

@@ -2,6 +2,7 @@
 //! describes it.
 
 use crate::tls::Trust;
+use crate::unix;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 pub use hyper::Method;
@@ -225,7 +226,10 @@ impl Peer {
     async fn connect(&self) -> Result<Sender, WireFault> {
         let refused = |e: std::io::Error| WireFault::Refused(format!("{}: {e}", self.address));
         match &self.address {
-            Address::Unix(path) => handshake(UnixStream::connect(path).await.map_err(refused)?).await,
+            Address::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(refused)?;
+                handshake(unix::Stream::try_from(stream).map_err(refused)?).await
+            }
             Address::Tcp(at) => {
                 let stream = TcpStream::connect(at).await.map_err(refused)?;
                 stream.set_nodelay(true).map_err(refused)?;

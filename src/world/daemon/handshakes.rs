@@ -28,7 +28,7 @@ impl Handshakes {
 
     #[expect(
         clippy::disallowed_methods,
-        reason = "the API's thread has an event loop of its own, with tokio's timers"
+        reason = "an API is only served live: tokio's timers are its event loop's"
     )]
     fn shake(&self, stream: TcpStream, from: SocketAddr) {
         let identity = self.identity.clone();

@@ -1,6 +1,5 @@
-//! The API's socket, and the thread that serves it.
+//! The API's socket, and who serves it: a thread of its own, or a task beside others.
 
-use super::LOOK;
 use super::api::{Terms, routes};
 use super::config::address;
 use super::handshakes::Handshakes;
@@ -18,7 +17,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// How long the last answers may take to be read.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -84,7 +83,14 @@ impl Listener {
         }
     }
 
-    async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>) -> std::io::Result<()> {
+    async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>, ends: watch::Sender<()>) {
+        if let Err(why) = self.serves(routes, closing).await {
+            tracing::error!(target: "elapse", %why, "the API ended");
+        }
+        drop(ends);
+    }
+
+    async fn serves(self, routes: axum::Router, closing: oneshot::Receiver<()>) -> std::io::Result<()> {
         match self {
             Listener::Tcp(listener) => {
                 // Answers are short, and whoever waits for one waits for its last segment.
@@ -98,17 +104,39 @@ impl Listener {
                 answer(Handshakes::new(listener, identity), routes, closing).await;
             }
             Listener::Unix(listener) => {
-                answer(tokio::net::UnixListener::from_std(listener)?, routes, closing).await;
+                answer(Quiet(tokio::net::UnixListener::from_std(listener)?), routes, closing).await;
             }
         }
         Ok(())
     }
 }
 
+/// Gives streams that wake nobody for nothing.
+struct Quiet(tokio::net::UnixListener);
+
+impl axum::serve::Listener for Quiet {
+    type Io = elapse_real::unix::Stream;
+    type Addr = tokio::net::unix::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, from) = axum::serve::Listener::accept(&mut self.0).await;
+            // Who has gone already is no news.
+            if let Ok(stream) = stream.try_into() {
+                return (stream, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
 /// Answers whoever connects, until it is told to close; then what was asked is still answered.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the API's thread has an event loop of its own, with tokio's tasks and timers"
+    reason = "an API is only served live: tokio's tasks and timers are its event loop's"
 )]
 async fn answer<L: axum::serve::Listener>(
     mut listener: L,
@@ -140,43 +168,48 @@ async fn answer<L: axum::serve::Listener>(
 /// An API that is served.
 pub(super) struct Served {
     close: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
+    /// Its other end is gone when the API has ended, however it did.
+    end: watch::Receiver<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Listener {
-    /// Serves the API on a thread of its own; what is asked goes into `orders`.
-    pub(super) fn start(self, terms: Terms, orders: mpsc::Sender<Order>) -> Result<Served> {
-        let (close, closing) = oneshot::channel();
-        let serve = move |pulse| async move {
-            if let Err(why) = self.serve(routes(terms, orders, pulse), closing).await {
-                tracing::error!(target: "elapse", %why, "the API ended");
-            }
-        };
+    /// Serves the API on a thread of its own; what is asked goes into `orders`. Whatever floods it leaves the caller's thread
+    /// alone.
+    pub(super) fn start_aside(self, terms: Terms, orders: mpsc::Sender<Order>) -> Result<Served> {
+        let ((close, closing), (ends, end)) = (oneshot::channel(), watch::channel(()));
+        let serve = move |pulse| self.serve(routes(terms, orders, Some(pulse)), closing, ends);
         let thread = elapse_real::threads::aside("api", serve)
             .map_err(|e| Fault::host(format!("cannot start the API: {e}")))?;
-        Ok(Served { close, thread })
+        Ok(Served { close, end, thread: Some(thread) })
+    }
+
+    /// Serves the API among the tasks of the caller's thread, which does little else: two threads less have to be woken for an
+    /// invocation on its way through.
+    pub(super) fn start_here(self, terms: Terms, orders: mpsc::Sender<Order>) -> Served {
+        let ((close, closing), (ends, end)) = (oneshot::channel(), watch::channel(()));
+        rt::spawn_detached(self.serve(routes(terms, orders, None), closing, ends));
+        Served { close, end, thread: None }
     }
 }
 
 impl Served {
     /// Waits until the API has ended although nobody told it to: a daemon without it must end.
     pub(super) async fn has_failed(&self) -> Fault {
-        while !self.thread.is_finished() {
-            rt::sleep(LOOK).await;
-        }
-        Fault::bug("the thread of the API has ended; the log says why")
+        let _ = self.end.clone().changed().await;
+        Fault::bug("the API has ended; the log says why")
     }
 
     /// What is still answered is answered; then nobody listens any more.
     pub(super) async fn end(self, listen: &str) {
-        const LOOK: crate::base::Duration = crate::base::Duration(2_000_000);
-        let _ = self.close.send(());
+        let Served { close, mut end, thread } = self;
+        let _ = close.send(());
         if let Ok(Address::Unix(path)) = address(listen) {
             let _ = std::fs::remove_file(path);
         }
-        while !self.thread.is_finished() {
-            rt::sleep(LOOK).await;
+        let _ = end.changed().await;
+        if let Some(thread) = thread {
+            let _ = thread.join();
         }
-        let _ = self.thread.join();
     }
 }

@@ -136,7 +136,7 @@ pub fn run(
         for function in &functions {
             desk.warm_up(&function.name, warm.get(&function.name).copied().unwrap_or(0));
         }
-        let served = listener.start(terms, orders)?;
+        let served = listener.start_aside(terms, orders)?;
         tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
         let luck = Chance::new(config.seed).named("daemon");
         worker.watch(phase::watchdog(luck));

@@ -71,7 +71,7 @@ fn longest(request: &Request, unsaid: usize) -> usize {
 /// Reads a body to its end.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the API's thread has an event loop of its own, with tokio's timers"
+    reason = "an API is only served live: tokio's timers are its event loop's"
 )]
 async fn whole(request: Request, shared: &Arc<Shared>, id: &RequestId) -> Result<Bytes, Response> {
     match tokio::time::timeout(PATIENCE, Bytes::from_request(request, shared)).await {

@@ -1,7 +1,7 @@
-//! The API of a daemon: HTTP and JSON, on a thread of its own.
+//! The API of a daemon: HTTP and JSON, a worker's on a thread of its own.
 //!
-//! The thread checks who asks, how much and for what; only then an [`Order`] goes to the worker's thread, through a queue
-//! of fixed length. Whatever floods the API, the worker sees at most `concurrent` orders and refusals cost it nothing.
+//! It checks who asks, how much and for what; only then an [`Order`] goes to the worker or controller, through a queue of
+//! fixed length. Whatever floods the API, they see at most `concurrent` orders, and refusals cost a worker's thread nothing.
 //!
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
@@ -52,7 +52,7 @@ struct Shared {
     /// In pieces.
     bodies: Arc<Semaphore>,
     requests: AtomicU64,
-    pulse: Pulse,
+    pulse: Option<Pulse>,
 }
 
 #[derive(Clone, Default)]
@@ -64,8 +64,8 @@ impl RequestId {
     }
 }
 
-/// The routes; what is asked goes into `orders`. Each request shows in the thread's pulse.
-pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Pulse) -> Router {
+/// The routes; what is asked goes into `orders`. Each request shows in the pulse of the thread that is theirs.
+pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Option<Pulse>) -> Router {
     let (limit, concurrent) = (terms.body_limit, terms.concurrent);
     let shared = Arc::new(Shared {
         terms,
@@ -128,7 +128,9 @@ fn is_of_function(path: &str) -> bool {
 
 /// Gives the request its id and lets in who may ask.
 async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    shared.pulse.works();
+    if let Some(pulse) = &shared.pulse {
+        pulse.works();
+    }
     let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
     let fits = |id: &&str| !id.is_empty() && id.len() <= 128;
     let id = RequestId(given.filter(fits).map_or_else(

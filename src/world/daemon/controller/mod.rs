@@ -102,7 +102,7 @@ pub fn run(
         let sink = station.as_ref().and_then(|station| station.endless_sink("controller", STEP));
         loops.extend(sink.map(|sink| desk.measure(sink)));
         desk.watch(&loops);
-        let served = listener.start(terms, orders)?;
+        let served = listener.start_here(terms, orders);
         tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
         phase.serves();
         let given_up = select_all(loops.into_iter().map(|each| Box::pin(each.given_up())));
