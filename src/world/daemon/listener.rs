@@ -83,6 +83,11 @@ impl Listener {
         }
     }
 
+    /// Whether a browser reaches it under whatever name leads here: no certificate says which ones are its own.
+    pub(super) fn has_any_name(&self) -> bool {
+        matches!(self, Listener::Tcp(_))
+    }
+
     async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>, ends: watch::Sender<()>) {
         if let Err(why) = self.serves(routes, closing).await {
             tracing::error!(target: "elapse", %why, "the API ended");

@@ -42,7 +42,6 @@ use api::Terms;
 use desk::Desk;
 use doors::Doors;
 use elapse_real::lock::NameLock;
-use elapse_real::wire::Address;
 use elapse_real::{Hangup, Interrupt};
 use listener::{Listener, Served};
 use membership::Member;
@@ -95,7 +94,7 @@ pub fn run(
         phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
-        any_name: doors.identity.is_none() && matches!(place, Address::Tcp(_)),
+        any_name: listener.has_any_name(),
         life: format!("{life:x}"),
     };
     let description = json!({

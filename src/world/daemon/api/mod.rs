@@ -39,7 +39,7 @@ pub(super) struct Terms {
     pub(super) phase: Phase,
     pub(super) body_limit: usize,
     pub(super) concurrent: usize,
-    /// Over TCP and without TLS: a browser asks under whatever name led it here.
+    /// Whether a browser reaches the API under whatever name leads here.
     pub(super) any_name: bool,
     /// Before every request id, so that those of two lives differ.
     pub(super) life: String,

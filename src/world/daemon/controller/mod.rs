@@ -27,7 +27,6 @@ use crate::rt::{self, Either};
 use crate::world::graphite::Station;
 use crate::world::threads::log_panics;
 use desk::{Desk, STEP};
-use elapse_real::wire::Address;
 use elapse_real::{Hangup, Interrupt};
 use futures::future::select_all;
 use std::rc::Rc;
@@ -84,7 +83,7 @@ pub fn run(
         phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
         concurrent: config.concurrent,
-        any_name: doors.identity.is_none() && matches!(place, Address::Tcp(_)),
+        any_name: listener.has_any_name(),
         life: format!("{:x}", unix_now().as_millis()),
     };
     let outcome = runtime.block_on(async {
