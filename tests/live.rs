@@ -119,10 +119,11 @@ fn a_gpu_belongs_to_one_container_at_a_time() {
         function("first", "1/s"),
         function("second", "1/s")
     );
-    let finished = Run::new(plan(&text)).live().expect("a run");
+    let finished = Run::new(plan(&text)).plots(false).write_to(&folder, true).live().expect("a run");
     let summary = finished.summary.json();
     let of = |key: &str| summary[key].as_u64().unwrap_or_default();
-    assert_eq!((of("invocations"), of("completed")), (6, 6), "{summary}");
+    let records = || std::fs::read_to_string(folder.join("records.csv")).unwrap_or_default();
+    assert_eq!((of("invocations"), of("completed")), (6, 6), "{summary}\n{}", records());
     // Each needs the only GPU, so each waits for the other and evicts its container.
     assert_eq!((of("cold_starts"), of("evictions")), (6, 5), "{summary}");
     drop(folder);

@@ -32,8 +32,8 @@ const CALL: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(10);
 /// An execution that shows what sharing does: long beside the scheduler's slices.
 const LONG: Duration = Duration::from_millis(100);
-/// Between two rounds of creations. One right after the other finds caches warm and processors awake, and takes a quarter
-/// of what a creation in a real load takes.
+/// Before creations, and before removals. Right after something else they find caches warm and processors awake, and take a
+/// quarter to a half of what they take in a real load.
 const REST: Duration = Duration::from_millis(200);
 /// Points of a distribution that are kept.
 const POINTS: usize = 101;
@@ -210,6 +210,7 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
                 let second = call(backend, *sandbox, Behaviour::Echo, Duration::ZERO).await?;
                 first_calls.push(Duration(first.0.saturating_sub(second.0)));
             }
+            rt::sleep(REST).await;
             let removed: Vec<_> = sandboxes
                 .into_iter()
                 .map(|sandbox| {
@@ -395,7 +396,7 @@ async fn creations_beside(backend: &Rc<Live>, busy: &[Sandbox], rounds: u32) -> 
             let begun = rt::now();
             let sandbox = create(backend, nth).await?;
             cold_starts.push(rt::now().since(begun));
-            rt::sleep(PAUSE).await;
+            rt::sleep(REST).await;
             let begun = rt::now();
             backend.remove(sandbox).await;
             removals.push(rt::now().since(begun));
@@ -404,9 +405,7 @@ async fn creations_beside(backend: &Rc<Live>, busy: &[Sandbox], rounds: u32) -> 
     };
     let outcome: Result<()> = measured.await;
     stop.set(true);
-    for spinning in load {
-        let _ = spinning.await;
-    }
+    futures::future::join_all(load).await;
     outcome?;
     Ok((quantiles(cold_starts)?, quantiles(removals)?))
 }
