@@ -36,6 +36,10 @@ pub(super) fn open(functions: &Path, invocations: &Path) -> Result<Workload> {
         source: Box::new(source),
         closed: Vec::new(),
         horizon,
+        begin: None,
+        end: None,
+        epoch: None,
+        prewarm: Vec::new(),
         cold_start: None,
         notes: Rc::new(RefCell::new(Notes::default())),
     })

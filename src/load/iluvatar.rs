@@ -59,6 +59,10 @@ pub(super) fn open(paths: &[PathBuf]) -> Result<Workload> {
         source: Box::new(source),
         closed: Vec::new(),
         horizon,
+        begin: None,
+        end: None,
+        epoch: None,
+        prewarm: Vec::new(),
         cold_start: None,
         notes: Rc::new(RefCell::new(notes)),
     })

@@ -18,7 +18,7 @@ pub use function::{FunctionConfig, Profile};
 pub use merge::Merge;
 pub use trace::{Counts, Durations, Format, Placement, TraceConfig, open};
 
-use crate::base::{Dist, FunctionSpec, Invocation, Result, Time};
+use crate::base::{Dist, FunctionId, FunctionSpec, Invocation, Result, Time};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -39,8 +39,16 @@ pub struct Workload {
     pub source: Box<dyn Source>,
     /// Its closed loops.
     pub closed: Vec<ClosedLoop>,
-    /// Where it ends at the latest, if that is known before.
+    /// Where it ends at the latest, if that is known before; for progress.
     pub horizon: Option<Time>,
+    /// Where the window begins: the first replayed minute, or `from`. `None` where that is the first arrival.
+    pub begin: Option<Time>,
+    /// Where the window ends: the last replayed minute's end, or `to`. `None` where that follows from the arrivals.
+    pub end: Option<Time>,
+    /// The calendar time of virtual time 0, ns since 1970, where the trace says it.
+    pub epoch: Option<u64>,
+    /// Containers that stand before the first arrival, by function.
+    pub prewarm: Vec<(FunctionId, u32)>,
     /// Cold starts of functions that bring none; `None` leaves the model's.
     pub cold_start: Option<Dist>,
     /// What was found in the data.

@@ -221,6 +221,8 @@ fn cut(mut workload: Workload, config: &TraceConfig, scale: f64, seed: u64) -> R
     workload.cold_start.clone_from(&config.cold_start);
     let ends = workload.horizon.map_or(to, |end| end.min(to));
     workload.horizon = (ends != Time::MAX).then(|| Time(ends.0.saturating_sub(from.0)));
+    workload.begin = config.from.is_some().then_some(Time::ZERO);
+    workload.end = config.to.is_some().then(|| Time(to.0 - from.0));
     if from > Time::ZERO || to != Time::MAX || scale != 1.0 {
         let draw = Chance::new(seed).named("rate_scale").draw(Purpose::Arrival, 0);
         workload.source =

@@ -110,6 +110,10 @@ pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Wor
         source: Box::new(source),
         closed: Vec::new(),
         horizon: Some(Time(u64::from(to - from) * MINUTE)),
+        begin: Some(Time::ZERO),
+        end: Some(Time(u64::from(to - from) * MINUTE)),
+        epoch: None,
+        prewarm: Vec::new(),
         cold_start: Some(config.cold_start.clone().unwrap_or_else(Model::huawei_2025)),
         notes,
     })
