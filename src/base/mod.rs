@@ -17,6 +17,6 @@ pub use exchange::{Exchange, Reply, Sent, Target};
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
-pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
+pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};
 pub use number::{NumberFault, decimal, leading_decimal};
 pub use units::{Cpus, Duration, Mem, Time};

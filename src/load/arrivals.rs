@@ -126,6 +126,13 @@ pub struct Closed {
     /// Time between an answer and the next call.
     #[serde(default = "no_time")]
     pub think: Dist,
+    /// The least time between a refusal and the next call.
+    #[serde(default = "a_moment")]
+    pub retry: Duration,
+}
+
+fn a_moment() -> Duration {
+    Duration::from_millis(1)
 }
 
 fn no_time() -> Dist {
@@ -141,6 +148,8 @@ pub struct ClosedLoop {
     pub clients: u32,
     /// Time between an answer and the next call.
     pub think: Dist,
+    /// The least time between a refusal and the next call.
+    pub retry: Duration,
     /// How the invocations turn out.
     pub profile: Profile,
     /// The seed of their think times.

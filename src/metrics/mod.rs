@@ -77,6 +77,7 @@ snapshot! {
     containers_cached: Gauge, "containers", "Idle containers that are kept.";
     cpus_used: Gauge, "cores", "Processors held by invocations.";
     queue_length: Gauge, "invocations", "Invocations that wait to be dispatched.";
+    backlog: Gauge, "invocations", "Invocations that wait, and cores that runnable work asks for beyond those it shares.";
     in_flight: Gauge, "invocations", "Invocations that were dispatched and have not returned.";
     invocations: Total, "invocations", "Invocations that arrived.";
     completed: Total, "invocations", "Invocations that completed.";
@@ -88,6 +89,8 @@ snapshot! {
     evictions: Total, "containers", "Containers that made room for others.";
     expirations: Total, "containers", "Containers whose keep-alive ended.";
     containers_created: Total, "containers", "Containers whose creation was begun.";
+    containers_failed: Total, "containers", "Containers whose creation failed, or that went after a failure.";
+    containers_condemned: Total, "containers", "Idle containers that went because nobody may use them any more.";
     prewarm_attempts: Total, "attempts", "Attempts to create a container ahead of need.";
     prewarm_failures: Total, "attempts", "Attempts of those that failed.";
     memory_reads: Total, "reads", "Readings of containers' memory.";

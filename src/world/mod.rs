@@ -14,6 +14,7 @@ mod remote;
 mod run;
 mod scenario;
 mod threads;
+mod window;
 
 pub use calibrate::calibrate;
 pub use daemon::{Client, ControllerConfig, DaemonConfig, run as worker, run_controller as controller};
