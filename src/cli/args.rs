@@ -351,6 +351,9 @@ pub struct AlignArgs {
     /// Add them up
     #[arg(long, value_name = "PATTERN")]
     pub sum: Vec<String>,
+    /// Take the least
+    #[arg(long, value_name = "PATTERN")]
+    pub min: Vec<String>,
     /// Take the largest
     #[arg(long, value_name = "PATTERN")]
     pub max: Vec<String>,
@@ -363,9 +366,15 @@ pub struct AlignArgs {
 }
 
 const ALIGN: &str = "\
-A value at t covers [t, t + step of its series). Our gauges are averaged by time and of our totals the last value is taken;
-of others .count and .sum are added up, of .max and .upper the largest is taken, and the rest is averaged. Where nothing covers
-a bucket its value is empty. In pandas:
+A value at t covers [t, t + step of its series); where nothing covers a bucket its value is empty. Of our gauges \
+the mean over time is taken, of our totals the last value. Others go by their names, as in carbon: of .min and .lower \
+the least, of .max and .upper (.upper_90 too) the largest; .sum and stats_counts are added up; a .count that rises and \
+never falls keeps its last value, any other is added up; the rest is averaged.
+
+A PATTERN is Graphite's (*, ?, [a-z], {a,b}). A plain name means the series with tags or a number as well: cpu also \
+cpu;host=a and cpu#2, the second series of that name.
+
+In pandas:
   pandas.read_csv('aligned.csv').pivot_table(index='time', columns=['source', 'path'], values='value')";
 
 #[derive(Args)]
@@ -389,7 +398,8 @@ pub struct PullArgs {
     /// Where graphite-web answers [default: where the run's scenario says]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// A series, a pattern of series, or a function of them; several are fine [default: the scenario's]
+    /// A series, also a tagged one (disk.used;host=a), a pattern of series, or a function of them; several are fine. Where two
+    /// series have one name, the second is called name#2 [default: the scenario's]
     #[arg(long = "target", value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Give up a request after this long

@@ -192,11 +192,14 @@ pub fn storage_aggregation() -> String {
     )
 }
 
-/// The path of a column's name in these lists, whatever stands before it.
-pub fn path_of(name: &str) -> Option<&'static Path> {
-    let last = name.rsplit('.').next()?;
-    let backend = name.split('.').rev().nth(2) == Some("backend");
-    let lists: &[&'static [Path]] =
-        if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS, CONTROLLER_PATHS] };
-    lists.iter().copied().flatten().find(|p| p.name == last)
+/// What a series of ours is, by its whole path: `elapse.<run>.<worker>.<name>`. Nothing for the series of anybody else,
+/// whatever their last part is.
+pub fn path_of(path: &str) -> Option<&'static Path> {
+    let name = path.strip_prefix("elapse.")?.splitn(3, '.').nth(2)?;
+    let (name, lists): (&str, &[&'static [Path]]) =
+        match name.strip_prefix("backend.").and_then(|backend| backend.split_once('.')) {
+            Some((_, name)) => (name, &[BACKEND_PATHS]),
+            None => (name, &[PATHS, HOST_PATHS, CONTROLLER_PATHS]),
+        };
+    lists.iter().copied().flatten().find(|p| p.name == name)
 }
