@@ -1,6 +1,6 @@
 //! Puts a scenario's functions, loads and trace together into one workload.
 
-use super::Scenario;
+use super::{Scenario, means};
 use crate::base::{FunctionId, FunctionSpec, Result, Time};
 use crate::load::{self, ClosedLoop, Merge, Notes, Source};
 use crate::rt::chance::Chance;
@@ -50,6 +50,7 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
                         function: id,
                         clients,
                         think: loop_.think.clone(),
+                        retry: loop_.retry,
                         profile,
                         luck,
                     });
@@ -69,10 +70,10 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
         loads.push(format!("{} closed-loop clients", closed.iter().map(|c| c.clients).sum::<u32>()));
     }
     let mut horizon = (open > 0 || !closed.is_empty()).then_some(until).filter(|t| *t != Time::MAX);
-    let mut notes = Rc::default();
+    let mut notes: Rc<RefCell<Notes>> = Rc::default();
     let mut source: Box<dyn Source> = Box::new(merge);
     if let Some(trace) = &scenario.trace {
-        let workload = load::open(trace, scenario.seed)?;
+        let workload = load::open(trace, scenario.seed)?.with_gpus(scenario.worker.gpus);
         let offset = functions.len() as u32;
         functions.extend(workload.functions.into_iter().map(|mut spec| {
             spec.cold_start = spec.cold_start.or_else(|| workload.cold_start.clone());
@@ -97,6 +98,7 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
             workload.source
         };
     }
+    notes.borrow_mut().remarks.extend(means::cut(scenario));
     let load = loads.join(" and ");
     Ok(Assembled { functions, prewarm, source, closed, horizon, until, notes, load })
 }
