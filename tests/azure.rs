@@ -250,7 +250,7 @@ fn bad_cells_are_nothing_in_counts_and_leave_out_their_row_elsewhere() {
     // What the chosen law does not need may be anything.
     let average = load(&dir, |c| c.durations = Durations::Average);
     assert_eq!(average.names(), ["f", "empty", "negative", "none", "unused", "small"]);
-    let columns = "Columns that are not used: Minimum, Maximum, percentile_Average_0";
+    let columns = "Columns that are not used: Minimum, Maximum, percentile_Average_{0,1,25,50,75,99,100} of durations.csv;";
     assert!(average.remarks().contains(columns), "{}", average.remarks());
     let far =
         folder("century", "o,a,f,http,1,0,0\n", &format!("o,a,f,{}", constant("1e15", "1")), "o,a,5,9\n");
@@ -291,14 +291,18 @@ fn a_slice_is_cut_at_its_instant() {
                 (c.from, c.to) = (Some(text(from)), Some(text(to)));
             })
         };
-        // A slice's minutes are placed by themselves, so those of a later minute differ from the whole's.
-        if from < 60 {
-            let inside = whole.iter().filter(|t| (from * SECOND..to * SECOND).contains(t));
-            assert_eq!(slice(false), inside.map(|t| t - from * SECOND).collect::<Vec<_>>(), "{from} {to}");
-        }
+        let inside = whole.iter().filter(|t| (from * SECOND..to * SECOND).contains(t));
+        assert_eq!(slice(false), inside.map(|t| t - from * SECOND).collect::<Vec<_>>(), "{from} {to}");
         assert_eq!(slice(false), slice(true));
-        assert!(slice(true).iter().all(|t| *t < (to - from) * SECOND));
     }
+    let spans = |from: u64| {
+        let row = "10,5,1.0,30.0,1,2,5,8,12,25,30";
+        let dir = folder("same-luck", "o,a,f,http,60,7.5,120\n", &format!("o,a,f,{row}\n"), "o,a,5,100\n");
+        let slice = load(&dir, |c| (c.from, c.rate_scale) = (Some(format!("{from}s")), Some(0.7)));
+        slice.calls.iter().map(|c| (c.1 + from * SECOND, c.2)).collect::<Vec<_>>()
+    };
+    let (all, late) = (spans(0), spans(125));
+    assert!(late.len() > 50 && all.ends_with(&late), "each call has its instant and duration in every slice");
     let mut config = TraceConfig::new(Format::Azure2019, vec![dir.clone()]);
     (config.from, config.to) = (Some("30s".into()), Some("90.5s".into()));
     let workload = open(&config, 1).unwrap();

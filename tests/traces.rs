@@ -311,18 +311,17 @@ fn fewer_and_more_invocations_follow_one_rule() {
         let instants: std::collections::BTreeSet<u64> = originals.iter().copied().collect();
         let mut places = 0.0;
         let mut copies = 0;
+        let between =
+            |from: u64, to: u64| &all[all.partition_point(|t| *t < from)..all.partition_point(|t| *t < to)];
         for window in instants.iter().copied().collect::<Vec<_>>().windows(2) {
             let end = window[1].min(window[0] + 60_000 * MS);
-            let rows = originals.iter().filter(|t| **t == window[0]).count();
-            assert_eq!(
-                all.iter().filter(|t| **t == window[0]).count(),
-                rows,
-                "none at its original's instant"
-            );
-            let inside: Vec<u64> = all.iter().copied().filter(|t| (window[0] + 1..end).contains(t)).collect();
+            let rows = originals.partition_point(|t| *t <= window[0])
+                - originals.partition_point(|t| *t < window[0]);
+            assert_eq!(between(window[0], window[0] + 1).len(), rows, "none at its original's instant");
+            let inside = between(window[0] + 1, end);
             places += inside.iter().map(|t| (t - window[0]) as f64 / (end - window[0]) as f64).sum::<f64>();
             copies += inside.len();
-            assert!(!all.iter().any(|t| (end..window[1]).contains(t)), "at most a minute on");
+            assert!(between(end, window[1]).is_empty(), "at most a minute on");
         }
         let mean = places / copies as f64;
         assert!((mean - 0.5).abs() < 0.02, "uniform between them: {mean}");

@@ -1,5 +1,5 @@
-//! Expands counts per minute into arrivals, a minute at a time, as the clock reaches them. A slice that begins or ends within
-//! a minute has those of the minute's arrivals that lie in it.
+//! Expands counts per minute into arrivals, a minute at a time, as the clock reaches them. A slice has those of the whole
+//! trace's arrivals that lie in it, with the same durations.
 
 use super::MINUTE;
 use super::law::Law;
@@ -61,7 +61,7 @@ pub(super) struct Minutes {
     placement: Placement,
     /// Counts are of ends: a start may lie minutes before its count.
     ends: bool,
-    /// The instants of the counted minutes that are replayed, in ns from the first minute on.
+    /// The instants that are replayed, in ns from the file's first minute on.
     span: Range<u64>,
     minute: u32,
     /// Arrivals in order, and how far they are complete.
@@ -118,6 +118,10 @@ impl Minutes {
             let mut count = f.drawn(count, &mut draw);
             if self.placement == Placement::Poisson && count > 0 {
                 count = Poisson::new(count as f64).map_or(count, |law| law.sample(&mut draw) as u64);
+            }
+            if start + MINUTE <= self.span.start {
+                f.k += count;
+                count = 0;
             }
             for j in 0..count {
                 let share = match (self.placement, f.phase) {

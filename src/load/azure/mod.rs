@@ -60,13 +60,12 @@ pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Wor
     }
     let notes = Rc::new(RefCell::new(notes));
     let Joined { first, span, .. } = joined;
-    let (before, length) = (span.start / MINUTE * MINUTE, span.end - span.start);
-    let within = span.start - before..span.end - before;
     let ends = config.counts == Counts::End;
-    let source = Minutes::new(functions, within, config.placement, ends, Rc::clone(&notes));
     let stretch = Stretch::of(config)?;
-    let end = Time(stretch.apply(length));
+    let end = Time(stretch.apply(span.end - span.start));
     let begins = |day: u32| (DAY_ZERO + u64::from(day)) * DAY + u64::from(first) * MINUTE + span.start;
+    let epoch = files.day.map(begins);
+    let source = Minutes::new(functions, span, config.placement, ends, Rc::clone(&notes));
     Ok(Workload {
         functions: specs,
         source: stretched(Box::new(source), stretch),
@@ -74,7 +73,7 @@ pub(super) fn open(folder: &Path, config: &TraceConfig, seed: u64) -> Result<Wor
         horizon: Some(end),
         begin: Some(Time::ZERO),
         end: Some(end),
-        epoch: files.day.map(begins),
+        epoch,
         prewarm: Vec::new(),
         cold_start: Some(config.cold_start.clone().unwrap_or_else(Model::huawei_2025)),
         gpu: Vec::new(),

@@ -14,7 +14,9 @@ const MOST: u64 = 100_000_000;
 pub(super) struct Row {
     pub(super) key: Key,
     pub(super) timer: bool,
+    /// From the file's first minute on.
     pub(super) minutes: Sparse,
+    /// Those of the minutes that are replayed.
     pub(super) total: u64,
 }
 
@@ -79,7 +81,7 @@ impl Rows {
         &self.table
     }
 
-    /// The next row with its counts of the minutes [from, to).
+    /// The next row with its counts up to minute `to`; of those before `from` nothing is told.
     pub(super) fn next(&mut self, from: u32, to: u32, notes: &mut Notes) -> Result<Option<Row>> {
         loop {
             if !self.table.advance_counting(notes)? {
@@ -102,27 +104,38 @@ impl Rows {
 
     fn counts(&self, from: u32, to: u32, notes: &mut Notes) -> (Sparse, u64) {
         let (mut minutes, mut total) = (Sparse::default(), 0);
-        for minute in from..to {
+        for minute in 0..to {
             let field = self.table.field(self.column + minute as usize);
             if field == b"0" {
                 continue;
             }
-            match decimal(field, WHOLE) {
-                Ok(0) => {}
-                Ok(count) if count <= MOST * WHOLE => {
-                    notes.count("fractional counts (drawn with that mean)", u64::from(count % WHOLE > 0));
-                    minutes.push(minute - from, count);
-                    total += count;
+            let (count, kind) = match decimal(field, WHOLE) {
+                Ok(count) if count > MOST * WHOLE => {
+                    (0, Some("counts above 100 million a minute (taken as 0)"))
                 }
-                Ok(_) | Err(NumberFault::TooLarge) => {
-                    notes.count("counts above 100 million a minute (taken as 0)", 1);
-                }
-                Err(NumberFault::Empty) => notes.count("empty counts (taken as 0)", 1),
-                Err(NumberFault::Negative) => notes.count("negative counts (taken as 0)", 1),
-                Err(_) => notes.count("counts that are no number (taken as 0)", 1),
+                Ok(count) if count % WHOLE > 0 => (count, Some("fractional counts (drawn with that mean)")),
+                Ok(count) => (count, None),
+                Err(why) => (0, Some(bad(why))),
+            };
+            if count > 0 {
+                minutes.push(minute, count);
+            }
+            if minute >= from {
+                total += count;
+                kind.iter().for_each(|kind| notes.count(kind, 1));
             }
         }
         minutes.shrink();
         (minutes, total)
+    }
+}
+
+/// The kind of a count that cannot be used.
+fn bad(why: NumberFault) -> &'static str {
+    match why {
+        NumberFault::Empty => "empty counts (taken as 0)",
+        NumberFault::Negative => "negative counts (taken as 0)",
+        NumberFault::TooLarge | NumberFault::TooLong => "counts above 100 million a minute (taken as 0)",
+        NumberFault::NotFinite | NumberFault::NotANumber => "counts that are no number (taken as 0)",
     }
 }

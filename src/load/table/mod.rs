@@ -346,21 +346,29 @@ impl Table {
         self.used[from..from + columns].fill(true);
     }
 
-    /// The columns that nobody asked for, with the file's name; nothing if there are none.
+    /// The columns that nobody asked for, with the file's name; nothing if there are none. Names that differ in a number at
+    /// their end are told together.
     pub(super) fn unused(&self) -> Option<String> {
         const NAMED: usize = 12;
-        let names = self.header.iter().zip(&self.used).filter(|(name, used)| !**used && !name.is_empty());
-        let names: Vec<String> = names.map(|(name, _)| name.chars().take(40).collect()).collect();
-        let more = match names.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let file = self
-            .path
-            .file_name()
-            .map_or_else(|| self.path.display().to_string(), |n| n.to_string_lossy().into());
-        let first = names.len().min(NAMED);
-        (!names.is_empty()).then(|| format!("{}{more} of {file}", names[..first].join(", ")))
+        let mut names: Vec<(String, Vec<&str>)> = Vec::new();
+        let unused = self.header.iter().zip(&self.used).filter(|(name, used)| !**used && !name.is_empty());
+        for (name, _) in unused {
+            let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+            let (short, number) = (stem.chars().take(40).collect::<String>(), &name[stem.len()..]);
+            match names.last_mut() {
+                Some((last, numbers)) if *last == short && !number.is_empty() => numbers.push(number),
+                _ => names.push((short, vec![number])),
+            }
+        }
+        let more = names.len().saturating_sub(NAMED);
+        let named = names.iter().take(NAMED).map(|(stem, numbers)| match numbers.as_slice() {
+            [one] => format!("{stem}{one}"),
+            several => format!("{stem}{{{}}}", several.join(",")),
+        });
+        let named: Vec<String> = named.collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let file = self.path.file_name().map_or_else(|| self.path.to_string_lossy(), |n| n.to_string_lossy());
+        (!named.is_empty()).then(|| format!("{}{more} of {file}", named.join(", ")))
     }
 
     /// Reads the next row, whatever its number of fields.
