@@ -295,6 +295,15 @@ fn a_slice_is_cut_at_its_instant() {
         assert_eq!(slice(false), inside.map(|t| t - from * SECOND).collect::<Vec<_>>(), "{from} {to}");
         assert_eq!(slice(false), slice(true));
     }
+    let small = folder(
+        "three",
+        "o1,a1,f1,http,1,0,2\no1,a1,f2,timer,1,1,1\n",
+        &format!("o1,a1,f1,{}o1,a1,f2,{}", constant("100", "3"), constant("200", "3")),
+        "o1,a1,10,100\n",
+    );
+    let up_to = |to: &str| arrivals(&small, |c| c.to = Some(to.into()));
+    assert_eq!(up_to("119s"), [9_495_373_109, 47_546_225_187, 107_546_225_187]);
+    assert_eq!(up_to("90s"), [9_495_373_109, 47_546_225_187]);
     let spans = |from: u64| {
         let row = "10,5,1.0,30.0,1,2,5,8,12,25,30";
         let dir = folder("same-luck", "o,a,f,http,60,7.5,120\n", &format!("o,a,f,{row}\n"), "o,a,5,100\n");
@@ -432,7 +441,7 @@ fn counts_are_scaled_but_those_of_timers_and_clones_have_luck_of_their_own() {
         let scaled = load(&dir, |c| c.rate_scale = Some(k));
         assert!(web.contains(&scaled.of("web").0), "{}", scaled.of("web").0);
         assert_eq!(scaled.times("timer"), plain.times("timer"), "they keep their period");
-        let said = "rate_scale leaves 1 functions that timers call, with 3 invocations";
+        let said = "rate_scale leaves what timers call as it is, 3 invocations of 1 of the functions";
         assert!(scaled.remarks().contains(said), "{}", scaled.remarks());
     }
     let clones = load(&dir, |c| c.clones = Some(3));

@@ -411,7 +411,7 @@ fn ilúvatars_prewarms_and_processors_are_read() {
     assert_eq!(honoured.functions[0].program.compute, Compute::Gpu);
     assert_eq!(honoured.functions[1].program.compute, Compute::Cpu);
     let without = open(&config, 1).unwrap().with_gpus(0);
-    assert!(without.notes.borrow().remarks[1].contains("1 functions of the trace compute on a GPU"));
+    assert!(without.notes.borrow().remarks[1].contains("Of the trace's functions 1 compute on a GPU"));
     let clones = open(&TraceConfig { clones: Some(2), ..config }, 1).unwrap();
     assert_eq!(clones.prewarm, [(FunctionId(0), 3), (FunctionId(3), 3)]);
     assert_eq!(clones.gpu, [FunctionId(0), FunctionId(3)]);
@@ -543,6 +543,16 @@ fn every_distribution_is_cut_at_its_limits_and_its_mean_is_told() {
             .iter()
             .all(|x| *x <= Duration::CENTURY.0)
     );
+}
+
+#[test]
+fn a_load_ends_at_a_century() {
+    let plan = common::plan(
+        "name = 'slow'\ninvocations = 100\n[worker]\nmemory = '1GiB'\n[[function]]\nname = 'f'\nmemory = '1MiB'\n\
+         duration = '1ms'\nload = { constant = '0.0001/d' }",
+    );
+    let said = Run::new(plan).simulate().map(drop).unwrap_err().to_string();
+    assert!(said.contains("beyond 100 years"), "{said}");
 }
 
 #[test]

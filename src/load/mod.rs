@@ -69,7 +69,7 @@ impl Workload {
             }
         } else if !self.gpu.is_empty() {
             self.notes.borrow_mut().remarks.push(format!(
-                "{} functions of the trace compute on a GPU; the worker has none, so they run on its processors \
+                "Of the trace's functions {} compute on a GPU; the worker has none, so they run on its processors \
                  (worker.gpus gives it some).",
                 self.gpu.len()
             ));

@@ -93,7 +93,8 @@ pub struct TraceConfig {
     /// invocations come at one instant for all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clones: Option<u32>,
-    /// Wrong rows of a csv trace are left out and counted, instead of ending it.
+    /// Wrong rows of a csv trace, and such as are out of order in Ilúvatar's, are left out and counted instead of ending it.
+    /// Other rows of other formats always are.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skip_bad: bool,
     /// See [`Placement`].

@@ -188,9 +188,9 @@ fn say_timers(rows: &[(Row, Law, Mem)], scale: f64, notes: &mut Notes) {
     let timers = || rows.iter().map(|(row, _, _)| row).filter(|row| row.timer);
     if scale != 1.0 && timers().next().is_some() {
         notes.remarks.push(format!(
-            "rate_scale leaves {} functions that timers call, with {} invocations, as they are: timers keep their period.",
-            timers().count(),
-            timers().map(|row| row.total).sum::<u64>()
+            "rate_scale leaves what timers call as it is, {} invocations of {} of the functions: timers keep their period.",
+            timers().map(|row| row.total).sum::<u64>(),
+            timers().count()
         ));
     }
 }

@@ -59,9 +59,9 @@ impl Rows {
         {
             return Err(Fault::at(table.path(), 1, "the minutes in the header do not follow on each other"));
         }
-        let from_one = official || label == 1;
-        let first = if from_one { label.saturating_sub(1) } else { label };
-        if label != 1 {
+        let from_one = (official && label > 0) || label == 1;
+        let first = if from_one { label - 1 } else { label };
+        if label > 1 {
             notes.remarks.push(format!(
                 "The minutes are labelled from {label} on, which is read as {:02}:{:02}: {}.",
                 first / 60,
