@@ -18,5 +18,5 @@ pub use fault::{Fault, FaultKind, Result, nearest};
 pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};
-pub use number::{NumberFault, decimal, leading_decimal};
+pub use number::{CENTURY, NumberFault, decimal, leading_decimal, time_of};
 pub use units::{Cpus, Duration, Mem, Time};

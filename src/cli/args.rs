@@ -233,7 +233,8 @@ pub struct ReplayArgs {
     /// The trace's format
     #[arg(value_enum)]
     pub format: TraceFormat,
-    /// csv: FUNCTIONS.csv INVOCATIONS.csv; azure-2019: a folder; iluvatar: the two files or their folder
+    /// csv: FUNCTIONS.csv INVOCATIONS.csv; azure-2019: a folder; iluvatar: the two files or their folder. Files may be
+    /// compressed with gzip or zstd, and - is standard input
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -250,6 +251,15 @@ pub struct ReplayArgs {
     /// Multiply the number of invocations
     #[arg(long, value_name = "X")]
     pub rate_scale: Option<String>,
+    /// Multiply the time between invocations: 0.5 is twice as fast; durations stay
+    #[arg(long, value_name = "X")]
+    pub time_scale: Option<f64>,
+    /// Replay so many functions for each of the trace, each with luck of its own
+    #[arg(long, value_name = "N")]
+    pub clones: Option<u32>,
+    /// Leave out wrong rows of a csv trace and count them, instead of ending at the first
+    #[arg(long)]
+    pub skip_bad: bool,
     /// Where in its minute an invocation is placed: auto, uniform, poisson, equidistant
     #[arg(long, value_name = "HOW")]
     pub placement: Option<String>,

@@ -154,6 +154,9 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
         trace.rate_scale = Some(scale.parse().map_err(|_| wrong())?);
     }
     trace.day = args.day;
+    trace.time_scale = args.time_scale;
+    trace.clones = args.clones;
+    trace.skip_bad = args.skip_bad;
     let mut overrides = overrides(&args.common, &args.keys())?;
     if let Some(unit) = &args.unit {
         overrides.flag("--unit", "trace.unit", unit);

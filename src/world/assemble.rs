@@ -1,6 +1,6 @@
 //! Puts a scenario's functions, loads and trace together into one workload.
 
-use super::Scenario;
+use super::{Scenario, means};
 use crate::base::{FunctionId, FunctionSpec, Invocation, Result, Time};
 use crate::load::{self, ClosedLoop, Merge, Notes, Source};
 use crate::rt::chance::Chance;
@@ -81,13 +81,13 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
         loads.push(format!("{} closed-loop clients", closed.iter().map(|c| c.clients).sum::<u32>()));
     }
     let mut horizon = (open > 0 || !closed.is_empty()).then_some(until).filter(|t| *t != Time::MAX);
-    let mut notes = Rc::default();
+    let mut notes: Rc<RefCell<Notes>> = Rc::default();
     let mut source: Box<dyn Source> = Box::new(merge);
     // Loads begin at time 0; a trace where it says, else with its first row.
     let mut begin = (open > 0 || !closed.is_empty()).then_some(Time::ZERO);
     let (mut end, mut epoch, mut standing) = (None, None, Vec::new());
     if let Some(trace) = &scenario.trace {
-        let workload = load::open(trace, scenario.seed)?;
+        let workload = load::open(trace, scenario.seed)?.with_gpus(scenario.worker.gpus);
         let offset = functions.len() as u32;
         begin = begin.or(workload.begin);
         (end, epoch) = (workload.end, workload.epoch);
@@ -115,6 +115,7 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
             workload.source
         };
     }
+    notes.borrow_mut().remarks.extend(means::cut(scenario));
     let load = loads.join(" and ");
     let first = source.next()?;
     let begin = begin.or(first.map(|call| call.arrival)).unwrap_or_default();

@@ -8,6 +8,7 @@ mod doctor;
 mod drive;
 mod graphite;
 mod live;
+mod means;
 mod operate;
 mod plan;
 mod remote;
