@@ -10,6 +10,7 @@ mod front;
 mod function;
 mod invocation;
 mod number;
+mod outside;
 mod units;
 
 pub use dist::{Dist, Quantity};
@@ -19,4 +20,5 @@ pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Invocation, Record, StartKind, Status, WorkerCounts};
 pub use number::{NumberFault, decimal, leading_decimal};
+pub use outside::Outside;
 pub use units::{Cpus, Duration, Mem, Time};
