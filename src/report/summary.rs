@@ -31,7 +31,7 @@ pub struct WorkerFacts {
 }
 
 /// What is known of a run beside its records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunFacts {
     /// The scenario's name.
     pub name: String,
@@ -59,7 +59,8 @@ pub struct RunFacts {
     pub busy: Option<(f64, f64)>,
 }
 
-/// See the module.
+/// See the module. That of a run of nothing shows which figures there are.
+#[derive(Default)]
 pub struct Summary {
     /// The run.
     pub facts: RunFacts,

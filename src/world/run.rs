@@ -159,6 +159,7 @@ impl Run {
             // Where nothing was measured, every backend is modelled alike.
             begun.assembled.functions.iter_mut().for_each(|f| f.backends.clear());
         }
+        begun.facts.remarks.extend(self.scenario.assumed_cold_start(&begun.functions));
         let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
         self.observe(&sim, begun.assembled.horizon);
         let (shared, started) = (Rc::clone(&begun.shared), Started::default());

@@ -2,7 +2,7 @@
 
 use super::graphite::GraphiteConfig;
 use crate::backend::{LiveConfig, Model};
-use crate::base::{Dist, Duration, Fault, Mem, Result, Time};
+use crate::base::{Dist, Duration, Fault, FunctionSpec, Mem, Result, Time};
 use crate::controller;
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
@@ -173,6 +173,20 @@ impl Scenario {
         until.map(|at| Time(at.0))
     }
 
+    /// Says what the simulator takes for cold starts where neither the scenario nor its functions say anything.
+    pub(super) fn assumed_cold_start(&self, functions: &[FunctionSpec]) -> Option<String> {
+        let without = functions.iter().filter(|f| f.cold_start.is_none()).count();
+        let is_default = self.model.calibration.is_none() && self.model.cold_start == Model::huawei_2025();
+        (is_default && without > 0).then(|| {
+            let of = if without == functions.len() { "no".into() } else { format!("{without} of {}", functions.len()) };
+            let plural = if without == functions.len() { "function tells" } else { "functions do not tell" };
+            format!(
+                "Assumed cold starts: {of} {plural} how long its take; they are lognormal with mean 3.24 s and sd 7.10 s \
+                 (Huawei 2025). Give model.cold_start, or a calibration."
+            )
+        })
+    }
+
     /// A scenario that replays a trace, with what `replay` leaves unlimited.
     pub fn replay(name: String, trace: TraceConfig) -> Scenario {
         let worker = Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };
@@ -206,6 +220,9 @@ impl Scenario {
         self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
+        if let Some(trace) = &self.trace {
+            trace.check().map_err(|fault| fault.within("[trace]"))?;
+        }
         if self.worker.memory.is_none() {
             return wrong(
                 "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\""
