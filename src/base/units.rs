@@ -237,12 +237,20 @@ const MEM_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("KiB", 1 << 10),
     ("KB", 1 << 10),
+    ("Ki", 1 << 10),
+    ("K", 1 << 10),
     ("MiB", 1 << 20),
     ("MB", 1 << 20),
+    ("Mi", 1 << 20),
+    ("M", 1 << 20),
     ("GiB", 1 << 30),
     ("GB", 1 << 30),
+    ("Gi", 1 << 30),
+    ("G", 1 << 30),
     ("TiB", 1 << 40),
     ("TB", 1 << 40),
+    ("Ti", 1 << 40),
+    ("T", 1 << 40),
 ];
 
 impl FromStr for Duration {
@@ -415,7 +423,9 @@ mod tests {
         for text in ["16GiB", "256MiB", "unlimited", "1.5MiB", "3B"] {
             assert_eq!(text.parse::<Mem>().map(|d| d.to_string()), Ok(text.to_string()));
         }
-        assert_eq!("128GB".parse::<Mem>(), Ok(Mem::from_mib(128 * 1024)));
+        for text in ["128GB", "128G", "128Gi", "128GiB", "131072M", "131072Mi"] {
+            assert_eq!(text.parse::<Mem>(), Ok(Mem::from_mib(128 * 1024)), "{text}");
+        }
         assert_eq!("0.5".parse::<Cpus>(), Ok(Cpus(500)));
         assert!("600".parse::<Duration>().is_err_and(|e| e.contains("no unit")));
         assert!("5 parsecs".parse::<Duration>().is_err_and(|e| e.contains("unknown unit 'parsecs'")));
