@@ -153,7 +153,7 @@ fn note(record: &mut Record, answer: Result<Answer, WireFault>, returned: Time) 
     record.container = fact("elapse-container").and_then(|n| n.parse().ok());
     record.attempt = fact("elapse-attempt").and_then(|n| n.parse().ok()).unwrap_or(1);
     if record.status != Status::Completed {
-        record.error = Some(answer.first_line().into());
+        record.error = Some(answer.why().into());
     }
     let span = |name: &str| {
         let ms: f64 = fact(name)?.parse().ok()?;
