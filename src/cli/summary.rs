@@ -1,0 +1,260 @@
+//! A run's result for people: what of its figures is not nothing, in units that scale, with the words that only this field
+//! has explained where they stand.
+
+use super::show;
+use elapse::base::{ColdCause, StartKind, Status};
+use elapse::world::Finished;
+use serde_json::Value;
+
+/// Where figures begin.
+const COLUMN: usize = 15;
+
+/// The summary in lines.
+pub fn text(finished: &Finished) -> String {
+    let json = finished.summary.json();
+    let mut page = Page { json: &json, text: String::new() };
+    page.invocations(&finished.summary.facts.name);
+    page.starts();
+    page.containers();
+    page.distributions();
+    page.memory();
+    page.load();
+    page.run(finished);
+    let mut text = page.text;
+    for warning in finished.summary.warnings() {
+        text.push_str(&format!("  note: {warning}\n"));
+    }
+    if let Some(graphite) = &finished.graphite {
+        if let Some(pulled) = &graphite.pulled {
+            let (series, points) = (show::count(pulled.series as u64), show::count(pulled.points));
+            text.push_str(&format!("  Graphite: {series} series with {points} points, in graphite.csv\n"));
+        }
+        for remark in &graphite.remarks {
+            text.push_str(&format!("  note: {remark}\n"));
+        }
+    }
+    if let Some(folder) = &finished.folder {
+        let page = folder.join("report.html");
+        let open = if page.exists() { format!("; open {}", page.display()) } else { String::new() };
+        text.push_str(&format!("  results in {}{open}\n", folder.display()));
+    }
+    text
+}
+
+struct Page<'a> {
+    json: &'a Value,
+    text: String,
+}
+
+impl Page<'_> {
+    /// A figure, if the run has it.
+    fn figure(&self, path: &str) -> Option<f64> {
+        path.split('.').fold(self.json, |v, key| &v[key]).as_f64()
+    }
+
+    /// A figure that is worth a word.
+    fn some(&self, path: &str) -> Option<f64> {
+        self.figure(path).filter(|x| *x > 0.0)
+    }
+
+    /// A line with these parts, if there are any.
+    fn line(&mut self, name: &str, parts: Vec<String>) {
+        if !parts.is_empty() {
+            self.text.push_str(&format!("  {name:<width$}{}\n", parts.join("  "), width = COLUMN - 2));
+        }
+    }
+
+    fn invocations(&mut self, name: &str) {
+        let all = self.figure("invocations").unwrap_or(0.0);
+        let functions = self.figure("functions").unwrap_or(0.0) as u64;
+        let plural = if functions == 1 { "" } else { "s" };
+        let ended: Vec<(&str, f64)> =
+            Status::ALL.iter().filter_map(|s| Some((s.word(), self.some(s.word())?))).collect();
+        let how = match ended.as_slice() {
+            [] => String::new(),
+            [(word, _)] => format!(", all {}", word.replace('_', " ")),
+            several => {
+                let part = |(word, n): &(&str, f64)| {
+                    format!(
+                        "{} {} ({})",
+                        show::count(*n as u64),
+                        word.replace('_', " "),
+                        show::share(*n, all)
+                    )
+                };
+                format!(": {}", several.iter().map(part).collect::<Vec<_>>().join(", "))
+            }
+        };
+        self.text.push_str(&format!(
+            "{name}: {} invocations of {} function{plural}{how}\n",
+            show::count(all as u64),
+            show::count(functions)
+        ));
+    }
+
+    fn starts(&mut self) {
+        let of = |kind: &StartKind| self.figure(&format!("{}_starts", kind.word())).unwrap_or(0.0);
+        let all: f64 = StartKind::ALL.iter().map(of).sum();
+        let mut parts = Vec::new();
+        for kind in StartKind::ALL.iter().filter(|kind| of(kind) > 0.0) {
+            let what = match kind {
+                StartKind::Late => ": in a container that became free before their own was there",
+                StartKind::Prewarmed => ": in one created ahead of need",
+                StartKind::Cold | StartKind::Warm => "",
+            };
+            parts.push(format!(
+                "{} {} ({}{what})",
+                kind.word(),
+                show::count(of(kind) as u64),
+                show::share(of(kind), all)
+            ));
+        }
+        self.line("starts", parts);
+        let cold = self.some("cold_starts").unwrap_or(1.0);
+        let mut causes: Vec<(&ColdCause, f64)> = ColdCause::ALL
+            .iter()
+            .filter_map(|c| Some((c, self.some(&format!("cold_causes.{}", c.word()))?)))
+            .collect();
+        causes.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let told = causes.iter().map(|(cause, n)| {
+            let why = match cause {
+                ColdCause::First => "never called before",
+                ColdCause::Expired => "keep-alive over",
+                ColdCause::Evicted => "memory was needed",
+                ColdCause::Concurrency => "all were busy",
+                ColdCause::Failure => "the last one failed",
+            };
+            format!("{} {} ({}: {why})", cause.word(), show::count(*n as u64), show::share(*n, cold))
+        });
+        self.line("cold because", told.collect());
+    }
+
+    fn containers(&mut self) {
+        let parts = [
+            ("created", "containers_created"),
+            ("evicted", "evictions"),
+            ("expired", "expirations"),
+            ("failed", "containers_failed"),
+            ("condemned", "containers_condemned"),
+            ("left", "containers_left"),
+        ];
+        let parts = parts
+            .iter()
+            .filter_map(|(word, key)| Some(format!("{word} {}", show::count(self.some(key)? as u64))))
+            .collect();
+        self.line("containers", parts);
+    }
+
+    fn distributions(&mut self) {
+        const AT: [(&str, &str); 7] = [
+            ("mean", "mean"),
+            ("p50", "p50"),
+            ("p90", "p90"),
+            ("p95", "p95"),
+            ("p99", "p99"),
+            ("p99.9", "p999"),
+            ("max", "max"),
+        ];
+        const ROWS: [(&str, &str); 5] = [
+            ("latency", "latency_ms"),
+            ("queue", "queue_ms"),
+            ("cold start", "cold_ms"),
+            ("execution", "exec_ms"),
+            ("overhead", "overhead_ms"),
+        ];
+        let shown: Vec<&(&str, &str)> =
+            ROWS.iter().filter(|(_, key)| self.some(&format!("{key}.max")).is_some()).collect();
+        if shown.is_empty() {
+            return;
+        }
+        let cells = |cells: Vec<String>| cells.iter().map(|c| format!("{c:>10}")).collect::<String>();
+        let width = COLUMN - 2;
+        self.text.push_str(&format!("  {:width$}{}\n", "", cells(AT.map(|(word, _)| word.into()).to_vec())));
+        for (name, key) in shown {
+            let row = AT.map(|(_, at)| time(&self.json[*key][at]));
+            self.text.push_str(&format!("  {name:<width$}{}\n", cells(row.to_vec())));
+        }
+    }
+
+    fn memory(&mut self) {
+        let Some(peak) = self.some("memory_mb.peak_used") else { return };
+        let of = match self.figure("memory_mb.capacity") {
+            Some(capacity) => {
+                format!(" of {} ({})", show::megabytes(capacity), show::share(peak, capacity))
+            }
+            None => " of any amount".into(),
+        };
+        let mut parts = vec![format!("at most {}{of}", show::megabytes(peak))];
+        let means = [("running", "memory_mb.mean_running"), ("idle and kept", "memory_mb.mean_cached")];
+        let means: Vec<String> = means
+            .iter()
+            .filter_map(|(word, key)| Some(format!("{} {word}", show::megabytes(self.some(key)?))))
+            .collect();
+        if !means.is_empty() {
+            parts.push(format!("mean {}", means.join(", ")));
+        }
+        parts.push("(MB is MiB)".into());
+        self.line("memory", parts);
+    }
+
+    fn load(&mut self) {
+        let mut parts = Vec::new();
+        if let Some(offered) = self.some("offered_load") {
+            let of = match self.some("offered_load_share") {
+                Some(share) => {
+                    format!(" of {} ({})", show::digits(offered / share), show::share(share, 1.0))
+                }
+                None => String::new(),
+            };
+            parts.push(format!("{}{of} asked for in the mean (offered load)", show::digits(offered)));
+        }
+        if let Some(busy) = self.some("busy_cores.mean") {
+            parts.push(format!("{} busy", show::digits(busy)));
+        }
+        self.line("cores", parts);
+        if let (Some(mean), Some(peak)) = (self.some("queue_length.mean"), self.some("queue_length.peak")) {
+            let parts = vec![format!("{} in the mean, {} at most", show::digits(mean), show::digits(peak))];
+            self.line("waiting", parts);
+        }
+    }
+
+    fn run(&mut self, finished: &Finished) {
+        let summary = &finished.summary;
+        let seconds = summary.facts.end.as_secs_f64();
+        let cpu = finished.cpu_seconds.max(1e-9);
+        match finished.event_hash {
+            Some(event_hash) => {
+                let parts = vec![format!(
+                    "{} of virtual time in {} ({} times real time), {} invocations per CPU second",
+                    show::millis(seconds * 1e3),
+                    show::millis(finished.wall_seconds * 1e3),
+                    show::digits(seconds / finished.wall_seconds.max(1e-9)),
+                    show::digits(summary.invocations() as f64 / cpu),
+                )];
+                self.line("simulated", parts);
+                let hashes = format!("result {:016x}  events {event_hash:016x}", summary.result_hash);
+                self.line("hashes", vec![hashes]);
+            }
+            None => {
+                let parts = vec![format!(
+                    "{} on {}; worker and load used {} of processor time",
+                    show::millis(seconds * 1e3),
+                    summary.facts.backend,
+                    show::millis(finished.cpu_seconds * 1e3)
+                )];
+                self.line("live", parts);
+            }
+        }
+    }
+}
+
+/// A time of a distribution: in milliseconds, or a bound of it.
+fn time(value: &Value) -> String {
+    if let Some(bound) = value.as_str().and_then(|text| text.strip_prefix('>')) {
+        return bound
+            .trim()
+            .parse()
+            .map_or_else(|_| format!("> {bound}"), |ms| format!("> {}", show::millis(ms)));
+    }
+    value.as_f64().map_or_else(|| "-".into(), show::millis)
+}
