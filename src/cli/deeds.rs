@@ -5,7 +5,7 @@ use super::host_args::{CalibrateArgs, CleanArgs, DoctorArgs, GenerateArgs, Gener
 use super::progress::Progress;
 use super::run_args::{Common, Flag, LiveArgs, SimArgs, Simulated};
 use super::{INTERRUPTED, fail_if, print};
-use elapse::backend::LiveConfig;
+use elapse::backend::{Calibration, LiveConfig};
 use elapse::base::{Fault, FaultKind, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
 use elapse::report::{self, Side};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub fn sim(args: SimArgs) -> Result<u8> {
     let mut over = Overrides::from_environment();
-    add_simulated(&mut over, &args.simulated);
+    add_simulated(&mut over, &args.simulated)?;
     let plan = load_plan(Some(&args.scenario), None, &with_common(over, &args.common)?)?;
     run(plan, &args.common, &World::Simulated)
 }
@@ -151,7 +151,7 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
     };
     let trace = TraceConfig::new(format, args.paths.clone());
     let mut over = Overrides::from_environment();
-    add_simulated(&mut over, &args.simulated);
+    add_simulated(&mut over, &args.simulated)?;
     add(&mut over, &args.keys());
     for (flag, key, value) in args.keys_of_any() {
         over.flag_of_any(flag, key, value);
@@ -181,11 +181,15 @@ fn add(over: &mut Overrides, flags: &[Flag<'_>]) {
     }
 }
 
-fn add_simulated(over: &mut Overrides, flags: &Simulated) {
+fn add_simulated(over: &mut Overrides, flags: &Simulated) -> Result<()> {
     add(over, &flags.keys());
     if let Some(workers) = flags.workers {
         over.flag_of_any("--workers", "worker.count", &workers.to_string());
     }
+    if let Some(file) = &flags.calibration {
+        Calibration::read(Path::new(file)).map_err(|fault| fault.within(format!("--calibration {file}")))?;
+    }
+    Ok(())
 }
 
 /// With the flags of every run, the most general last.
@@ -220,7 +224,6 @@ fn run(plan: Scenario, common: &Common, world: &World) -> Result<u8> {
         }
         return Ok(0);
     }
-    fail_if::check(&common.fail_if)?;
     let target = common.out.clone().unwrap_or_else(|| default_target(&plan));
     run_into(plan, common, world, &target, listen()?)
 }
@@ -232,6 +235,7 @@ fn run_into(
     target: &Path,
     interrupt: Interrupt,
 ) -> Result<u8> {
+    let conditions = fail_if::read(&common.fail_if)?;
     let progress = Progress::new();
     let mut run = Run::new(plan)
         .write_to(target, common.force)
@@ -260,7 +264,7 @@ fn run_into(
     if finished.summary.facts.interrupted {
         return Ok(INTERRUPTED);
     }
-    match fail_if::held(&common.fail_if, &finished.summary.json()).as_slice() {
+    match fail_if::held(&conditions, &finished.summary.json()).as_slice() {
         [] => Ok(0),
         held => Err(Fault::check(format!("--fail-if: {}", held.join("; ")))),
     }

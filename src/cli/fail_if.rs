@@ -5,7 +5,6 @@ use elapse::base::{Duration, Fault, Mem, Result, Status, nearest};
 use elapse::report::Summary;
 use serde_json::Value;
 use std::cmp::Ordering;
-use std::str::FromStr;
 use std::sync::LazyLock;
 
 /// A figure, a comparison and a limit.
@@ -62,10 +61,8 @@ impl How {
     }
 }
 
-impl FromStr for Condition {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Condition, String> {
+impl Condition {
+    fn read(text: &str, known: &Known) -> Result<Condition, String> {
         let found = HOWS.iter().filter_map(|(sign, how)| Some((text.find(sign)?, *sign, *how)));
         // The first sign, and of two that begin there the longer one.
         let Some((at, sign, how)) = found.min_by_key(|(at, sign, _)| (*at, 2 - sign.len())) else {
@@ -78,6 +75,7 @@ impl FromStr for Condition {
         if path.is_empty() || limit.is_empty() {
             return Err("it lacks a figure or a limit; write for instance 'latency_ms.p99 > 2s'".into());
         }
+        known.check(path)?;
         let limit = limit_of(path, limit)?;
         if matches!(limit, Limit::Word(_)) && !matches!(how, How::Equal | How::Unequal) {
             return Err(format!("a word is only equal (==) or not (!=), and nothing is {sign} it"));
@@ -126,38 +124,42 @@ fn is_counted(path: &str) -> bool {
         || path.starts_with("cold_causes.")
 }
 
-/// Sees that the figures exist, before a run of hours is for nothing.
+/// Reads conditions, and sees that their figures exist, before a run of hours is for nothing.
 ///
 /// # Errors
-/// One that no summary has, with the nearest.
-pub fn check(conditions: &[Condition]) -> Result<()> {
-    if conditions.is_empty() {
-        return Ok(());
+/// What cannot be meant; of a figure that no summary has, the nearest.
+pub fn read(all: &[String]) -> Result<Vec<Condition>> {
+    if all.is_empty() {
+        return Ok(Vec::new());
     }
-    let blank = Summary::default().json();
-    let mut known = Vec::new();
-    paths_of("", &blank, &mut known);
-    for condition in conditions {
-        let path = condition.path.as_str();
+    let mut known = Known(Vec::new());
+    paths_of("", &Summary::default().json(), &mut known.0);
+    let one = |text: &String| Condition::read(text, &known);
+    all.iter()
+        .map(|text| one(text).map_err(|why| Fault::usage(format!("--fail-if '{}': {why}", text.trim()))))
+        .collect()
+}
+
+/// The paths of all figures that a summary has; that of a table without any is marked.
+struct Known(Vec<(String, bool)>);
+
+impl Known {
+    fn check(&self, path: &str) -> Result<(), String> {
         let above = path.rsplit_once('.').map_or("", |(above, _)| above);
         // What a run met is not known before it: kinds of wrong rows, errors.
-        let is_open = known.iter().any(|(k, is_empty)| *is_empty && k == above);
-        if is_open || known.iter().any(|(k, is_empty)| !is_empty && k == path) {
-            continue;
+        let is_open = self.0.iter().any(|(k, is_empty)| *is_empty && k == above);
+        let names = || self.0.iter().filter(|(_, is_empty)| !is_empty).map(|(k, _)| k.as_str());
+        if is_open || names().any(|name| name == path) {
+            return Ok(());
         }
-        let names = || known.iter().filter(|(_, is_empty)| !is_empty).map(|(k, _)| k.as_str());
         let inside = names().find(|name| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')));
         let same_end = names().find(|name| name.ends_with(&format!(".{path}")));
         let hint = match inside.or(same_end).or_else(|| nearest(path, names())) {
             Some(name) => format!("; did you mean '{name}'?"),
             None => "; summary.json of any run shows which there are".into(),
         };
-        return Err(Fault::usage(format!(
-            "--fail-if '{}': there is no figure '{path}'{hint}",
-            condition.text
-        )));
+        Err(format!("there is no figure '{path}'{hint}"))
     }
-    Ok(())
 }
 
 /// The paths of all figures; of a table without any, its own, marked as empty.
@@ -250,7 +252,7 @@ mod tests {
             "latency_ms": {"n": 1000, "p99": 2500.0, "p999": "> 9000"}, "memory_mb": {"peak_used": 2048},
             "virtual_seconds": 90, "cold_start_share": {"p50": 0.25}, "cold_ms": {"p50": null}, "trace_notes": {},
         });
-        !held(&[text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))], &summary).is_empty()
+        !held(&read(&[text.to_string()]).unwrap_or_else(|e| panic!("{e}")), &summary).is_empty()
     }
 
     #[test]
@@ -295,23 +297,24 @@ mod tests {
             ("backend > simulated", "only equal"),
             ("evictions > 5x", "no number"),
         ] {
-            let said = text.parse::<Condition>().unwrap_err();
-            assert!(said.contains(why), "{text}: {said}");
+            let said = read(&[text.to_string()]).unwrap_err().to_string();
+            assert!(said.contains(why) && said.contains(&format!("--fail-if '{text}'")), "{text}: {said}");
         }
     }
 
     #[test]
     fn an_unknown_figure_is_told_with_the_nearest_before_the_run() {
-        let asked = |text: &str| check(&[text.parse().unwrap()]);
+        let asked = |text: &str| read(&[text.to_string()]);
         for text in ["latency_ms.p99 > 2s", "dropped > 0", "cold_causes.evicted > 1", "trace_notes.rows > 0"]
         {
-            asked(text).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(asked(text).unwrap_or_else(|e| panic!("{e}")).len(), 1);
         }
         for (text, hint) in [
             ("latncy_ms.p99 > 2s", "'latency_ms.p99'"),
             ("latency_ms > 2s", "'latency_ms.n'"),
             ("peak_used > 5", "'memory_mb.peak_used'"),
             ("droped > 0", "'dropped'"),
+            ("latency.p99 > 2s", "'latency_ms.p99'"),
         ] {
             let said = asked(text).unwrap_err().to_string();
             assert!(said.contains("there is no figure") && said.contains(hint), "{text}: {said}");

@@ -23,6 +23,8 @@ pub struct Mode {
 static MODE: OnceLock<Mode> = OnceLock::new();
 /// The first fault of stdout, but that its reader has gone.
 static BROKEN: OnceLock<String> = OnceLock::new();
+/// Where results are that stdout was to tell of.
+static KEPT: OnceLock<PathBuf> = OnceLock::new();
 
 /// Says how to speak, once and before anything is said.
 pub fn set(mode: Mode) {
@@ -60,7 +62,8 @@ fn note_fault(written: io::Result<()>) {
 /// What kept results from being printed, when all has been said.
 pub fn broken() -> Option<Fault> {
     note_fault(io::stdout().lock().flush());
-    BROKEN.get().map(|why| Fault::host(format!("cannot write to standard output: {why}")))
+    let kept = KEPT.get().map_or(String::new(), |at| format!("; the results are whole, in {}", at.display()));
+    BROKEN.get().map(|why| Fault::host(format!("cannot write to standard output: {why}{kept}")))
 }
 
 /// A line of a result for people.
@@ -251,6 +254,9 @@ pub fn noise_floor(text: &str, folder: &Path) {
 
 /// The result of a run.
 pub fn finished(finished: &Finished) {
+    if let Some(folder) = &finished.folder {
+        let _ = KEPT.set(folder.clone());
+    }
     match mode() {
         Mode { json: true, .. } => {
             let mut all = finished.summary.json();

@@ -1,6 +1,5 @@
 //! The words of `sim` and `live`, and what they share with `replay`.
 
-use super::fail_if::Condition;
 use super::words::Words;
 use clap::Args;
 use std::path::PathBuf;
@@ -60,7 +59,7 @@ pub struct Common {
     /// Exit with 1 if this holds of a figure of summary.json, for instance 'latency_ms.p99 > 2s' or 'dropped > 1%' (of all
     /// invocations); may be given several times
     #[arg(long, value_name = "CONDITION", help_heading = "Results")]
-    pub fail_if: Vec<Condition>,
+    pub fail_if: Vec<String>,
     /// Seed of everything that is random [default: the scenario's, or 1]
     #[arg(long, value_name = "S", help_heading = "Plan")]
     pub seed: Option<u64>,

@@ -2,7 +2,7 @@
 //! has explained where they stand.
 
 use super::show;
-use elapse::base::{ColdCause, StartKind, Status};
+use elapse::base::{ColdCause, Cpus, StartKind, Status};
 use elapse::world::Finished;
 use serde_json::Value;
 
@@ -12,7 +12,8 @@ const COLUMN: usize = 15;
 /// The summary in lines.
 pub fn text(finished: &Finished) -> String {
     let json = finished.summary.json();
-    let mut page = Page { json: &json, text: String::new() };
+    let is_unlimited = finished.summary.workers.iter().any(|w| w.cores == Cpus::MAX);
+    let mut page = Page { json: &json, is_unlimited, text: String::new() };
     page.invocations(&finished.summary.facts.name);
     page.starts();
     page.containers();
@@ -43,6 +44,8 @@ pub fn text(finished: &Finished) -> String {
 
 struct Page<'a> {
     json: &'a Value,
+    /// Whether cores are never short.
+    is_unlimited: bool,
     text: String,
 }
 
@@ -182,7 +185,7 @@ impl Page<'_> {
             Some(capacity) => {
                 format!(" of {} ({})", show::megabytes(capacity), show::share(peak, capacity))
             }
-            None => " of any amount".into(),
+            None => " of unlimited".into(),
         };
         let mut parts = vec![format!("at most {}{of}", show::megabytes(peak))];
         let means = [("running", "memory_mb.mean_running"), ("idle and kept", "memory_mb.mean_cached")];
@@ -204,6 +207,7 @@ impl Page<'_> {
                 Some(share) => {
                     format!(" of {} ({})", show::digits(offered / share), show::share(share, 1.0))
                 }
+                None if self.is_unlimited => " of unlimited".into(),
                 None => String::new(),
             };
             parts.push(format!("{}{of} asked for in the mean (offered load)", show::digits(offered)));

@@ -108,7 +108,28 @@ fn explain(message: &str) -> String {
             known.join(", ")
         );
     }
-    message.trim().replace('\n', "; ")
+    let message = message.trim().replace('\n', "; ");
+    without_jargon(&message).unwrap_or(message)
+}
+
+/// What serde says of a value of the wrong kind, or of one that is not there, for people.
+fn without_jargon(message: &str) -> Option<String> {
+    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return Some(format!("'{key}' is not given, and there is no default for it"));
+    }
+    let (head, expected) = message.split_once(", expected ")?;
+    let found = head.strip_prefix("invalid type: ").or(head.strip_prefix("invalid value: "))?;
+    let value = found.split(['`', '"']).nth(1).map_or(found.to_string(), |value| format!("'{value}'"));
+    let wanted = match expected {
+        "f64" | "f32" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number >= 0",
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list in brackets",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    };
+    Some(format!("{value} is not {wanted}"))
 }
 
 fn line_of(text: &str, at: usize) -> u64 {
@@ -248,13 +269,20 @@ fn effective<T: Plan>(file: Option<&Path>, table: &Table, overrides: &[Override]
     Err(match ((0..overrides.len()).rev().find(is_blamed), file) {
         (Some(nth), _) => {
             let why = fault.to_string();
-            let why =
-                why.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map_or(&*why, |(_, why)| why);
-            Fault::usage(why).within(&overrides[nth].from)
+            Fault::usage(without_key(&why, &overrides[nth].key)).within(&overrides[nth].from)
         }
         (None, Some(file)) => fault.within(file.display()),
         (None, None) => fault,
     })
+}
+
+/// What is wrong with a key's value, for somebody who sees the value and may not know the key: `[worker]: count is 0; it is
+/// at least 1` is told as `it is at least 1`.
+fn without_key<'w>(why: &'w str, key: &str) -> &'w str {
+    let why = why.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map_or(why, |(_, why)| why);
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let after = why.strip_prefix(name).and_then(|rest| rest.strip_prefix(" is ")?.split_once("; "));
+    after.map_or(why, |(_, what)| what)
 }
 
 /// How long an execution may take where nothing is said.

@@ -178,10 +178,13 @@ impl Scenario {
         let without = functions.iter().filter(|f| f.cold_start.is_none()).count();
         let is_default = self.model.calibration.is_none() && self.model.cold_start == Model::huawei_2025();
         (is_default && without > 0).then(|| {
-            let of = if without == functions.len() { "no".into() } else { format!("{without} of {}", functions.len()) };
-            let plural = if without == functions.len() { "function tells" } else { "functions do not tell" };
+            let whose = if without == functions.len() {
+                String::new()
+            } else {
+                format!(" for {without} of {} functions", functions.len())
+            };
             format!(
-                "Assumed cold starts: {of} {plural} how long its take; they are lognormal with mean 3.24 s and sd 7.10 s \
+                "Assumed cold starts: nothing says how long they take{whose}, so they are lognormal with mean 3.24 s and sd 7.10 s \
                  (Huawei 2025). Give model.cold_start, or a calibration."
             )
         })
