@@ -15,6 +15,9 @@ pub fn worker(args: &WorkerArgs) -> Result<u8> {
         overrides.set(pair)?;
     }
     let config = world::load_daemon(&args.config, &overrides)?;
+    if args.print_plan {
+        return print::plan(&config);
+    }
     let interrupt = deeds::listen()?;
     let file = args.config.clone();
     world::worker(config, &interrupt, move || world::load_daemon(&file, &overrides))?;
@@ -27,6 +30,9 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
         overrides.set(pair)?;
     }
     let config = world::load_controller(&args.config, &overrides)?;
+    if args.print_plan {
+        return print::plan(&config);
+    }
     let interrupt = deeds::listen()?;
     let file = args.config.clone();
     world::controller(config, &interrupt, move || world::load_controller(&file, &overrides))?;

@@ -218,11 +218,7 @@ enum World {
 
 fn run(plan: Scenario, common: &Common, world: &World) -> Result<u8> {
     if common.print_plan {
-        match print::is_json() {
-            true => print::value(&plan.to_json()?),
-            false => print::put(plan.to_toml()?.as_bytes()),
-        }
-        return Ok(0);
+        return print::plan(&plan);
     }
     let target = common.out.clone().unwrap_or_else(|| default_target(&plan));
     run_into(plan, common, world, &target, listen()?)
@@ -237,6 +233,9 @@ fn run_into(
 ) -> Result<u8> {
     let conditions = fail_if::read(&common.fail_if)?;
     let progress = Progress::new();
+    tracing::info!(
+        target: "elapse", name = plan.name, seed = plan.seed, functions = plan.functions.len(), results = %target.display(), "begins"
+    );
     let mut run = Run::new(plan)
         .write_to(target, common.force)
         .plots(!common.no_plots)
@@ -254,6 +253,11 @@ fn run_into(
     };
     progress.clear();
     let finished = finished?;
+    let counters = &finished.counters;
+    tracing::info!(
+        target: "elapse", polls = counters.polls, fires = counters.fires, cancels = counters.cancels, longest_queue =
+        counters.longest_queue, wall_seconds = finished.wall_seconds, cpu_seconds = finished.cpu_seconds, "finished"
+    );
     print::finished(&finished);
     if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
         let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());

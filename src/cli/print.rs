@@ -2,8 +2,8 @@
 
 use super::{show, summary};
 use elapse::backend::Calibration;
-use elapse::base::{Dist, Fault, nearest};
-use elapse::world::{Finished, Pulled};
+use elapse::base::{Dist, Fault, Result, nearest};
+use elapse::world::{Finished, Plan, Pulled};
 use elapse_real::doctor::{Finding, Level};
 use serde_json::{Value, json};
 use std::fmt::Arguments;
@@ -74,6 +74,15 @@ pub fn line(text: Arguments<'_>) {
 /// A result for programs: a line.
 pub fn value(value: &Value) {
     put(format!("{value}\n").as_bytes());
+}
+
+/// An effective plan.
+pub fn plan(plan: &impl Plan) -> Result<u8> {
+    match is_json() {
+        true => value(&plan.to_json()?),
+        false => put(plan.to_toml()?.as_bytes()),
+    }
+    Ok(0)
 }
 
 /// A line beside the results. Nobody is obliged to read it.

@@ -24,7 +24,7 @@ pub use graphite::{
 };
 pub use keys::words_of;
 pub use live::{BACKENDS, clean};
-pub use plan::{Overrides, load_controller, load_daemon, load_plan};
+pub use plan::{Overrides, Plan, load_controller, load_daemon, load_plan};
 pub use remote::Target;
 pub use run::{Finished, Progress, Run};
 pub use scenario::{AtEnd, Measure, Metrics, Scenario, Start};

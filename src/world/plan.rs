@@ -2,9 +2,10 @@
 
 use super::Scenario;
 use super::daemon::{ControllerConfig, DaemonConfig};
-use super::keys::{self, Key, Shape, keys_of};
+use super::keys::{self, Documented, Key, Shape, keys_of};
 use crate::base::{Duration, Fault, Result, nearest};
 use crate::load::FunctionConfig;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
@@ -201,10 +202,30 @@ fn fold(table: &mut Table, keys: &[Key]) {
     });
 }
 
-/// What can be read from a file, with other values over it.
-trait Plan: DeserializeOwned {
+/// What can be read from a file, with other values over it: a scenario, or a daemon's configuration.
+pub trait Plan: Documented + Serialize + DeserializeOwned {
     /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
     fn check(&self) -> Result<()>;
+
+    /// It as a file that shows every key there is, with its default and what it means. Its paths hold from anywhere.
+    ///
+    /// # Errors
+    /// Our bug, if it cannot be written.
+    fn to_toml(&self) -> Result<String> {
+        keys::commented(self)
+    }
+
+    /// The same for programs, without what is not set.
+    ///
+    /// # Errors
+    /// Our bug, if it cannot be written.
+    fn to_json(&self) -> Result<serde_json::Value> {
+        keys::from_anywhere(self)
+            .and_then(|table| serde_json::to_value(table).map_err(|e| Fault::bug(e.to_string())))
+    }
 }
 
 impl Plan for Scenario {
@@ -233,6 +254,7 @@ fn over<T: Plan>(mut table: Table, overrides: &[Override], keys: &[Key]) -> Resu
         value.try_into::<T>().map_err(|e: toml::de::Error| Fault::usage(explain(e.message())))
     };
     for Override { from, key, value } in overrides {
+        tracing::debug!(target: "elapse", from, key, %value, "goes over the file");
         let mut put_in = |value: Value| -> Result<()> {
             let mut with = table.clone();
             put(&mut with, key, value).map_err(Fault::usage)?;
@@ -337,24 +359,4 @@ pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overri
     let mut scenario: Scenario = effective(file, &table, &overrides.0)?;
     scenario.worker.timeout.get_or_insert(TIMEOUT);
     Ok(scenario)
-}
-
-impl Scenario {
-    /// The plan as a scenario file that shows every key there is, with its default and what it means. Its paths hold from
-    /// anywhere.
-    ///
-    /// # Errors
-    /// Our bug, if it cannot be written.
-    pub fn to_toml(&self) -> Result<String> {
-        keys::commented(self)
-    }
-
-    /// The same for programs: a scenario in JSON, with what is not set left out.
-    ///
-    /// # Errors
-    /// Our bug, if it cannot be written.
-    pub fn to_json(&self) -> Result<serde_json::Value> {
-        keys::from_anywhere(self)
-            .and_then(|table| serde_json::to_value(table).map_err(|e| Fault::bug(e.to_string())))
-    }
 }

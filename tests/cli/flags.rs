@@ -248,3 +248,65 @@ fn shells_complete_the_words_of_flags() {
         assert!(script.contains(words), "{words}");
     }
 }
+
+/// A policy of a program's own, under a name of its own: told, completed and checked like ours.
+#[test]
+fn a_policy_from_outside_is_named_like_ours() {
+    use elapse::worker::eviction::{self, Eviction, Idle};
+    use elapse::world::{Overrides, Run, load_plan, words_of};
+    #[derive(Clone)]
+    struct Youngest;
+    impl Eviction for Youngest {
+        fn name(&self) -> &str {
+            "youngest"
+        }
+        fn priority(&mut self, idle: &Idle) -> f64 {
+            -idle.since.as_secs_f64()
+        }
+    }
+    eviction::add("youngest", || Box::new(Youngest)).unwrap();
+    let dir = with_scenario("outside");
+    let file = dir.join("s.toml");
+    let flag = |name: &str| {
+        let mut overrides = Overrides::default();
+        overrides.flag("--eviction", "worker.eviction", name);
+        load_plan(Some(&file), None, &overrides)
+    };
+    for name in ["youngest", "Youngest"] {
+        let run = Run::new(flag(name).unwrap()).simulate().unwrap();
+        assert_eq!(run.summary.workers[0].policies.0, "youngest");
+    }
+    let said = flag("yongest").unwrap_err().to_string();
+    assert!(said.contains("--eviction yongest") && said.contains("did you mean 'youngest'?"), "{said}");
+    assert!(words_of("worker.eviction").contains(&"youngest"));
+    let said = eviction::add("lru", || Box::new(Youngest)).unwrap_err().to_string();
+    assert!(said.contains("there is already") && said.contains("'lru'"), "{said}");
+}
+
+#[test]
+fn daemons_show_every_key_too() {
+    let dir = scratch("daemon-plans");
+    std::fs::create_dir_all(dir.join("etc")).unwrap();
+    std::fs::write(dir.join("etc/w.toml"), "state = 'kept'\n[worker]\nmemory = '1GiB'\neviction = 'LRU'\n")
+        .unwrap();
+    std::fs::write(dir.join("etc/c.toml"), "balancer = 'Round-Robin'\n").unwrap();
+    let place = dir.canonicalize().unwrap().join("etc/kept").display().to_string();
+    for (command, file, lines) in [
+        (
+            "worker",
+            "etc/w.toml",
+            &[&*format!("state = \"{place}\""), "eviction = \"lru\"", "#[[function]]"][..],
+        ),
+        ("controller", "etc/c.toml", &["balancer = \"round-robin\"", "lost_after = \"5s\"", "#token_file ="]),
+    ] {
+        let text = printed(&elapse(&[command, file, "--print-plan"], &dir));
+        lines.iter().for_each(|line| assert!(text.contains(line), "{line} is not in: {text}"));
+        std::fs::write(dir.join("again.toml"), &text).unwrap();
+        assert_eq!(printed(&elapse(&[command, "again.toml", "--print-plan"], &dir)), text);
+    }
+    // What a flag said is told of the flag, and a path by a flag is relative to where one stands.
+    let said = fails(&["worker", "etc/w.toml", "--set", "worker.eviction=lruu"], &dir, 2);
+    assert!(said.starts_with("elapse: --set worker.eviction=lruu: unknown"), "{said}");
+    let text = printed(&elapse(&["worker", "etc/w.toml", "--set", "state=here", "--print-plan"], &dir));
+    assert!(text.contains(&format!("state = \"{}/here\"", dir.canonicalize().unwrap().display())), "{text}");
+}

@@ -191,3 +191,25 @@ fn cleaning_up_after_nobody_says_so() {
         "{said}"
     );
 }
+
+/// A live run knows its end, so that its bar moves; on the simulated backend, which needs nothing of the host.
+#[test]
+fn a_live_run_tells_how_far_it_is() {
+    use elapse::world::{Overrides, Run, load_plan};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    let dir = scratch("live-progress");
+    std::fs::write(dir.join("s.toml"), SCENARIO.replace("'10s'", "'600ms'")).unwrap();
+    let mut overrides = Overrides::default();
+    for pair in ["worker.backends=[\"simulated\"]", "model.cold_start=1ms", "live.worker=clibar"] {
+        overrides.set(pair).unwrap();
+    }
+    let plan = load_plan(Some(&dir.join("s.toml")), None, &overrides).unwrap();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    let tell = Rc::clone(&told);
+    Run::new(plan).progress(move |far| tell.borrow_mut().push((far.now, far.horizon))).live().unwrap();
+    let told = told.borrow();
+    assert!(told.len() >= 3, "{told:?}");
+    assert!(told.iter().all(|(_, end)| end.is_some_and(|end| end.as_nanos() == 600_000_000)), "{told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].0 < pair[1].0), "{told:?}");
+}

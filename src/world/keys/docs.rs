@@ -1,5 +1,9 @@
 //! What each key of a scenario means, in the words of `--print-plan`: one row a key. A test holds it complete.
 
+use super::daemon_docs;
+use crate::world::daemon::{ControllerConfig, DaemonConfig};
+use crate::world::scenario::Scenario;
+
 /// A row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doc {
@@ -25,17 +29,22 @@ pub enum Without {
 }
 
 /// A key that always has a value, and a table.
-const fn key(key: &'static str, says: &'static str) -> Doc {
+pub(super) const fn key(key: &'static str, says: &'static str) -> Doc {
     Doc { key, says, without: Without::Default, example: "" }
 }
 
 /// A key that may be left out: what holds then, and an example.
-const fn open(key: &'static str, says: &'static str, without: &'static str, example: &'static str) -> Doc {
+pub(super) const fn open(
+    key: &'static str,
+    says: &'static str,
+    without: &'static str,
+    example: &'static str,
+) -> Doc {
     Doc { key, says, without: Without::Words(without), example }
 }
 
 /// A key that has to be given, with an example.
-const fn must(key: &'static str, says: &'static str, example: &'static str) -> Doc {
+pub(super) const fn must(key: &'static str, says: &'static str, example: &'static str) -> Doc {
     Doc { key, says, without: Without::Refused, example }
 }
 
@@ -306,7 +315,35 @@ pub const DOCS: &[Doc] = &[
     ),
 ];
 
-/// The row of a key.
-pub fn of(key: &str) -> Option<&'static Doc> {
-    DOCS.iter().find(|doc| doc.key == key)
+/// A configuration whose keys have rows.
+pub trait Documented {
+    /// The rows that only it has; those of [`DOCS`] hold for all others.
+    const OWN: &'static [Doc] = &[];
+    /// The least that can be written of it, with one of everything: the rest are defaults.
+    const LEAST: &'static str;
+    /// What it is called.
+    const WHAT: &'static str;
+}
+
+impl Documented for Scenario {
+    const LEAST: &'static str =
+        "name = ''\n[[function]]\nname = ''\nmemory = '1MiB'\nduration = '0s'\n[trace]\nformat = 'csv'\n";
+    const WHAT: &'static str = "a scenario";
+}
+
+impl Documented for DaemonConfig {
+    const OWN: &'static [Doc] = daemon_docs::WORKER;
+    const LEAST: &'static str = "[[function]]\nname = ''\nmemory = '1MiB'\nduration = '0s'\n";
+    const WHAT: &'static str = "a worker's configuration";
+}
+
+impl Documented for ControllerConfig {
+    const OWN: &'static [Doc] = daemon_docs::CONTROLLER;
+    const LEAST: &'static str = "[[function]]\nname = ''\nmemory = '1MiB'\nduration = '0s'\n";
+    const WHAT: &'static str = "a controller's configuration";
+}
+
+/// The row of a key of this configuration.
+pub fn of<T: Documented>(key: &str) -> Option<&'static Doc> {
+    T::OWN.iter().chain(DOCS).find(|doc| doc.key == key)
 }

@@ -1,9 +1,11 @@
 //! The keys of configurations: which there are, which words they take, and what those of a scenario mean.
 
+mod daemon_docs;
 mod docs;
 mod plan;
 mod shape;
 
+pub use docs::Documented;
 pub(super) use plan::{commented, from_anywhere};
 pub use shape::{Key, Shape, keys_of};
 

@@ -2,10 +2,11 @@
 //!
 //! What is not set stands behind a `#` with an example, so that a newcomer sees it and the file still means the same.
 
-use super::docs::{self, Doc, Without};
+use super::docs::{self, Doc, Documented, Without};
 use super::{Key, Shape, keys_of, open_set};
 use crate::base::{Fault, Result};
-use crate::world::scenario::Scenario;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fmt::Write;
 use std::path::{Component, Path};
 use toml::{Table, Value};
@@ -16,19 +17,19 @@ const WIDTH: usize = 116;
 /// A line that is longer has no comment behind it.
 const LONGEST: usize = 60;
 
-/// The plan as a scenario file that explains itself.
+/// A plan as a file that explains itself.
 ///
 /// # Errors
 /// Our bug, if it cannot be written.
-pub(in crate::world) fn commented(scenario: &Scenario) -> Result<String> {
-    let table = from_anywhere(scenario)?;
-    // Whatever is given here is a default, but for what has to be given.
-    let least =
-        "name = ''\n[[function]]\nname = ''\nmemory = '1MiB'\nduration = '0s'\n[trace]\nformat = 'csv'\n";
-    let least: Scenario = toml::from_str(least).map_err(|e| bug(&e))?;
+pub(in crate::world) fn commented<T: Documented + Serialize + DeserializeOwned>(plan: &T) -> Result<String> {
+    let table = from_anywhere(plan)?;
+    let least: T = toml::from_str(T::LEAST).map_err(|e| bug(&e))?;
     let defaults = Table::try_from(least).map_err(|e| bug(&e))?;
-    let mut page = Page { text: String::new(), keys: keys_of::<Scenario>(), defaults };
-    page.comment("Every key of a scenario. One behind # is not set, and shows an example. Sizes: MB is MiB (2^20 bytes).");
+    let mut page = Page { text: String::new(), keys: keys_of::<T>(), defaults, doc: docs::of::<T> };
+    page.comment(&format!(
+        "Every key of {}. One behind # is not set, and shows an example. Sizes: MB is MiB (2^20 bytes).",
+        T::WHAT
+    ));
     page.table("", &table, true, true);
     Ok(page.text)
 }
@@ -37,13 +38,13 @@ fn bug(e: &dyn std::fmt::Display) -> Fault {
     Fault::bug(format!("a plan cannot be written: {e}"))
 }
 
-/// The plan as a table whose paths hold from anywhere.
+/// A plan as a table whose paths hold from anywhere.
 ///
 /// # Errors
 /// Our bug, if it cannot be written.
-pub(in crate::world) fn from_anywhere(scenario: &Scenario) -> Result<Table> {
-    let mut table = Table::try_from(scenario).map_err(|e| bug(&e))?;
-    super::each(&mut table, &keys_of::<Scenario>(), &mut |key, value| {
+pub(in crate::world) fn from_anywhere<T: Serialize + DeserializeOwned>(plan: &T) -> Result<Table> {
+    let mut table = Table::try_from(plan).map_err(|e| bug(&e))?;
+    super::each(&mut table, &keys_of::<T>(), &mut |key, value| {
         if let (Shape::Path, Value::String(path)) = (key.shape, value) {
             *path = absolute(path);
         }
@@ -65,6 +66,8 @@ struct Page {
     text: String,
     keys: Vec<Key>,
     defaults: Table,
+    /// The row of a key.
+    doc: fn(&str) -> Option<&'static Doc>,
 }
 
 impl Page {
@@ -94,13 +97,13 @@ impl Page {
     fn headed(&mut self, key: &Key, table: &Table, set: bool, whole: bool) {
         let header = if key.listed { format!("[[{}]]", key.path) } else { format!("[{}]", key.path) };
         self.text.push('\n');
-        let says = docs::of(&key.path).map_or("", |doc| doc.says);
+        let says = (self.doc)(&key.path).map_or("", |doc| doc.says);
         self.line(&if set { header } else { format!("#{header}") }, says);
         self.table(&key.path, table, set, whole);
     }
 
     fn value(&mut self, key: &Key, value: Option<&Value>, set: bool, whole: bool) {
-        let (doc, name) = (docs::of(&key.path), name(&key.path));
+        let (doc, name) = ((self.doc)(&key.path), name(&key.path));
         let default = self.default_of(&key.path);
         let line = match value {
             Some(value) => format!("{name} = {value}"),
@@ -123,7 +126,7 @@ impl Page {
     fn inline(&mut self, path: &str, depth: usize) {
         let inside: Vec<Key> = self.keys.iter().filter(|k| parent(&k.path) == path).cloned().collect();
         for key in inside {
-            if let Some(doc) = docs::of(&key.path) {
+            if let Some(doc) = (self.doc)(&key.path) {
                 let indent = "  ".repeat(depth);
                 let default = match doc.without {
                     Without::Words(without) if !without.is_empty() => format!(" [default: {without}]"),
@@ -224,62 +227,67 @@ fn name(path: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::world::{ControllerConfig, DaemonConfig, Scenario};
 
-    #[test]
-    fn every_key_has_its_row_and_every_row_its_key() {
-        let keys: Vec<String> = keys_of::<Scenario>().into_iter().map(|k| k.path).collect();
-        let without: Vec<&String> = keys.iter().filter(|key| docs::of(key).is_none()).collect();
-        assert!(without.is_empty(), "keys of a scenario without a row in keys/docs.rs: {without:?}");
-        let gone: Vec<&str> =
-            docs::DOCS.iter().map(|d| d.key).filter(|key| !keys.iter().any(|k| k == key)).collect();
-        assert!(gone.is_empty(), "rows in keys/docs.rs of keys that no scenario has: {gone:?}");
-        let defaults = defaults_only();
-        for doc in docs::DOCS {
-            let has_default = defaults.contains(&doc.key.to_string());
-            let says_so = doc.without == Without::Default;
-            let is_table =
-                keys_of::<Scenario>().iter().any(|k| k.path == doc.key && matches!(k.shape, Shape::Table(_)));
-            assert!(is_table || says_so == has_default, "{}: {:?}", doc.key, doc.without);
-        }
-    }
-
-    /// The keys that have a default of their own.
-    fn defaults_only() -> Vec<String> {
-        let least =
-            "name = ''\n[[function]]\nname = ''\nmemory = '1MiB'\nduration = '0s'\n[trace]\nformat = 'csv'\n";
-        let table = Table::try_from(toml::from_str::<Scenario>(least).unwrap()).unwrap();
-        let required = ["name", "function.name", "function.memory", "function.duration", "trace.format"];
-        let mut found = Vec::new();
-        for key in keys_of::<Scenario>() {
+    /// The keys of a configuration against its rows.
+    fn check<T: Documented + Serialize + DeserializeOwned>(shared: &mut Vec<&str>) {
+        let keys = keys_of::<T>();
+        let without: Vec<&str> =
+            keys.iter().map(|k| k.path.as_str()).filter(|key| docs::of::<T>(key).is_none()).collect();
+        assert!(without.is_empty(), "keys of {} without a row in keys/docs.rs: {without:?}", T::WHAT);
+        let is_key = |row: &&Doc| keys.iter().any(|k| k.path == row.key);
+        let gone: Vec<&Doc> = T::OWN.iter().filter(|row| !is_key(row)).collect();
+        assert!(gone.is_empty(), "rows of keys that {} has not: {gone:?}", T::WHAT);
+        shared.retain(|row| !keys.iter().any(|k| k.path == *row));
+        // A row says that there is a default where the code has one, and only there.
+        let table = Table::try_from(toml::from_str::<T>(T::LEAST).unwrap()).unwrap();
+        for key in keys.iter().filter(|k| !matches!(k.shape, Shape::Table(_))) {
+            let doc = docs::of::<T>(&key.path).unwrap();
             let mut at = Some(Value::Table(table.clone()));
             for name in key.path.split('.') {
                 let inner = at.map(|v| v.as_array().and_then(|a| a.first().cloned()).unwrap_or(v));
                 at = inner.and_then(|v| v.get(name).cloned());
             }
-            if at.is_some() && !required.contains(&key.path.as_str()) {
-                found.push(key.path);
-            }
+            let given = doc.without == Without::Refused;
+            assert!(
+                given || at.is_some() == (doc.without == Without::Default),
+                "{}: {:?}",
+                key.path,
+                doc.without
+            );
         }
-        found
+    }
+
+    #[test]
+    fn every_key_has_its_row_and_every_row_its_key() {
+        let mut shared: Vec<&str> = docs::DOCS.iter().map(|row| row.key).collect();
+        check::<Scenario>(&mut shared);
+        assert!(shared.is_empty(), "rows in keys/docs.rs of keys that no scenario has: {shared:?}");
+        check::<DaemonConfig>(&mut shared);
+        check::<ControllerConfig>(&mut shared);
     }
 
     #[test]
     fn what_is_behind_a_hash_is_a_value_of_its_key() {
-        let least: Scenario = toml::from_str("name = 'x'\n[worker]\nmemory = '1GiB'\n").unwrap();
-        let text = commented(&least).unwrap();
-        let mut shown = 0;
-        let open: String = text
-            .lines()
-            .map(|line| match line.strip_prefix('#') {
-                Some(rest) if !rest.starts_with(' ') => {
-                    shown += 1;
-                    format!("{rest}\n")
-                }
-                _ => format!("{line}\n"),
-            })
-            .collect();
-        assert!(shown > 50, "{shown}");
-        toml::from_str::<Scenario>(&open).unwrap_or_else(|e| panic!("{e}\n{open}"));
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH + 20), "{text}");
+        fn check<T: Documented + Serialize + DeserializeOwned>(least: &str) {
+            let text = commented(&toml::from_str::<T>(least).unwrap()).unwrap();
+            let mut shown = 0;
+            let open: String = text
+                .lines()
+                .map(|line| match line.strip_prefix('#') {
+                    Some(rest) if !rest.starts_with(' ') => {
+                        shown += 1;
+                        format!("{rest}\n")
+                    }
+                    _ => format!("{line}\n"),
+                })
+                .collect();
+            assert!(shown > 25, "{shown}");
+            toml::from_str::<T>(&open).unwrap_or_else(|e| panic!("{e}\n{open}"));
+            assert!(text.lines().all(|line| line.chars().count() <= WIDTH + 20), "{text}");
+        }
+        check::<Scenario>("name = 'x'\n[worker]\nmemory = '1GiB'\n");
+        check::<DaemonConfig>("[worker]\nmemory = '1GiB'\n");
+        check::<ControllerConfig>("");
     }
 }
