@@ -253,8 +253,8 @@ pub struct CompareArgs {
     pub a: PathBuf,
     /// Another
     pub b: PathBuf,
-    /// How far a figure of summary.json may be off, in place of the usual
-    #[arg(long = "tolerance", value_name = "FIGURE=SHARE%,UNITS")]
+    /// How far a figure of summary.json may be off, in place of the usual: a share, units, or both, for instance 5%,0.5
+    #[arg(long = "tolerance", value_name = "FIGURE=LIMIT")]
     pub tolerances: Vec<String>,
     /// Write compare.json, figures.csv, functions.csv and the latencies in one picture into this folder
     #[arg(long, value_name = "DIR")]

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_line_says_where_it_is_and_how_long_it_takes() {
-        let far = |now, horizon, speed_up| Far {
+        let far = |now: u64, horizon, speed_up| Far {
             now: Time(now * 1_000_000_000),
             horizon: Option::map(horizon, |s: u64| Time(s * 1_000_000_000)),
             speed_up,

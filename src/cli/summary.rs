@@ -8,6 +8,8 @@ use serde_json::Value;
 
 /// Where figures begin.
 const COLUMN: usize = 15;
+/// Where lines end that have several parts.
+const WIDTH: usize = 100;
 
 /// The summary in lines.
 pub fn text(finished: &Finished) -> String {
@@ -15,6 +17,7 @@ pub fn text(finished: &Finished) -> String {
     let is_unlimited = finished.summary.workers.iter().any(|w| w.cores == Cpus::MAX);
     let mut page = Page { json: &json, is_unlimited, text: String::new() };
     page.invocations(&finished.summary.facts.name);
+    page.errors();
     page.starts();
     page.containers();
     page.distributions();
@@ -60,10 +63,21 @@ impl Page<'_> {
         self.figure(path).filter(|x| *x > 0.0)
     }
 
-    /// A line with these parts, if there are any.
-    fn line(&mut self, name: &str, parts: Vec<String>) {
+    /// A line with these parts, if there are any; more below where they are too long for one.
+    fn line(&mut self, name: &str, parts: &[String]) {
+        let mut line = format!("  {name:<width$}", width = COLUMN - 2);
+        for (nth, part) in parts.iter().enumerate() {
+            let is_first = line.len() <= COLUMN;
+            if !is_first && line.chars().count() + 2 + part.chars().count() > WIDTH {
+                self.text.push_str(&format!("{line}\n"));
+                line = " ".repeat(COLUMN);
+            } else if nth > 0 {
+                line.push_str("  ");
+            }
+            line.push_str(part);
+        }
         if !parts.is_empty() {
-            self.text.push_str(&format!("  {name:<width$}{}\n", parts.join("  "), width = COLUMN - 2));
+            self.text.push_str(&format!("{line}\n"));
         }
     }
 
@@ -71,28 +85,43 @@ impl Page<'_> {
         let all = self.figure("invocations").unwrap_or(0.0);
         let functions = self.figure("functions").unwrap_or(0.0) as u64;
         let plural = if functions == 1 { "" } else { "s" };
-        let ended: Vec<(&str, f64)> =
-            Status::ALL.iter().filter_map(|s| Some((s.word(), self.some(s.word())?))).collect();
+        let ended: Vec<(Status, f64)> =
+            Status::ALL.iter().filter_map(|s| Some((*s, self.some(s.word())?))).collect();
         let how = match ended.as_slice() {
-            [] => String::new(),
-            [(word, _)] => format!(", all {}", word.replace('_', " ")),
-            several => {
-                let part = |(word, n): &(&str, f64)| {
-                    format!(
-                        "{} {} ({})",
-                        show::count(*n as u64),
-                        word.replace('_', " "),
-                        show::share(*n, all)
-                    )
-                };
-                format!(": {}", several.iter().map(part).collect::<Vec<_>>().join(", "))
-            }
+            [(status, _)] => format!(", all {}", status.word().replace('_', " ")),
+            _ => String::new(),
         };
         self.text.push_str(&format!(
             "{name}: {} invocations of {} function{plural}{how}\n",
             show::count(all as u64),
             show::count(functions)
         ));
+        let why = |status: &Status| match status {
+            Status::Completed | Status::Failed => "",
+            Status::TimedOut => ": ran too long",
+            Status::Dropped => ": the queue was full, or they waited too long",
+            Status::Lost => ": with their worker",
+            Status::Unfinished => ": still under way at the end",
+        };
+        let part = |(status, n): &(Status, f64)| {
+            let word = status.word().replace('_', " ");
+            format!("{word} {} ({}{})", show::count(*n as u64), show::share(*n, all), why(status))
+        };
+        if ended.len() > 1 {
+            self.line("ended", &ended.iter().map(part).collect::<Vec<_>>());
+        }
+    }
+
+    /// Why invocations failed, the most frequent first.
+    fn errors(&mut self) {
+        let kinds = self.json["errors"].as_array().cloned().unwrap_or_default();
+        for (nth, kind) in kinds.iter().enumerate() {
+            let (Some(count), Some(text)) = (kind["count"].as_u64(), kind["text"].as_str()) else { continue };
+            self.line(if nth == 0 { "errors" } else { "" }, &[format!("{} x {text}", show::count(count))]);
+        }
+        if let Some(others) = self.some("other_errors") {
+            self.line("", &[format!("{} others", show::count(others as u64))]);
+        }
     }
 
     fn starts(&mut self) {
@@ -112,7 +141,7 @@ impl Page<'_> {
                 show::share(of(kind), all)
             ));
         }
-        self.line("starts", parts);
+        self.line("starts", &parts);
         let cold = self.some("cold_starts").unwrap_or(1.0);
         let mut causes: Vec<(&ColdCause, f64)> = ColdCause::ALL
             .iter()
@@ -129,7 +158,8 @@ impl Page<'_> {
             };
             format!("{} {} ({}: {why})", cause.word(), show::count(*n as u64), show::share(*n, cold))
         });
-        self.line("cold because", told.collect());
+        let told: Vec<String> = told.collect();
+        self.line("cold because", &told);
     }
 
     fn containers(&mut self) {
@@ -141,11 +171,10 @@ impl Page<'_> {
             ("condemned", "containers_condemned"),
             ("left", "containers_left"),
         ];
-        let parts = parts
-            .iter()
-            .filter_map(|(word, key)| Some(format!("{word} {}", show::count(self.some(key)? as u64))))
-            .collect();
-        self.line("containers", parts);
+        let part =
+            |(word, key): &(&str, &str)| Some(format!("{word} {}", show::count(self.some(key)? as u64)));
+        let parts: Vec<String> = parts.iter().filter_map(part).collect();
+        self.line("containers", &parts);
     }
 
     fn distributions(&mut self) {
@@ -183,11 +212,11 @@ impl Page<'_> {
         let Some(peak) = self.some("memory_mb.peak_used") else { return };
         let of = match self.figure("memory_mb.capacity") {
             Some(capacity) => {
-                format!(" of {} ({})", show::megabytes(capacity), show::share(peak, capacity))
+                format!("{} ({}; MB is MiB)", show::megabytes(capacity), show::share(peak, capacity))
             }
-            None => " of unlimited".into(),
+            None => "unlimited (MB is MiB)".into(),
         };
-        let mut parts = vec![format!("at most {}{of}", show::megabytes(peak))];
+        let mut parts = vec![format!("at most {} of {of}", show::megabytes(peak))];
         let means = [("running", "memory_mb.mean_running"), ("idle and kept", "memory_mb.mean_cached")];
         let means: Vec<String> = means
             .iter()
@@ -196,8 +225,7 @@ impl Page<'_> {
         if !means.is_empty() {
             parts.push(format!("mean {}", means.join(", ")));
         }
-        parts.push("(MB is MiB)".into());
-        self.line("memory", parts);
+        self.line("memory", &parts);
     }
 
     fn load(&mut self) {
@@ -215,10 +243,10 @@ impl Page<'_> {
         if let Some(busy) = self.some("busy_cores.mean") {
             parts.push(format!("{} busy", show::digits(busy)));
         }
-        self.line("cores", parts);
+        self.line("cores", &parts);
         if let (Some(mean), Some(peak)) = (self.some("queue_length.mean"), self.some("queue_length.peak")) {
             let parts = vec![format!("{} in the mean, {} at most", show::digits(mean), show::digits(peak))];
-            self.line("waiting", parts);
+            self.line("waiting", &parts);
         }
     }
 
@@ -228,16 +256,21 @@ impl Page<'_> {
         let cpu = finished.cpu_seconds.max(1e-9);
         match finished.event_hash {
             Some(event_hash) => {
-                let parts = vec![format!(
-                    "{} of virtual time in {} ({} times real time), {} invocations per CPU second",
-                    show::millis(seconds * 1e3),
-                    show::millis(finished.wall_seconds * 1e3),
-                    show::digits(seconds / finished.wall_seconds.max(1e-9)),
-                    show::digits(summary.invocations() as f64 / cpu),
-                )];
-                self.line("simulated", parts);
+                let parts = [
+                    format!(
+                        "{} of virtual time in {} ({} times real time)",
+                        show::millis(seconds * 1e3),
+                        show::millis(finished.wall_seconds * 1e3),
+                        show::digits(seconds / finished.wall_seconds.max(1e-9)),
+                    ),
+                    format!(
+                        "{} invocations per CPU second",
+                        show::digits(summary.invocations() as f64 / cpu)
+                    ),
+                ];
+                self.line("simulated", &parts);
                 let hashes = format!("result {:016x}  events {event_hash:016x}", summary.result_hash);
-                self.line("hashes", vec![hashes]);
+                self.line("hashes", &[hashes]);
             }
             None => {
                 let parts = vec![format!(
@@ -246,7 +279,7 @@ impl Page<'_> {
                     summary.facts.backend,
                     show::millis(finished.cpu_seconds * 1e3)
                 )];
-                self.line("live", parts);
+                self.line("live", &parts);
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::base::{Dist, Duration, Fault, Invocation, Result, Time, Unit};
 use crate::rt::chance::{Chance, Draw, Purpose};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The formats that can be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,29 +129,17 @@ impl TraceConfig {
         }
     }
 
-    /// What of it cannot be meant, whatever is in its files.
-    ///
-    /// # Errors
-    /// One sentence.
-    pub fn check(&self) -> Result<()> {
-        for at in self.from.iter().chain(&self.to) {
-            mark(at)?;
-        }
-        let scale = self.rate_scale.unwrap_or(1.0);
-        if !(scale.is_finite() && scale > 0.0) {
-            return Err(Fault::usage(format!("rate_scale is {scale}; it is a finite number above 0")));
-        }
-        if self.day.is_some() && self.format != Format::Azure2019 {
-            return Err(Fault::usage(
-                "day chooses among the days of an azure-2019 folder; other traces have none",
-            ));
-        }
-        Ok(())
-    }
-
     fn places(&self) -> Vec<PathBuf> {
         let path = Some(self.path.clone()).filter(|p| !p.as_os_str_is_empty());
         path.into_iter().chain(self.paths.iter().cloned()).collect()
+    }
+
+    /// Makes relative paths relative to `folder`.
+    pub fn resolve(&mut self, folder: &Path) {
+        if !self.path.as_os_str_is_empty() {
+            self.path = folder.join(&self.path);
+        }
+        self.paths.iter_mut().for_each(|p| *p = folder.join(&*p));
     }
 }
 
@@ -181,8 +169,15 @@ pub(super) fn mark(text: &str) -> Result<Mark> {
 /// # Errors
 /// A file that is missing or wrong, with its place.
 pub fn open(config: &TraceConfig, seed: u64) -> Result<Workload> {
-    config.check()?;
     let scale = config.rate_scale.unwrap_or(1.0);
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(Fault::usage(format!("rate_scale is {scale}; it is a finite number above 0")));
+    }
+    if config.day.is_some() && config.format != Format::Azure2019 {
+        return Err(Fault::usage(
+            "day chooses among the days of an azure-2019 folder; other traces have none",
+        ));
+    }
     let paths = config.places();
     let Some(first) = paths.first() else {
         return Err(Fault::usage("the trace has no path; name its files or its folder"));

@@ -152,12 +152,17 @@ fn read<T: DeserializeOwned>(path: &Path, keys: &[Key]) -> Result<Table> {
     fold(&mut table, keys);
     let folder = path.parent().unwrap_or(Path::new(""));
     keys::each(&mut table, keys, &mut |key, value| {
-        if let (Shape::Path, Value::String(path)) = (key.shape, value) {
+        if let (Shape::Path, Value::String(path)) = (key.shape, value)
+            && path != STANDARD_INPUT
+        {
             *path = folder.join(&*path).display().to_string();
         }
     });
     Ok(table)
 }
+
+/// Names no file.
+const STANDARD_INPUT: &str = "-";
 
 fn json<T: DeserializeOwned>(path: &Path, text: &str, keys: &[Key]) -> Result<Table> {
     let fault = |e: serde_json::Error| Fault::at(path, e.line() as u64, explain(&e.to_string()));

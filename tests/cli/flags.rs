@@ -243,7 +243,7 @@ fn shells_complete_the_words_of_flags() {
         "\"start end\"",
         "\"full none sample:0.01\"",
         "\"plaintext pickle\"",
-        "\"process containerd docker simulated\"",
+        "\"process containerd docker\"",
     ] {
         assert!(script.contains(words), "{words}");
     }

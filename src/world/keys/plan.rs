@@ -55,7 +55,9 @@ pub(in crate::world) fn from_anywhere<T: Serialize + DeserializeOwned>(plan: &T)
 /// A path that holds from anywhere.
 fn absolute(path: &str) -> String {
     let as_it_is = Path::new(path);
-    if as_it_is.is_absolute() && !as_it_is.components().any(|part| part == Component::ParentDir) {
+    if path == "-"
+        || as_it_is.is_absolute() && !as_it_is.components().any(|part| part == Component::ParentDir)
+    {
         return path.to_string();
     }
     let known = std::fs::canonicalize(path).or_else(|_| std::path::absolute(path));
