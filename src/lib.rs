@@ -1,7 +1,7 @@
 //! Elapse: one serverless (FaaS) worker in two worlds.
 //!
-//! In **simulation** a virtual clock jumps from wakeup to wakeup, so a production day takes seconds. **Live**, the same
-//! worker code runs on tokio. This library is the product too: [`world::Run`] takes a scenario and policies of yours.
+//! In **simulation** a virtual clock jumps from wakeup to wakeup: eight hours of 250 Azure functions pass in about a second.
+//! **Live**, the same worker code runs on tokio. This library is the product too: [`world::Run`] takes a scenario and policies of yours.
 //!
 //! The map; imports point down only, and a test holds it:
 //!

@@ -1,5 +1,12 @@
 //! The command as people meet it: exit codes, one clear sentence for each wrong input, the same bytes for the same seed.
 
+#[path = "cli/flags.rs"]
+mod flags;
+#[path = "cli/output.rs"]
+mod output;
+#[path = "cli/readme.rs"]
+mod readme;
+
 mod common;
 
 use common::{has, scratch};

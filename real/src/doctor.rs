@@ -119,6 +119,14 @@ pub fn leftovers_of(worker: &str) -> Vec<String> {
     found().into_iter().filter(|(_, of)| of == worker).map(|(what, _)| what).collect()
 }
 
+/// The workers of which this host has something.
+pub fn workers() -> Vec<String> {
+    let mut all: Vec<String> = found().into_iter().map(|(_, of)| of).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
 /// What bears any worker's name on this host.
 pub fn leftovers() -> Vec<String> {
     found().into_iter().map(|(what, _)| what).collect()

@@ -1,7 +1,7 @@
 //! A fault is one clear sentence (what, where, why, what to try) and the exit code that goes with it.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// `Result` with a [`Fault`].
 pub type Result<T, E = Fault> = std::result::Result<T, E>;
@@ -75,7 +75,10 @@ impl Fault {
     /// A file that cannot be opened or read: absent, a directory, not permitted.
     pub fn reading(path: &Path, error: &std::io::Error) -> Fault {
         let hint = match error.kind() {
-            std::io::ErrorKind::NotFound => "there is no such file; check the path".to_string(),
+            std::io::ErrorKind::NotFound => match neighbour(path) {
+                Some(near) => format!("there is no such file; did you mean '{}'?", near.display()),
+                None => "there is no such file; check the path".to_string(),
+            },
             std::io::ErrorKind::IsADirectory => "it is a directory; name the file inside it".to_string(),
             std::io::ErrorKind::PermissionDenied => "permission denied; check who may read it".to_string(),
             _ => error.to_string(),
@@ -116,6 +119,23 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// The file or folder whose name is closest to that of one that is not there, if one is close enough. Where a folder on the
+/// way is not there, the one closest to it.
+fn neighbour(path: &Path) -> Option<PathBuf> {
+    let missing = path.ancestors().take_while(|p| !p.as_os_str().is_empty() && !p.exists()).last()?;
+    let name = missing.file_name()?.to_str()?;
+    let folder = missing.parent().unwrap_or(Path::new(""));
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let entries = std::fs::read_dir(here).ok()?.flatten();
+    let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
+    names.sort();
+    let near = folder.join(nearest(name, names.iter().map(String::as_str))?);
+    let rest = path.strip_prefix(missing).ok()?;
+    // Of a folder only what is really in it.
+    let whole = near.join(rest);
+    Some(if rest.as_os_str().is_empty() || !whole.exists() { near } else { whole })
+}
 
 /// The known word closest to `word`, if one is close enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -10,6 +10,7 @@ mod front;
 mod function;
 mod invocation;
 mod number;
+mod outside;
 mod units;
 
 pub use dist::{Dist, Quantity};
@@ -19,4 +20,5 @@ pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};
 pub use number::{CENTURY, NumberFault, decimal, leading_decimal, time_of};
+pub use outside::Outside;
 pub use units::{Cpus, Duration, Mem, Time};

@@ -69,12 +69,11 @@ pub fn graphite_pull(args: &PullArgs) -> Result<u8> {
     }
     let client = Client::new(url, span("--timeout", &args.timeout)?.into(), args.attempts);
     let pulled = world::graphite_pull(&args.run, client, &targets)?;
-    print::pulled(&pulled);
     let plots = report::redraw(&Finished::open(&args.run)?, &[])?;
     if args.run.join("report.html").exists() {
         report::write_plots(&args.run, &plots, false)?;
     }
-    say!("{}", args.run.join("graphite.csv").display());
+    print::pulled(&pulled, &args.run.join("graphite.csv"));
     Ok(u8::from(pulled.points == 0))
 }
 
@@ -94,7 +93,7 @@ pub fn graphite_check(args: CheckArgs) -> Result<u8> {
     };
     config.check().map_err(Fault::usage)?;
     let (says, good) = world::graphite_check(&config, args.creations)?;
-    says.iter().for_each(|line| say!("{line}"));
+    print::says(&says, good);
     Ok(u8::from(!good))
 }
 
@@ -138,7 +137,7 @@ pub fn align(args: &AlignArgs) -> Result<u8> {
     let remarks = match &args.out {
         Some(path) => report::replace_by(path, |mut file| report::align(&runs, &how, &mut file))?,
         None => {
-            let mut out = BufWriter::new(print::Table);
+            let mut out = BufWriter::new(print::Table::default());
             let remarks = report::align(&runs, &how, &mut out)?;
             out.flush().map_err(|e| Fault::host(format!("cannot write the table: {e}")))?;
             remarks
@@ -152,7 +151,10 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
     let tolerances = report::tolerances(&args.tolerances)?;
     let (a, b) = (Side::open(&args.a)?, Side::open(&args.b)?);
     let found = report::compare(&a, &b, &tolerances)?;
-    print::text(&found.text());
+    match print::is_json() {
+        true => print::value(&found.json()),
+        false => print::put(found.text().as_bytes()),
+    }
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).map_err(|e| Fault::writing(out, &e))?;
         let json = serde_json::to_string_pretty(&found.json()).unwrap_or_default() + "\n";
@@ -160,7 +162,10 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         report::replace(&out.join("compare.txt"), found.text().as_bytes())?;
         report::replace(&out.join("figures.csv"), found.figures_csv().as_bytes())?;
         report::replace(&out.join("functions.csv"), found.functions_csv().as_bytes())?;
-        print::paths(&report::save(out, &[report::both(&found.names, &found.latency)?], true)?);
+        let pictures = report::save(out, &[report::both(&found.names, &found.latency)?], true)?;
+        if !print::is_json() {
+            print::paths(&pictures);
+        }
     }
     if found.holds() {
         return Ok(0);

@@ -6,6 +6,8 @@ use super::daemon_args::{
 use super::{deeds, print};
 use elapse::base::{Duration, Fault, Result};
 use elapse::world::{self, Client, Overrides};
+use serde_json::Value;
+use std::path::Path;
 
 pub fn worker(args: &WorkerArgs) -> Result<u8> {
     let mut overrides = Overrides::from_environment();
@@ -13,6 +15,9 @@ pub fn worker(args: &WorkerArgs) -> Result<u8> {
         overrides.set(pair)?;
     }
     let config = world::load_daemon(&args.config, &overrides)?;
+    if args.print_plan {
+        return print::plan(&config);
+    }
     let interrupt = deeds::listen()?;
     let file = args.config.clone();
     world::worker(config, &interrupt, move || world::load_daemon(&file, &overrides))?;
@@ -25,6 +30,9 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
         overrides.set(pair)?;
     }
     let config = world::load_controller(&args.config, &overrides)?;
+    if args.print_plan {
+        return print::plan(&config);
+    }
     let interrupt = deeds::listen()?;
     let file = args.config.clone();
     world::controller(config, &interrupt, move || world::load_controller(&file, &overrides))?;
@@ -41,17 +49,29 @@ fn client(at: &AtArgs, limit: Duration) -> Result<Client> {
     Client::new(&at.at, at.token_file.as_deref(), at.ca_file.as_deref(), given.unwrap_or(limit))
 }
 
+fn answer(body: Vec<u8>) -> Result<u8> {
+    print::answer(&body);
+    Ok(0)
+}
+
 pub fn register(args: &RegisterArgs) -> Result<u8> {
     let file = &args.file;
+    let fault = |e: &dyn std::fmt::Display| Fault::usage(format!("cannot read {}: {e}", file.display()));
     let text = std::fs::read_to_string(file).map_err(|e| Fault::reading(file, &e))?;
-    let json = if file.extension().is_some_and(|e| e == "json") {
-        text
+    let mut function: Value = if file.extension().is_some_and(|e| e == "json") {
+        serde_json::from_str(&text).map_err(|e| fault(&e))?
     } else {
-        let fault = |e: &dyn std::fmt::Display| Fault::usage(format!("cannot read {}: {e}", file.display()));
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| fault(&e.message()))?;
-        serde_json::to_string(&table).map_err(|e| fault(&e))?
+        serde_json::to_value(table).map_err(|e| fault(&e))?
     };
-    print::answer(&client(&args.at, Duration::MAX)?.post("/v1/functions", json.into_bytes())?)
+    // The daemon stands elsewhere: what is relative to the file is told as it is from anywhere.
+    if let Some(code) =
+        function["code"].as_str().map(|code| file.parent().unwrap_or(Path::new("")).join(code))
+    {
+        function["code"] =
+            std::fs::canonicalize(&code).map_err(|e| Fault::reading(&code, &e))?.display().to_string().into();
+    }
+    answer(client(&args.at, Duration::MAX)?.post("/v1/functions", function.to_string().into_bytes())?)
 }
 
 pub fn invoke(args: &InvokeArgs) -> Result<u8> {
@@ -62,42 +82,42 @@ pub fn invoke(args: &InvokeArgs) -> Result<u8> {
     };
     let (how, limit) = if args.later { ("invoke-async", SOON) } else { ("invoke", Duration::MAX) };
     let path = format!("/v1/functions/{}/{how}", args.named.function);
-    print::answer(&client(&args.named.at, limit)?.post(&path, body)?)
+    answer(client(&args.named.at, limit)?.post(&path, body)?)
 }
 
 pub fn result(args: &ResultArgs) -> Result<u8> {
-    print::answer(&client(&args.at, SOON)?.get(&format!("/v1/invocations/{}", args.id))?)
+    answer(client(&args.at, SOON)?.get(&format!("/v1/invocations/{}", args.id))?)
 }
 
 pub fn prewarm(args: &NamedArgs) -> Result<u8> {
     let path = format!("/v1/functions/{}/prewarm", args.function);
-    print::answer(&client(&args.at, Duration::MAX)?.post(&path, Vec::new())?)
+    answer(client(&args.at, Duration::MAX)?.post(&path, Vec::new())?)
 }
 
 pub fn deregister(args: &NamedArgs) -> Result<u8> {
-    print::answer(&client(&args.at, SOON)?.delete(&format!("/v1/functions/{}", args.function))?)
+    answer(client(&args.at, SOON)?.delete(&format!("/v1/functions/{}", args.function))?)
 }
 
 pub fn workers(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at, SOON)?.get("/v1/workers")?)
+    answer(client(at, SOON)?.get("/v1/workers")?)
 }
 
 pub fn list(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at, SOON)?.get("/v1/functions")?)
+    answer(client(at, SOON)?.get("/v1/functions")?)
 }
 
 pub fn status(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at, SOON)?.get("/v1/status")?)
+    answer(client(at, SOON)?.get("/v1/status")?)
 }
 
 pub fn health(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at, SOON)?.get("/v1/health")?)
+    answer(client(at, SOON)?.get("/v1/health")?)
 }
 
 pub fn metrics(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at, SOON)?.get("/metrics")?)
+    answer(client(at, SOON)?.get("/metrics")?)
 }
 
 pub fn drain(at: &AtArgs) -> Result<u8> {
-    print::answer(&client(at, SOON)?.post("/v1/drain", Vec::new())?)
+    answer(client(at, SOON)?.post("/v1/drain", Vec::new())?)
 }

@@ -11,6 +11,9 @@ pub struct WorkerArgs {
     /// Set any key of the configuration, for instance worker.keep_alive=1min
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Print the effective configuration with every key, its default and what it means, and stop
+    #[arg(long)]
+    pub print_plan: bool,
 }
 
 #[derive(Args)]
@@ -21,6 +24,9 @@ pub struct ControllerArgs {
     /// Set any key of the configuration, for instance balancer=least-loaded
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+    /// Print the effective configuration with every key, its default and what it means, and stop
+    #[arg(long)]
+    pub print_plan: bool,
 }
 
 const CONTROLLER: &str = "\
@@ -46,8 +52,9 @@ A configuration:
   name = \"hello\"
   memory = \"64MiB\"
   duration = \"5ms\"
-SIGTERM drains it: what was admitted is finished, its containers are removed, it exits with 0. Under systemd it tells when it
-is ready. Metrics for Prometheus are at /metrics.";
+
+SIGTERM drains it: what was admitted is finished, its containers are removed, it exits with 0. Under systemd it tells when it is \
+ready. Metrics for Prometheus are at /metrics.";
 
 /// Which running daemon is meant.
 #[derive(Args)]

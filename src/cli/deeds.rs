@@ -1,11 +1,11 @@
 //! What the words mean.
 
-use super::args::{
-    CalibrateArgs, CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, LiveArgs, ReplayArgs,
-    SimArgs, TraceFormat,
-};
-use super::{INTERRUPTED, print};
-use elapse::backend::LiveConfig;
+use super::args::{ReplayArgs, TraceFormat};
+use super::host_args::{CalibrateArgs, CleanArgs, DoctorArgs, GenerateArgs, GenerateFormat};
+use super::progress::Progress;
+use super::run_args::{Common, Flag, LiveArgs, SimArgs, Simulated};
+use super::{INTERRUPTED, fail_if, print};
+use elapse::backend::{Calibration, LiveConfig};
 use elapse::base::{Fault, FaultKind, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
 use elapse::report::{self, Side};
@@ -15,13 +15,16 @@ use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
 pub fn sim(args: SimArgs) -> Result<u8> {
-    let plan = load_plan(Some(&args.scenario), None, &overrides(&args.common, &[])?)?;
+    let mut over = Overrides::from_environment();
+    add_simulated(&mut over, &args.simulated)?;
+    let plan = load_plan(Some(&args.scenario), None, &with_common(over, &args.common)?)?;
     run(plan, &args.common, &World::Simulated)
 }
 
 pub fn live(args: LiveArgs) -> Result<u8> {
-    let SimArgs { scenario, common } = args.run;
-    let plan = load_plan(Some(&scenario), None, &overrides(&common, &[])?)?;
+    let common = args.common;
+    let over = with_common(Overrides::from_environment(), &common)?;
+    let plan = load_plan(Some(&args.scenario), None, &over)?;
     let world = match args.at {
         Some(at) => {
             let (token_file, ca_file) = (args.token_file, args.ca_file);
@@ -37,33 +40,34 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     let folder = common.out.clone().unwrap_or_else(|| default_target(&plan));
     make_room(&folder, args.repeat, common.force)?;
     let interrupt = listen()?;
-    let mut unfetched = Vec::new();
+    let mut failed = Vec::new();
     for nth in 1..=args.repeat {
         if nth > 1 && !elapse_real::rest(cooldown.into(), &interrupt) {
             return Ok(INTERRUPTED);
         }
         let target = folder.join(format!("repeat-{nth}"));
-        say!("repeat {nth} of {}", args.repeat);
+        if !print::is_quiet() && !print::is_json() {
+            say!("repeat {nth} of {}", args.repeat);
+        }
         match run_into(plan.clone(), &common, &world, &target, interrupt.clone()) {
             Ok(0) => {}
             // Its own results are whole, and the repeats that follow are as good.
             Err(fault) if fault.kind() == FaultKind::Check => {
                 print::fault(&fault.within(format!("repeat {nth}")));
-                unfetched.push(nth.to_string());
+                failed.push(nth.to_string());
             }
             ended => return ended,
         }
     }
-    say!("{}", report::noise_floor(&Side::open(&folder)?)?.trim_end());
-    if unfetched.is_empty() {
+    print::noise_floor(report::noise_floor(&Side::open(&folder)?)?.trim_end(), &folder);
+    if failed.is_empty() {
         return Ok(0);
     }
     Err(Fault::check(format!(
-        "the results of all {} repeats are whole, but nothing was fetched from Graphite for repeat {}; try elapse graphite pull \
-         {}/repeat-N",
+        "the results of all {} repeats are whole, in {}; what was wrong with repeat {} is told above",
         args.repeat,
-        unfetched.join(", "),
-        folder.display()
+        folder.display(),
+        failed.join(", ")
     )))
 }
 
@@ -128,16 +132,14 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8> {
     let calibration = world::calibrate(&config, &args.backends, args.rounds, print::measuring)?;
     let text = toml::to_string(&calibration).map_err(|e| Fault::bug(e.to_string()))?;
     report::replace(&args.out, text.as_bytes())?;
-    print::calibrated(&calibration);
-    say!("{}", args.out.display());
+    print::calibrated(&calibration, &args.out);
     Ok(0)
 }
 
 pub fn clean(args: &CleanArgs) -> Result<u8> {
     let config = LiveConfig { worker: args.worker.clone(), ..sockets(&args.sockets) };
-    for removed in world::clean(&config)? {
-        say!("removed {removed}");
-    }
+    let removed = world::clean(&config)?;
+    print::removed(&removed, &args.worker);
     Ok(0)
 }
 
@@ -147,29 +149,21 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
         TraceFormat::Azure2019 => Format::Azure2019,
         TraceFormat::Iluvatar => Format::Iluvatar,
     };
-    let mut trace = TraceConfig::new(format, args.paths.clone());
-    if let Some(scale) = &args.rate_scale {
-        let wrong =
-            || Fault::usage(format!("--rate-scale {scale}: it is a number above 0, for instance 0.1"));
-        trace.rate_scale = Some(scale.parse().map_err(|_| wrong())?);
+    let trace = TraceConfig::new(format, args.paths.clone());
+    let mut over = Overrides::from_environment();
+    add_simulated(&mut over, &args.simulated)?;
+    add(&mut over, &args.keys());
+    for (flag, key, value) in args.keys_of_any() {
+        over.flag_of_any(flag, key, value);
     }
-    trace.day = args.day;
-    trace.time_scale = args.time_scale;
-    trace.clones = args.clones;
-    trace.skip_bad = args.skip_bad;
-    let mut overrides = overrides(&args.common, &args.keys())?;
-    if let Some(unit) = &args.unit {
-        overrides.flag("--unit", "trace.unit", unit);
-        overrides.flag("--unit", "worker.unit", unit);
+    if let Some(day) = args.day {
+        over.flag_of_any("--day", "trace.day", &day.to_string());
     }
-    if let Some(dist) = &args.cold_start {
-        let pair = format!(
-            "trace.cold_start={}",
-            if dist.contains('{') { dist.clone() } else { format!("\"{dist}\"") }
-        );
-        overrides.set(&pair)?;
+    if args.skip_bad {
+        over.flag_of_any("--skip-bad", "trace.skip_bad", "true");
     }
-    let plan = load_plan(None, Some(Scenario::replay(name_of(&args.paths), trace)), &overrides)?;
+    let base = Scenario::replay(name_of(&args.paths), trace);
+    let plan = load_plan(None, Some(base), &with_common(over, &args.common)?)?;
     run(plan, &args.common, &World::Simulated)
 }
 
@@ -184,21 +178,33 @@ fn name_of(paths: &[PathBuf]) -> String {
     name.filter(|n| n != ".." && n != ".").unwrap_or_else(|| "replay".into())
 }
 
-fn overrides(common: &Common, more: &[(&'static str, &'static str, &str)]) -> Result<Overrides> {
-    let mut overrides = Overrides::from_environment();
-    for (flag, key, value) in common.keys().into_iter().chain(more.iter().copied()) {
-        overrides.flag(flag, key, value);
+fn add(over: &mut Overrides, flags: &[Flag<'_>]) {
+    for (flag, key, value) in flags {
+        over.flag(flag, key, value);
     }
+}
+
+fn add_simulated(over: &mut Overrides, flags: &Simulated) -> Result<()> {
+    add(over, &flags.keys());
+    if let Some(workers) = flags.workers {
+        over.flag_of_any("--workers", "worker.count", &workers.to_string());
+    }
+    if let Some(file) = &flags.calibration {
+        Calibration::read(Path::new(file)).map_err(|fault| fault.within(format!("--calibration {file}")))?;
+    }
+    Ok(())
+}
+
+/// With the flags of every run, the most general last.
+fn with_common(mut over: Overrides, common: &Common) -> Result<Overrides> {
+    add(&mut over, &common.keys());
     if let Some(seed) = common.seed {
-        overrides.set(&format!("seed={seed}"))?;
-    }
-    if let Some(workers) = common.workers {
-        overrides.set(&format!("worker.count={workers}"))?;
+        over.flag_of_any("--seed", "seed", &seed.to_string());
     }
     for pair in &common.sets {
-        overrides.set(pair)?;
+        over.set(pair)?;
     }
-    Ok(overrides)
+    Ok(over)
 }
 
 enum World {
@@ -215,8 +221,7 @@ enum World {
 
 fn run(plan: Scenario, common: &Common, world: &World) -> Result<u8> {
     if common.print_plan {
-        print!("{}", plan.to_toml()?);
-        return Ok(0);
+        return print::plan(&plan);
     }
     let target = common.out.clone().unwrap_or_else(|| default_target(&plan));
     run_into(plan, common, world, &target, listen()?)
@@ -229,14 +234,18 @@ fn run_into(
     target: &Path,
     interrupt: Interrupt,
 ) -> Result<u8> {
-    let progress = print::Progress::new();
+    let conditions = fail_if::read(&common.fail_if)?;
+    let progress = Progress::new();
+    tracing::info!(
+        target: "elapse", name = plan.name, seed = plan.seed, functions = plan.functions.len(), results = %target.display(), "begins"
+    );
     let mut run = Run::new(plan)
         .write_to(target, common.force)
         .plots(!common.no_plots)
         .command(std::env::args().collect())
         .interrupt(interrupt);
-    if let Some(bar) = &progress {
-        run = run.progress(bar.teller());
+    if let Some(tell) = progress.teller() {
+        run = run.progress(tell);
     }
     let finished = match world {
         World::Simulated => run.simulate(),
@@ -245,10 +254,13 @@ fn run_into(
             run.against(Target::new(at, token_file.as_deref(), ca_file.as_deref(), *clients)?).live()
         }
     };
-    if let Some(bar) = progress {
-        bar.clear();
-    }
+    progress.clear();
     let finished = finished?;
+    let counters = &finished.counters;
+    tracing::info!(
+        target: "elapse", polls = counters.polls, fires = counters.fires, cancels = counters.cancels, longest_queue =
+        counters.longest_queue, wall_seconds = finished.wall_seconds, cpu_seconds = finished.cpu_seconds, "finished"
+    );
     print::finished(&finished);
     if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
         let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
@@ -256,7 +268,13 @@ fn run_into(
             "the run's results are whole, but nothing was fetched from Graphite: {why}; try elapse graphite pull {folder}"
         )));
     }
-    Ok(if finished.summary.facts.interrupted { INTERRUPTED } else { 0 })
+    if finished.summary.facts.interrupted {
+        return Ok(INTERRUPTED);
+    }
+    match fail_if::held(&conditions, &finished.summary.json()).as_slice() {
+        [] => Ok(0),
+        held => Err(Fault::check(format!("--fail-if: {}", held.join("; ")))),
+    }
 }
 
 fn default_target(plan: &Scenario) -> PathBuf {
@@ -298,6 +316,6 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
         GenerateFormat::Csv => generator::csv(&args.folder, &plan)?,
         GenerateFormat::Azure2019 => generator::azure_2019(&args.folder, &plan)?,
     }
-    say!("{}", args.folder.display());
+    print::paths(std::slice::from_ref(&args.folder));
     Ok(0)
 }

@@ -1,11 +1,8 @@
 //! Words: flags, help, exit codes, printing.
 
-/// A line on standard output. Whoever reads it may stop when it has enough: that is no fault, and no panic as of `println!`.
+/// A line of a result for people, on standard output.
 macro_rules! say {
-    ($($text:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($text)*);
-    }};
+    ($($text:tt)*) => { $crate::cli::print::line(format_args!($($text)*)) };
 }
 
 mod after;
@@ -13,11 +10,19 @@ mod args;
 mod daemon;
 mod daemon_args;
 mod deeds;
+mod fail_if;
+mod host_args;
 mod print;
+mod progress;
+mod run_args;
+mod show;
+mod summary;
+mod words;
 
-use args::{Cli, Command};
-use clap::{CommandFactory, Parser};
+use args::{Cli, Command, Everywhere};
+use clap::FromArgMatches;
 use elapse::base::{Fault, FaultKind};
+use host_args::{TraceCommand, TraceDeed};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -25,20 +30,50 @@ use std::process::ExitCode;
 const INTERRUPTED: u8 = 130;
 
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = args::command().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
+    let code = match parsed {
+        Ok(cli) => spoken(cli),
+        // Help and version are no faults.
+        Err(e) if !e.use_stderr() => {
+            print::put(e.render().to_string().as_bytes());
+            0
+        }
         Err(e) => {
-            // Help and version are no faults.
-            let code = if e.use_stderr() { FaultKind::Usage.exit_code() } else { 0 };
             let _ = e.print();
-            return ExitCode::from(code);
+            FaultKind::Usage.exit_code()
         }
     };
-    // A daemon tells what it does; everything else only what is wrong.
-    let level = if matches!(cli.command, Command::Worker(_) | Command::Controller(_)) {
-        "warn,elapse=info"
-    } else {
-        "warn"
+    // What nobody can read was not done.
+    if let Some(fault) = print::broken() {
+        print::fault(&fault);
+        return ExitCode::from(if code == 0 { fault.kind().exit_code() } else { code });
+    }
+    ExitCode::from(code)
+}
+
+fn spoken(cli: Cli) -> u8 {
+    print::set(print::Mode { quiet: cli.everywhere.quiet, json: cli.everywhere.json });
+    log(&cli.everywhere, matches!(cli.command, Command::Worker(_) | Command::Controller(_)));
+    // A panic is our bug and exits as one, with what to do about it.
+    let fault = match std::panic::catch_unwind(|| run(cli.command)) {
+        Ok(Ok(code)) => return code,
+        Ok(Err(fault)) => fault,
+        Err(_) => {
+            Fault::bug("this is a bug of Elapse; please report it with the command and the lines above")
+        }
+    };
+    print::fault(&fault);
+    fault.kind().exit_code()
+}
+
+/// A daemon tells what it does; everything else only what is wrong.
+fn log(everywhere: &Everywhere, is_daemon: bool) {
+    let level = match (everywhere.quiet, everywhere.verbose) {
+        (true, _) => "error",
+        (false, 0) if is_daemon => "warn,elapse=info",
+        (false, 0) => "warn",
+        (false, 1) => "info,elapse=debug",
+        (false, _) => "trace",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ELAPSE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
@@ -48,22 +83,6 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .init();
-    // A panic is our bug and exits as one, with what to do about it.
-    let outcome = std::panic::catch_unwind(|| run(cli.command));
-    let code = match outcome {
-        Ok(Ok(code)) => code,
-        Ok(Err(fault)) => {
-            print::fault(&fault);
-            fault.kind().exit_code()
-        }
-        Err(_) => {
-            print::fault(&Fault::bug(
-                "this is a bug of Elapse; please report it with the command and the lines above",
-            ));
-            FaultKind::Bug.exit_code()
-        }
-    };
-    ExitCode::from(code)
 }
 
 fn run(command: Command) -> Result<u8, Fault> {
@@ -94,11 +113,11 @@ fn run(command: Command) -> Result<u8, Fault> {
             args::GraphiteDeed::Pull(pull) => after::graphite_pull(&pull),
             args::GraphiteDeed::Check(check) => after::graphite_check(check),
         },
-        Command::Trace(args::TraceCommand { what: args::TraceDeed::Generate(generate) }) => {
-            deeds::generate(&generate)
-        }
+        Command::Trace(TraceCommand { what: TraceDeed::Generate(generate) }) => deeds::generate(&generate),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "elapse", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut args::command(), "elapse", &mut script);
+            print::put(&script);
             Ok(0)
         }
     }

@@ -1,7 +1,7 @@
 //! What a scenario says of the controller in front of several workers.
 
 use super::balancer;
-use crate::base::{Duration, nearest};
+use crate::base::Duration;
 use serde::{Deserialize, Serialize};
 
 /// `[controller]` of a scenario; it matters where there is more than one worker.
@@ -28,22 +28,6 @@ impl Config {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<(), String> {
-        check_balancer(&self.balancer)
+        balancer::check(&self.balancer)
     }
-}
-
-/// Whether there is a balancer of this name.
-///
-/// # Errors
-/// One sentence, with the nearest known one.
-pub fn check_balancer(name: &str) -> Result<(), String> {
-    if balancer::NAMES.contains(&name) {
-        return Ok(());
-    }
-    let hint = nearest(name, balancer::NAMES.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
-    Err(format!(
-        "there is no balancer '{name}'{} (known: {})",
-        hint.unwrap_or_default(),
-        balancer::NAMES.join(", ")
-    ))
 }

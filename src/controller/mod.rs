@@ -8,6 +8,6 @@ mod config;
 mod fleet;
 mod front;
 
-pub use config::{Config, check_balancer};
+pub use config::Config;
 pub use fleet::{Fleet, Health, Place, Report, key_of};
 pub use front::Controller;

@@ -5,6 +5,7 @@
 
 mod arrivals;
 pub mod azure;
+mod check;
 mod csv_pair;
 mod function;
 pub mod generate;

@@ -20,6 +20,11 @@ pub enum Records {
     Sample(f64),
 }
 
+impl Records {
+    /// Its words; the last is an example of a share.
+    pub const WORDS: &[&str] = &["full", "none", "sample:0.01"];
+}
+
 impl std::str::FromStr for Records {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Records, String> {

@@ -40,7 +40,7 @@ impl WorkerFacts {
 }
 
 /// What is known of a run beside its records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RunFacts {
     /// The scenario's name.
     pub name: String,
@@ -94,7 +94,8 @@ pub struct FleetPeaks {
     pub held: Held,
 }
 
-/// See the module.
+/// See the module. That of a run of nothing shows which figures there are.
+#[derive(Default)]
 pub struct Summary {
     /// The run.
     pub facts: RunFacts,

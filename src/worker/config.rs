@@ -1,7 +1,7 @@
 //! What a worker is told at its start, in a scenario's `[worker]` table or by flags.
 
 use super::{eviction, queue};
-use crate::base::{Cpus, Duration, Mem, nearest};
+use crate::base::{Cpus, Duration, Mem};
 use crate::rt::supervise::Patience;
 use serde::{Deserialize, Serialize};
 
@@ -127,22 +127,11 @@ impl Config {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<(), String> {
-        let known = |what: &str, name: &str, names: &[&'static str]| {
-            if names.contains(&name) {
-                return Ok(());
-            }
-            let hint = nearest(name, names.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
-            Err(format!(
-                "unknown {what} policy '{name}', known are {}{}",
-                names.join(", "),
-                hint.unwrap_or_default()
-            ))
-        };
         if self.count == 0 {
             return Err("count is 0; it is at least 1".into());
         }
-        known("eviction", &self.eviction, eviction::NAMES)?;
-        known("queue", &self.queue.policy, queue::NAMES)?;
+        eviction::check(&self.eviction)?;
+        queue::check(&self.queue.policy)?;
         let positive = |what: &str, zero: bool| {
             if zero { Err(format!("{what} is 0; it must be above 0")) } else { Ok(()) }
         };

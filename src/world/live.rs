@@ -134,6 +134,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     begun.facts.start_unix_ns = anchor;
     begun.shared.recorder.borrow_mut().starts_at(anchor);
     begun.shared.recorder.borrow_mut().backends(names.clone());
+    let horizon = begun.assembled.horizon;
     let mut job = run.job(begun);
     let dropped = begun.station.as_ref().map(Station::dropped);
     job.host = Some(host_probe(dropped));
@@ -147,7 +148,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         Ok(make_backends(backends.clone(), cores, &scenario.live, &scenario.model, scenario.seed))
     };
     let outcome = runtime.block_on(async {
-        let told = tell(run.progress.take(), begun.assembled.horizon, run.interrupt.clone());
+        let told = tell(run.progress.take(), horizon, run.interrupt.clone());
         rt::select(operate(job, make, shared, started_too), told).await
     });
     let worker = started.workers.borrow().first().cloned();

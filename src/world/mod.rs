@@ -7,6 +7,7 @@ mod daemon;
 mod doctor;
 mod drive;
 mod graphite;
+mod keys;
 mod live;
 mod means;
 mod operate;
@@ -23,8 +24,9 @@ pub use doctor::doctor;
 pub use graphite::{
     FromGraphite, GraphiteConfig, Pulled, Shift, Wire, check as graphite_check, pull as graphite_pull,
 };
+pub use keys::words_of;
 pub use live::{BACKENDS, clean};
-pub use plan::{Overrides, load_controller, load_daemon, load_plan};
+pub use plan::{Overrides, Plan, load_controller, load_daemon, load_plan};
 pub use remote::Target;
 pub use run::{Finished, Progress, Run};
 pub use scenario::{AtEnd, Measure, Metrics, Scenario, Start};

@@ -2,15 +2,25 @@
 
 use super::Scenario;
 use super::daemon::{ControllerConfig, DaemonConfig};
-use crate::base::{Fault, Result, nearest};
+use super::keys::{self, Documented, Key, Shape, keys_of};
+use crate::base::{Duration, Fault, Result, nearest};
 use crate::load::FunctionConfig;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use toml::{Table, Value};
 
 /// Values that go over those of the file: where from, key path, value.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides(Vec<(String, String, Value)>);
+pub struct Overrides(Vec<Override>);
+
+#[derive(Clone, Debug)]
+struct Override {
+    /// What was typed: a fault begins with it.
+    from: String,
+    key: String,
+    value: Value,
+}
 
 impl Overrides {
     /// Those in the environment.
@@ -23,14 +33,19 @@ impl Overrides {
         let mut overrides = Overrides::default();
         for (name, text) in found {
             let key = name["ELAPSE__".len()..].to_lowercase().replace("__", ".");
-            overrides.add(name, &key, value_of(&text));
+            overrides.add(format!("{name}={text}"), &key, value_of(&text));
         }
         overrides
     }
 
-    /// A flag with its value.
+    /// A flag whose value is a text, as a duration, a size or a name is.
     pub fn flag(&mut self, flag: &str, key: &str, text: &str) {
-        self.add(flag.to_string(), key, Value::String(text.to_string()));
+        self.add(format!("{flag} {text}"), key, Value::String(text.to_string()));
+    }
+
+    /// A flag whose value may be anything: a number, a text, a distribution.
+    pub fn flag_of_any(&mut self, flag: &str, key: &str, text: &str) {
+        self.add(format!("{flag} {text}"), key, value_of(text));
     }
 
     /// `--set any.key=value`: a TOML value, or text where it reads as none.
@@ -45,9 +60,9 @@ impl Overrides {
         Ok(())
     }
 
-    /// Any value.
+    /// Any value. A path in it is relative to where the program was started.
     pub fn add(&mut self, from: String, key: &str, value: Value) {
-        self.0.push((from, key.to_string(), value));
+        self.0.push(Override { from, key: key.to_string(), value });
     }
 }
 
@@ -56,6 +71,8 @@ fn value_of(text: &str) -> Value {
         .parse::<Table>()
         .ok()
         .and_then(|mut t| t.remove("x"))
+        // A time of day reads as a date of TOML, and is text to everybody here.
+        .filter(|value| !matches!(value, Value::Datetime(_)))
         .unwrap_or_else(|| Value::String(text.to_string()))
 }
 
@@ -92,66 +109,220 @@ fn explain(message: &str) -> String {
             known.join(", ")
         );
     }
-    message.trim().replace('\n', "; ")
+    let message = message.trim().replace('\n', "; ");
+    without_jargon(&message).unwrap_or(message)
+}
+
+/// What serde says of a value of the wrong kind, or of one that is not there, for people.
+fn without_jargon(message: &str) -> Option<String> {
+    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+        return Some(format!("'{key}' is not given, and there is no default for it"));
+    }
+    let (head, expected) = message.split_once(", expected ")?;
+    let found = head.strip_prefix("invalid type: ").or(head.strip_prefix("invalid value: "))?;
+    let value = found.split(['`', '"']).nth(1).map_or(found.to_string(), |value| format!("'{value}'"));
+    let wanted = match expected {
+        "f64" | "f32" => "a number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number >= 0",
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list in brackets",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    };
+    Some(format!("{value} is not {wanted}"))
 }
 
 fn line_of(text: &str, at: usize) -> u64 {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() as u64 + 1
 }
 
-/// Reads a file of this kind as a table, after checking it by itself so that a fault names its line.
-fn read<T: DeserializeOwned>(path: &Path) -> Result<Table> {
+/// Reads a file of this kind as a table, after checking it by itself so that a fault names its line. Words in capitals
+/// are folded, and paths are made relative to where the program was started.
+fn read<T: DeserializeOwned>(path: &Path, keys: &[Key]) -> Result<Table> {
     if path.is_dir() {
         return Err(Fault::reading(path, &std::io::Error::from(std::io::ErrorKind::IsADirectory)));
     }
     let text = std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e))?;
-    if path.extension().is_some_and(|e| e == "json") {
-        let fault = |e: serde_json::Error| Fault::at(path, e.line() as u64, explain(&e.to_string()));
-        serde_json::from_str::<T>(&text).map_err(fault)?;
-        return serde_json::from_str(&text).map_err(fault);
-    }
-    let fault = |e: toml::de::Error| {
-        let line = e.span().map_or(1, |span| line_of(&text, span.start));
-        Fault::at(path, line, explain(e.message()))
+    let mut table = if path.extension().is_some_and(|e| e == "json") {
+        json::<T>(path, &text, keys)?
+    } else {
+        toml::<T>(path, text)?
     };
-    toml::from_str::<T>(&text).map_err(fault)?;
-    text.parse().map_err(fault)
+    fold(&mut table, keys);
+    let folder = path.parent().unwrap_or(Path::new(""));
+    keys::each(&mut table, keys, &mut |key, value| {
+        if let (Shape::Path, Value::String(path)) = (key.shape, value)
+            && path != STANDARD_INPUT
+        {
+            *path = folder.join(&*path).display().to_string();
+        }
+    });
+    Ok(table)
 }
 
-/// A table as this kind of configuration; what goes over the file's values is put into it one at a time, so that a fault
-/// names the one that it comes from.
-fn over<T: DeserializeOwned>(mut table: Table, overrides: &Overrides) -> Result<T> {
-    let typed =
-        |table: Table| Value::Table(table).try_into::<T>().map_err(|e: toml::de::Error| explain(e.message()));
-    for (from, key, value) in &overrides.0 {
-        put(&mut table, key, value.clone()).map_err(|why| Fault::usage(format!("{from}: {why}")))?;
-        typed(table.clone()).map_err(|why| Fault::usage(format!("{from}: {why}")))?;
+/// Names no file.
+const STANDARD_INPUT: &str = "-";
+
+fn json<T: DeserializeOwned>(path: &Path, text: &str, keys: &[Key]) -> Result<Table> {
+    let fault = |e: serde_json::Error| Fault::at(path, e.line() as u64, explain(&e.to_string()));
+    let mut table: Table = serde_json::from_str(text).map_err(fault)?;
+    if let Err(wrong) = serde_json::from_str::<T>(text) {
+        // Only words in capitals are not wrong.
+        fold(&mut table, keys);
+        Value::Table(table.clone()).try_into::<T>().map_err(|_| fault(wrong))?;
     }
-    typed(table).map_err(Fault::usage)
+    Ok(table)
 }
+
+fn toml<T: DeserializeOwned>(path: &Path, mut text: String) -> Result<Table> {
+    let fault = |text: &str, e: &toml::de::Error| {
+        let line = e.span().map_or(1, |span| line_of(text, span.start));
+        Fault::at(path, line, explain(e.message()))
+    };
+    while let Err(e) = toml::from_str::<T>(&text) {
+        text = without_capitals(&text, &e).ok_or_else(|| fault(&text, &e))?;
+    }
+    text.parse().map_err(|e| fault(&text, &e))
+}
+
+/// The text with the word that this fault is about in small letters, if that makes it a known one.
+fn without_capitals(text: &str, fault: &toml::de::Error) -> Option<String> {
+    let mut words = fault.message().strip_prefix("unknown variant ")?.split('`').skip(1).step_by(2);
+    let unknown = words.next()?;
+    let known = words.find(|known| known.eq_ignore_ascii_case(unknown))?;
+    let span = fault.span()?;
+    let at = span.start + text.get(span)?.find(unknown)?;
+    let mut text = text.to_string();
+    text.replace_range(at..at + unknown.len(), known);
+    Some(text)
+}
+
+/// Puts words in capitals into small letters where that makes them known ones: `LRU` is `lru`.
+fn fold(table: &mut Table, keys: &[Key]) {
+    keys::each(table, keys, &mut |key, value| {
+        if let Some(known) = value.as_str().and_then(|word| keys::folded(key, word)) {
+            *value = Value::String(known.to_string());
+        }
+    });
+}
+
+/// What can be read from a file, with other values over it: a scenario, or a daemon's configuration.
+pub trait Plan: Documented + Serialize + DeserializeOwned {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn check(&self) -> Result<()>;
+
+    /// It as a file that shows every key there is, with its default and what it means. Its paths hold from anywhere.
+    ///
+    /// # Errors
+    /// Our bug, if it cannot be written.
+    fn to_toml(&self) -> Result<String> {
+        keys::commented(self)
+    }
+
+    /// The same for programs, without what is not set.
+    ///
+    /// # Errors
+    /// Our bug, if it cannot be written.
+    fn to_json(&self) -> Result<serde_json::Value> {
+        keys::from_anywhere(self)
+            .and_then(|table| serde_json::to_value(table).map_err(|e| Fault::bug(e.to_string())))
+    }
+}
+
+impl Plan for Scenario {
+    fn check(&self) -> Result<()> {
+        Scenario::check(self)
+    }
+}
+
+impl Plan for DaemonConfig {
+    fn check(&self) -> Result<()> {
+        DaemonConfig::check(self)
+    }
+}
+
+impl Plan for ControllerConfig {
+    fn check(&self) -> Result<()> {
+        ControllerConfig::check(self)
+    }
+}
+
+/// A table as this kind of plan; what goes over the file's values is put into it one at a time, so that a fault names the
+/// one that it comes from.
+fn over<T: Plan>(mut table: Table, overrides: &[Override], keys: &[Key]) -> Result<T> {
+    let typed = |table: &Table| {
+        let value = Value::Table(table.clone());
+        value.try_into::<T>().map_err(|e: toml::de::Error| Fault::usage(explain(e.message())))
+    };
+    for Override { from, key, value } in overrides {
+        tracing::debug!(target: "elapse", from, key, %value, "goes over the file");
+        let mut put_in = |value: Value| -> Result<()> {
+            let mut with = table.clone();
+            put(&mut with, key, value).map_err(Fault::usage)?;
+            fold(&mut with, keys);
+            typed(&with)?;
+            table = with;
+            Ok(())
+        };
+        let outcome = put_in(value.clone()).or_else(|fault| match value {
+            // What reads as a number may be meant as a text, as a name may be one.
+            Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => {
+                put_in(Value::String(value.to_string())).map_err(|_| fault)
+            }
+            _ => Err(fault),
+        });
+        outcome.map_err(|fault| fault.within(from))?;
+    }
+    typed(&table)
+}
+
+/// The plan of a table and what goes over it, checked. A fault begins with what was typed where that is at fault, else
+/// with the file.
+fn effective<T: Plan>(file: Option<&Path>, table: &Table, overrides: &[Override]) -> Result<T> {
+    let keys = keys_of::<T>();
+    let plan: T = over(table.clone(), overrides, &keys)?;
+    let Err(fault) = plan.check() else { return Ok(plan) };
+    let is_blamed = |nth: &usize| {
+        let mut others = overrides.to_vec();
+        others.remove(*nth);
+        let without = over::<T>(table.clone(), &others, &keys).and_then(|plan| plan.check());
+        without.err().is_none_or(|other| other.to_string() != fault.to_string())
+    };
+    // The last that was typed goes over the others.
+    Err(match ((0..overrides.len()).rev().find(is_blamed), file) {
+        (Some(nth), _) => {
+            let why = fault.to_string();
+            Fault::usage(without_key(&why, &overrides[nth].key)).within(&overrides[nth].from)
+        }
+        (None, Some(file)) => fault.within(file.display()),
+        (None, None) => fault,
+    })
+}
+
+/// What is wrong with a key's value, for somebody who sees the value and may not know the key: `[worker]: count is 0; it is
+/// at least 1` is told as `it is at least 1`.
+fn without_key<'w>(why: &'w str, key: &str) -> &'w str {
+    let why = why.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map_or(why, |(_, why)| why);
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let after = why.strip_prefix(name).and_then(|rest| rest.strip_prefix(" is ")?.split_once("; "));
+    after.map_or(why, |(_, what)| what)
+}
+
+/// How long an execution may take where nothing is said.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The effective configuration of a daemon.
 ///
 /// # Errors
 /// What of it cannot be meant, and where.
 pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
-    let mut config: DaemonConfig = over(read::<DaemonConfig>(file)?, overrides)?;
-    if let Some(folder) = file.parent() {
-        let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
-        for path in codes
-            .chain(&mut config.token_file)
-            .chain(&mut config.tls_cert)
-            .chain(&mut config.tls_key)
-            .chain(&mut config.controller.token_file)
-            .chain(&mut config.controller.ca_file)
-            .chain(&mut config.state)
-            .chain(&mut config.live.agent)
-        {
-            *path = folder.join(&*path);
-        }
-    }
-    config.check().map_err(|fault| fault.within(file.display()))?;
-    config.worker.timeout.get_or_insert(crate::base::Duration::from_secs(300));
+    let table = read::<DaemonConfig>(file, &keys_of::<DaemonConfig>())?;
+    let mut config: DaemonConfig = effective(Some(file), &table, &overrides.0)?;
+    config.worker.timeout.get_or_insert(TIMEOUT);
     Ok(config)
 }
 
@@ -160,22 +331,8 @@ pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
 /// # Errors
 /// What of it cannot be meant, and where.
 pub fn load_controller(file: &Path, overrides: &Overrides) -> Result<ControllerConfig> {
-    let mut config: ControllerConfig = over(read::<ControllerConfig>(file)?, overrides)?;
-    if let Some(folder) = file.parent() {
-        let codes = config.functions.iter_mut().filter_map(|f| f.code.as_mut());
-        for path in codes
-            .chain(&mut config.token_file)
-            .chain(&mut config.tls_cert)
-            .chain(&mut config.tls_key)
-            .chain(&mut config.worker_token_file)
-            .chain(&mut config.worker_ca_file)
-            .chain(&mut config.state)
-        {
-            *path = folder.join(&*path);
-        }
-    }
-    config.check().map_err(|fault| fault.within(file.display()))?;
-    Ok(config)
+    let table = read::<ControllerConfig>(file, &keys_of::<ControllerConfig>())?;
+    effective(Some(file), &table, &overrides.0)
 }
 
 /// What is wrong with a function that was sent as JSON, or the function.
@@ -198,41 +355,13 @@ pub(super) fn function_of(json: &[u8]) -> Result<FunctionConfig> {
 /// What of it cannot be meant, and where.
 pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overrides) -> Result<Scenario> {
     let table = match (file, base) {
-        (Some(path), _) => read::<Scenario>(path)?,
+        (Some(path), _) => read::<Scenario>(path, &keys_of::<Scenario>())?,
         (None, Some(base)) => {
             Table::try_from(base).map_err(|e| Fault::bug(format!("a plan cannot be written: {e}")))?
         }
         (None, None) => Table::new(),
     };
-    let mut scenario: Scenario = over(table, overrides)?;
-    if let Some(folder) = file.map(|path| path.parent().unwrap_or(Path::new(""))) {
-        if let Some(trace) = scenario.trace.as_mut() {
-            trace.resolve(folder);
-        }
-        if let Some(calibration) = scenario.model.calibration.as_mut() {
-            *calibration = folder.join(&*calibration);
-        }
-        for code in scenario.functions.iter_mut().filter_map(|f| f.code.as_mut()) {
-            *code = folder.join(&*code);
-        }
-    }
-    let place = |fault: Fault| match file {
-        Some(path) => fault.within(path.display()),
-        None => fault,
-    };
-    scenario.check().map_err(place)?;
-    if scenario.worker.timeout.is_none() {
-        scenario.worker.timeout = Some(crate::base::Duration::from_secs(300));
-    }
+    let mut scenario: Scenario = effective(file, &table, &overrides.0)?;
+    scenario.worker.timeout.get_or_insert(TIMEOUT);
     Ok(scenario)
-}
-
-impl Scenario {
-    /// The plan as a scenario file.
-    ///
-    /// # Errors
-    /// Our bug, if it cannot be written.
-    pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self).map_err(|e| Fault::bug(format!("a plan cannot be written: {e}")))
-    }
 }

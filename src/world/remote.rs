@@ -153,7 +153,7 @@ fn note(record: &mut Record, answer: Result<Answer, WireFault>, returned: Time) 
     record.container = fact("elapse-container").and_then(|n| n.parse().ok());
     record.attempt = fact("elapse-attempt").and_then(|n| n.parse().ok()).unwrap_or(1);
     if record.status != Status::Completed {
-        record.error = Some(answer.first_line().into());
+        record.error = Some(answer.why().into());
     }
     let span = |name: &str| {
         let ms: f64 = fact(name)?.parse().ok()?;
@@ -262,4 +262,32 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     drop(runtime);
     let interrupted = was_interrupted(outcome)?;
     Ok(Lived { end, interrupted, facts: None, backends: vec![at] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Invocation;
+
+    #[test]
+    fn a_refusal_is_a_sentence() {
+        let call = Invocation {
+            number: 0,
+            function: FunctionId(0),
+            arrival: Time(0),
+            intended: Duration(1),
+            fails: false,
+            usage: None,
+        };
+        let told = |status: u16, body: &'static str| {
+            let mut record = Record::new(&call, 0, Time(1));
+            let (kind, facts, headers) = (None, Vec::new(), Default::default());
+            note(&mut record, Ok(Answer { status, body: body.into(), kind, facts, headers }), Time(2));
+            (record.status, record.error.map(|e| e.to_string()))
+        };
+        let json = "{\"error\": \"the queue is full\", \"request_id\": \"7\"}";
+        assert_eq!(told(429, json), (Status::Dropped, Some("the queue is full".into())));
+        assert_eq!(told(500, "a line\nand more"), (Status::Failed, Some("a line".into())));
+        assert_eq!(told(200, json), (Status::Completed, None));
+    }
 }

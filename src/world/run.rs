@@ -161,6 +161,7 @@ impl Run {
             // Where nothing was measured, every backend is modelled alike.
             begun.assembled.functions.iter_mut().for_each(|f| f.backends.clear());
         }
+        begun.facts.remarks.extend(self.scenario.assumed_cold_start(&begun.functions));
         let sim = Sim::new(Options {
             seed: self.scenario.seed,
             contain_panics: false,

@@ -2,7 +2,7 @@
 
 use super::graphite::GraphiteConfig;
 use crate::backend::{LiveConfig, Model};
-use crate::base::{Dist, Duration, Fault, Mem, Result};
+use crate::base::{Dist, Duration, Fault, FunctionSpec, Mem, Result};
 use crate::controller;
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
@@ -179,6 +179,23 @@ impl Scenario {
         self.measure.at_end == AtEnd::Finish
     }
 
+    /// Says what the simulator takes for cold starts where neither the scenario nor its functions say anything.
+    pub(super) fn assumed_cold_start(&self, functions: &[FunctionSpec]) -> Option<String> {
+        let without = functions.iter().filter(|f| f.cold_start.is_none()).count();
+        let is_default = self.model.calibration.is_none() && self.model.cold_start == Model::huawei_2025();
+        (is_default && without > 0).then(|| {
+            let whose = if without == functions.len() {
+                String::new()
+            } else {
+                format!(" for {without} of {} functions", functions.len())
+            };
+            format!(
+                "Assumed cold starts: nothing says how long they take{whose}, so they are lognormal with mean 3.24 s and sd 7.10 s \
+                 (Huawei 2025). Give model.cold_start, or a calibration."
+            )
+        })
+    }
+
     /// A scenario that replays a trace, with what `replay` leaves unlimited.
     pub fn replay(name: String, trace: TraceConfig) -> Scenario {
         let worker = Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };
@@ -212,6 +229,9 @@ impl Scenario {
         self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
+        if let Some(trace) = &self.trace {
+            trace.check().map_err(|fault| fault.within("[trace]"))?;
+        }
         if self.worker.memory.is_none() {
             return wrong(
                 "[worker]: memory is not given; write for instance memory = \"16GiB\", or \"unlimited\""

@@ -1,13 +1,14 @@
 //! Balancers: which worker an invocation goes to.
 //!
 //! A balancer sees the workers that can take the invocation, never one that is lost or drains, each with its load. To
-//! add one, write a file and add a line to [`build`].
+//! add one, write a file and add a line to [`build`]; from outside the crate, [`add`] it under a name that scenarios can use.
 
 mod least_loaded;
 mod locality;
 mod power_of_two;
 mod round_robin;
 
+use crate::base::{Outside, Result};
 use crate::rt::chance::Luck;
 
 /// An invocation that needs a worker.
@@ -41,8 +42,34 @@ pub trait Balancer {
     fn choose(&mut self, asked: Asked, candidates: &[Candidate]) -> usize;
 }
 
-/// The names that [`build`] knows.
+/// The names of our own.
 pub const NAMES: &[&str] = &["round-robin", "least-loaded", "power-of-two", "locality"];
+
+/// Makes a balancer.
+pub type Make = fn(Luck) -> Box<dyn Balancer>;
+
+static OUTSIDE: Outside<Make> = Outside::new("balancer", NAMES);
+
+/// Adds a balancer from outside: from then on scenarios and `--balancer` may name it.
+///
+/// # Errors
+/// If there is one of this name.
+pub fn add(name: &'static str, make: Make) -> Result<()> {
+    OUTSIDE.add(name, make)
+}
+
+/// The names that [`build`] knows.
+pub fn names() -> Vec<&'static str> {
+    OUTSIDE.names()
+}
+
+/// Whether [`build`] knows this name.
+///
+/// # Errors
+/// One sentence, with the nearest known one.
+pub fn check(name: &str) -> Result<(), String> {
+    OUTSIDE.check(name)
+}
 
 /// The balancer with this name.
 pub fn build(name: &str, luck: Luck) -> Option<Box<dyn Balancer>> {
@@ -51,7 +78,7 @@ pub fn build(name: &str, luck: Luck) -> Option<Box<dyn Balancer>> {
         "least-loaded" => Box::new(least_loaded::LeastLoaded),
         "power-of-two" => Box::new(power_of_two::PowerOfTwo { luck }),
         "locality" => Box::new(locality::Locality::default()),
-        _ => return None,
+        _ => OUTSIDE.get(name)?(luck),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A policy is one number for each idle container: the lowest goes first, ties by longest idle. To add one, write a
 //! file and add a line to [`build`]; from outside the crate, implement [`Eviction`] and hand it to
-//! [`Run::eviction`](crate::world::Run::eviction).
+//! [`Run::eviction`](crate::world::Run::eviction), or [`add`] it under a name that scenarios can use.
 
 mod greedy_dual;
 mod lfu;
@@ -10,7 +10,7 @@ mod lru;
 mod size;
 mod ttl;
 
-use crate::base::{Duration, FunctionId, Mem, Time};
+use crate::base::{Duration, FunctionId, Mem, Outside, Result, Time};
 
 /// What a policy may know of an idle container.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +46,34 @@ pub trait Eviction {
     fn evicted(&mut self, _idle: &Idle, _priority: f64) {}
 }
 
-/// The names that [`build`] knows.
+/// The names of our own.
 pub const NAMES: &[&str] = &["lru", "ttl", "lfu", "size", "greedy-dual"];
+
+/// Makes a policy.
+pub type Make = fn() -> Box<dyn Eviction>;
+
+static OUTSIDE: Outside<Make> = Outside::new("eviction policy", NAMES);
+
+/// Adds a policy from outside: from then on scenarios and `--eviction` may name it.
+///
+/// # Errors
+/// If there is one of this name.
+pub fn add(name: &'static str, make: Make) -> Result<()> {
+    OUTSIDE.add(name, make)
+}
+
+/// The names that [`build`] knows.
+pub fn names() -> Vec<&'static str> {
+    OUTSIDE.names()
+}
+
+/// Whether [`build`] knows this name.
+///
+/// # Errors
+/// One sentence, with the nearest known one.
+pub fn check(name: &str) -> Result<(), String> {
+    OUTSIDE.check(name)
+}
 
 /// The policy with this name.
 pub fn build(name: &str) -> Option<Box<dyn Eviction>> {
@@ -57,6 +83,6 @@ pub fn build(name: &str) -> Option<Box<dyn Eviction>> {
         "lfu" => Box::new(lfu::Lfu),
         "size" => Box::new(size::Size),
         "greedy-dual" => Box::new(greedy_dual::GreedyDual::default()),
-        _ => return None,
+        _ => OUTSIDE.get(name)?(),
     })
 }

@@ -1,13 +1,13 @@
 //! Queues: which invocation is dispatched next when processors or memory are short.
 //!
 //! A policy is one number for each invocation as it joins: the lowest is the head, ties by order of joining. To add one,
-//! write a file and add a line to [`build`].
+//! write a file and add a line to [`build`]; from outside the crate, [`add`] it under a name that scenarios can use.
 
 mod edf;
 mod fifo;
 mod sjf;
 
-use crate::base::{Duration, FunctionId, Time};
+use crate::base::{Duration, FunctionId, Outside, Result, Time};
 
 /// What a policy may know of an invocation that joins the queue: never its true duration.
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,34 @@ pub trait QueuePolicy {
     }
 }
 
-/// The names that [`build`] knows.
+/// The names of our own.
 pub const NAMES: &[&str] = &["fifo", "fifo-skip", "sjf", "edf"];
+
+/// Makes a policy.
+pub type Make = fn() -> Box<dyn QueuePolicy>;
+
+static OUTSIDE: Outside<Make> = Outside::new("queue policy", NAMES);
+
+/// Adds a policy from outside: from then on scenarios and `--queue` may name it.
+///
+/// # Errors
+/// If there is one of this name.
+pub fn add(name: &'static str, make: Make) -> Result<()> {
+    OUTSIDE.add(name, make)
+}
+
+/// The names that [`build`] knows.
+pub fn names() -> Vec<&'static str> {
+    OUTSIDE.names()
+}
+
+/// Whether [`build`] knows this name.
+///
+/// # Errors
+/// One sentence, with the nearest known one.
+pub fn check(name: &str) -> Result<(), String> {
+    OUTSIDE.check(name)
+}
 
 /// The policy with this name.
 pub fn build(name: &str) -> Option<Box<dyn QueuePolicy>> {
@@ -46,6 +72,6 @@ pub fn build(name: &str) -> Option<Box<dyn QueuePolicy>> {
         "fifo-skip" => Box::new(fifo::Fifo { skips: true }),
         "sjf" => Box::new(sjf::Sjf),
         "edf" => Box::new(edf::Edf),
-        _ => return None,
+        _ => OUTSIDE.get(name)?(),
     })
 }

@@ -3,7 +3,7 @@
 use super::super::config::{check_function, check_listen};
 use super::super::doors::DoorFiles;
 use crate::base::{Duration, Fault, Mem, Result};
-use crate::controller::check_balancer;
+use crate::controller::balancer;
 use crate::load::FunctionConfig;
 use crate::world::graphite::GraphiteConfig;
 use serde::{Deserialize, Serialize};
@@ -104,7 +104,7 @@ impl ControllerConfig {
     /// One sentence.
     pub fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Fault::usage(why));
-        check_balancer(&self.balancer).map_err(Fault::usage)?;
+        balancer::check(&self.balancer).map_err(Fault::usage)?;
         if self.concurrent == 0 || self.body_limit == Mem(0) || self.attempts == 0 {
             return wrong("concurrent, body_limit and attempts are above 0".into());
         }

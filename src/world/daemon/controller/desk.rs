@@ -263,7 +263,7 @@ impl Desk {
             let facts = facts.map(|(name, value)| (name.to_string(), value));
             tried.push(worker.clone());
             let asked = match asked {
-                Ok(answer) if says(&answer, Status::Lost) => Err(Silence::Lost(answer.first_line())),
+                Ok(answer) if says(&answer, Status::Lost) => Err(Silence::Lost(answer.why())),
                 other => other,
             };
             match asked {

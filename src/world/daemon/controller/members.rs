@@ -189,7 +189,7 @@ impl Desk {
             life.knows.borrow_mut().remove(name);
             return Ok(());
         }
-        Err(answer.first_line())
+        Err(answer.why())
     }
 
     pub(super) fn beat(self: &Rc<Desk>, name: &str, json: &[u8], id: &str) -> Answer {

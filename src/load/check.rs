@@ -1,0 +1,27 @@
+//! What of a trace's configuration cannot be meant, whatever is in its files: told before they are opened.
+
+use super::slice::mark;
+use super::trace::{Format, TraceConfig};
+use crate::base::{Fault, Result};
+
+impl TraceConfig {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> Result<()> {
+        for at in self.from.iter().chain(&self.to) {
+            mark(at)?;
+        }
+        let scale = self.rate_scale.unwrap_or(1.0);
+        if !(scale.is_finite() && scale > 0.0) {
+            return Err(Fault::usage(format!("rate_scale is {scale}; it is a finite number above 0")));
+        }
+        if self.day.is_some() && self.format != Format::Azure2019 {
+            return Err(Fault::usage(
+                "day chooses among the days of an azure-2019 folder; other traces have none",
+            ));
+        }
+        Ok(())
+    }
+}
