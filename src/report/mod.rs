@@ -10,6 +10,7 @@ mod pattern;
 mod plots;
 mod read;
 mod recorder;
+mod records;
 mod rule;
 mod summary;
 mod tables;
