@@ -4,6 +4,7 @@
 
 mod align;
 mod compare;
+mod errors;
 mod folder;
 mod html;
 mod plots;
@@ -14,6 +15,7 @@ mod tables;
 
 pub use align::{Alignment, Rule, align};
 pub use compare::{Comparison, Side, Tolerance, compare, noise_floor, tolerances};
+pub use errors::Errors;
 pub use folder::{Folder, amend, check_target, replace, replace_by};
 pub use plots::{Plot, both, draw, matches, redraw, save, together};
 pub use read::{Distribution, Finished, HeatRow, Track};

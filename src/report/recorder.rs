@@ -69,6 +69,8 @@ pub struct Tally {
     pub overhead: Sketch,
     /// Latency over intended duration, in millionths, over those that completed.
     pub slowdown: Sketch,
+    /// Why invocations did not complete.
+    pub errors: super::Errors,
     /// Processor time that was asked for: intended durations times cpus, in ns x 1/1000 core.
     pub offered: u128,
 }
@@ -278,6 +280,9 @@ impl Recorder {
         let f = &mut self.functions[r.function.index()];
         t.ended[r.status as usize] += 1;
         f.ended[r.status as usize] += 1;
+        if r.status != Status::Completed {
+            t.errors.add(r.status, r.error.as_deref());
+        }
         t.offered += u128::from(r.intended.0) * u128::from(self.cpus[r.function.index()]);
         let Some(dispatch) = r.dispatch else { return };
         let queue = dispatch.since(r.arrival).0;

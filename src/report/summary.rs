@@ -256,6 +256,10 @@ impl Summary {
         put("trace_busy_seconds", maybe(self.facts.busy.map(|b| b.0)));
         put("drawn_busy_seconds", maybe(self.facts.busy.map(|b| b.1)));
         let dirty = self.facts.dirty.iter().map(|(kind, n)| (kind.clone(), json!(n)));
+        let (named, others) = t.errors.named();
+        let kinds = named.iter().map(|(text, count)| json!({"text": text, "count": count})).collect();
+        put("errors", Value::Array(kinds));
+        put("other_errors", json!(others));
         put("trace_notes", Value::Object(dirty.collect()));
         put("remarks", json!(self.facts.remarks));
         Value::Object(map)

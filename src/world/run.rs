@@ -69,6 +69,8 @@ pub struct Finished {
     pub folder: Option<PathBuf>,
     /// What came of Graphite, if it was wanted.
     pub graphite: Option<FromGraphite>,
+    /// What the first invocations of a live run said, where it was ended because none of them completed.
+    pub gave_up: Option<String>,
 }
 
 impl Run {
@@ -218,6 +220,9 @@ impl Run {
             None => live::run(&mut self, &mut begun)?,
         };
         begun.facts.interrupted = lived.interrupted;
+        let early = lived.gave_up.as_ref().map(|why| format!("The run was ended early: {why}."));
+        begun.facts.remarks.extend(early);
+        begun.gave_up = lived.gave_up;
         begun.facts.end = lived.end;
         begun.facts.backend = lived.backends.join(" and ");
         begun.workers = lived.facts.into_iter().collect();
@@ -281,6 +286,7 @@ impl Run {
             shift: 0,
             marker: None,
             at: None,
+            gave_up: None,
         })
     }
 
@@ -327,6 +333,7 @@ impl Run {
             cpu_seconds: 0.0,
             folder: None,
             graphite: None,
+            gave_up: begun.gave_up,
         };
         let chosen = &self.scenario.graphite.plot;
         if let Some(folder) = begun.folder {
@@ -393,6 +400,8 @@ pub(super) struct Begun {
     pub(super) marker: Marker,
     /// Where the load went, if not to a worker of the run's own.
     at: Option<serde_json::Value>,
+    /// What the first invocations said, where it was ended because none of them completed.
+    gave_up: Option<String>,
 }
 
 fn remarks(notes: &Notes) -> Vec<String> {
