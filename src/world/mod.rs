@@ -13,6 +13,7 @@ mod plan;
 mod remote;
 mod run;
 mod scenario;
+mod setup;
 mod threads;
 
 pub use calibrate::calibrate;
@@ -25,4 +26,4 @@ pub use live::{BACKENDS, clean};
 pub use plan::{Overrides, load_controller, load_daemon, load_plan};
 pub use remote::Target;
 pub use run::{Finished, Progress, Run};
-pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Scenario, Start};
+pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Plots, Scenario, Start};

@@ -212,6 +212,9 @@ pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overri
         if let Some(calibration) = scenario.model.calibration.as_mut() {
             *calibration = folder.join(&*calibration);
         }
+        if let Some(font) = scenario.plots.font.as_mut() {
+            *font = folder.join(&*font);
+        }
         for code in scenario.functions.iter_mut().filter_map(|f| f.code.as_mut()) {
             *code = folder.join(&*code);
         }

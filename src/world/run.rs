@@ -6,12 +6,13 @@ use super::graphite::{FromGraphite, Marker, Station, Visit};
 use super::live;
 use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
 use super::remote::{self, Target};
-use super::scenario::Scenario;
+use super::scenario::{Scenario, Start};
+use super::setup::setup;
 use super::threads::log_panics;
 use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
 use crate::load::Notes;
 use crate::metrics::Series;
-use crate::report::{self, Folder, Recorder, RunFacts, Summary, WorkerFacts};
+use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary, WorkerFacts};
 use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Options, Sim, Stop};
 use crate::worker::{Worker, eviction::Eviction, queue::QueuePolicy};
@@ -165,6 +166,7 @@ impl Run {
         self.observe(&sim, begun.assembled.horizon);
         let (shared, started) = (Rc::clone(&begun.shared), Started::default());
         begun.facts.backend = "simulated".into();
+        begun.facts.setup = setup(&self.scenario, false, Start(begun.facts.start_unix_ns));
         begun.shared.recorder.borrow_mut().backends(names);
         let job = self.job(&mut begun);
         let main = operate(job, simulated, shared, started.clone());
@@ -219,6 +221,7 @@ impl Run {
             }
             None => live::run(&mut self, &mut begun)?,
         };
+        begun.facts.setup = setup(&self.scenario, true, self.scenario.start);
         begun.facts.interrupted = lived.interrupted;
         let early = lived.gave_up.as_ref().map(|why| format!("The run was ended early: {why}."));
         begun.facts.remarks.extend(early);
@@ -237,6 +240,9 @@ impl Run {
         let cpu_before = elapse_real::usage().cpu_seconds;
         if let Some((target, force)) = &self.target {
             report::check_target(target, *force)?;
+        }
+        if let Some(font) = self.scenario.plots.font.as_deref().filter(|_| self.plots) {
+            report::check_font(font)?;
         }
         let assembled = assemble(&self.scenario)?;
         let station = Station::open(&self.scenario.graphite, &self.interrupt)?;
@@ -265,6 +271,7 @@ impl Run {
             dirty: Vec::new(),
             remarks: Vec::new(),
             busy: None,
+            setup: Setup::default(),
         };
         let shared = Shared::new(recorder, self.scenario.invocations);
         let (functions, notes) = (assembled.functions.clone(), Rc::clone(&assembled.notes));
@@ -340,14 +347,15 @@ impl Run {
             report::write_all(&folder, &finished.summary)?;
             if self.plots {
                 let plots = report::draw(&finished.summary, Vec::new(), chosen)?;
-                report::write_plots(folder.path(), &plots, false)?;
+                let about =
+                    finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
+                report::write_plots_of(folder.path(), &about, &plots, false)?;
             }
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
-            folder.put(
-                "run.json",
-                finished.run_json(&self.command, &self.scenario, begun.marker, begun.at)?.as_bytes(),
-            )?;
+            let about = finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
+            let text = serde_json::to_string_pretty(&about).unwrap_or_default() + "\n";
+            folder.put("run.json", text.as_bytes())?;
             finished.folder = Some(folder.commit()?);
         }
         finished.wall_seconds = clock.elapsed().as_secs_f64();

@@ -8,6 +8,7 @@ use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
 use crate::worker::{Config, Retry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::path::PathBuf;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,9 @@ pub struct Scenario {
     /// Where points go and come from besides.
     #[serde(default)]
     pub graphite: GraphiteConfig,
+    /// How pictures are drawn.
+    #[serde(default)]
+    pub plots: Plots,
 }
 
 fn first_seed() -> u64 {
@@ -138,6 +142,15 @@ impl<'de> Deserialize<'de> for GiveUp {
             },
         }
     }
+}
+
+/// How pictures are drawn.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plots {
+    /// A font file for names whose letters the built-in one lacks; relative to the scenario.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub font: Option<PathBuf>,
 }
 
 /// See [`Measure::at_end`].
@@ -241,6 +254,7 @@ impl Scenario {
             prewarm: Retry::default(),
             metrics: Metrics::default(),
             graphite: GraphiteConfig::default(),
+            plots: Plots::default(),
         }
     }
 
