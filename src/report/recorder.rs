@@ -72,6 +72,8 @@ pub struct Tally {
     pub overhead: Sketch,
     /// Latency over intended duration, in millionths, over those that completed.
     pub slowdown: Sketch,
+    /// Why invocations did not complete.
+    pub errors: super::Errors,
     /// Those that completed within the window, whenever they arrived.
     pub returned: u64,
     /// Those that started late, or that waited in the queue while a container was created on their worker.
@@ -289,6 +291,9 @@ impl Recorder {
         let f = &mut self.functions[r.function.index()];
         t.ended[r.status as usize] += 1;
         f.ended[r.status as usize] += 1;
+        if r.status != Status::Completed {
+            t.errors.add(r.status, r.error.as_deref());
+        }
         f.intended_sum += u128::from(r.intended.0);
         let place = usize::from(r.worker);
         if self.workers.len() <= place {

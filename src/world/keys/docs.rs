@@ -282,12 +282,23 @@ pub const DOCS: &[Doc] = &[
         "nothing",
         "\"5min\"",
     ),
-    open("measure.until", "leave out what arrives at or after this", "nothing", "\"1h\""),
+    open("measure.until", "the window ends at this instant", "with the load", "\"1h\""),
     key(
         "measure.at_end",
         "finish: what still runs at the end is followed to its return; cut: it is unfinished",
     ),
+    key(
+        "measure.give_up",
+        "live: a run ends early where none of its first invocations, so many, completed; off for never",
+    ),
     // The rest.
+    key("plots", "how pictures are drawn"),
+    open(
+        "plots.font",
+        "a font file for letters that the built-in one lacks",
+        "the built-in one",
+        "\"NotoSansCJK.ttf\"",
+    ),
     key("prewarm", "attempts at creations ahead of need"),
     key("prewarm.attempts", "attempts, the first included"),
     key("prewarm.backoff", "pause before the second; doubles with each further one"),
