@@ -19,7 +19,14 @@ fn spec(name: &str, behaviour: Behaviour) -> FunctionSpec {
 }
 
 fn create(nth: u64) -> Create {
-    Create { function: FunctionId(0), memory: Mem(128 * MIB), cpus: Cpus::from_cores(1), nth, gpu: None }
+    Create {
+        function: FunctionId(0),
+        memory: Mem(128 * MIB),
+        cpus: Cpus::from_cores(1),
+        nth,
+        gpu: None,
+        at_once: false,
+    }
 }
 
 fn call(number: u64, ms: u64) -> Invocation {

@@ -76,6 +76,37 @@ fn wrong_traces_are_told_by_file_line_and_reason() {
     assert!(said.contains("holds neither invocations.csv"), "{said}");
 }
 
+#[test]
+fn standard_input_is_a_file_that_is_read_once() {
+    let dir = scratch("standard-input");
+    pair(&dir, "a,128,1,1\n", "1,a,5\n2,b,3\n3,a,1,5\n");
+    let piped = |arguments: &[&str], file: &str| {
+        Command::new(env!("CARGO_BIN_EXE_elapse"))
+            .args(arguments)
+            .args(["--out", "out", "--no-plots"])
+            .current_dir(&dir)
+            .stdin(std::fs::File::open(dir.join(file)).unwrap())
+            .output()
+            .expect("elapse")
+    };
+    let out = piped(&["replay", "csv", "f.csv", "-"], "i.csv");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("cannot read standard input: line 3: function 'b' is not in f.csv"), "{said}");
+    let out = piped(&["replay", "csv", "-", "-"], "f.csv");
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("standard input is read once only"), "{said}");
+    let out = piped(&["replay", "azure-2019", "-"], "f.csv");
+    assert!(String::from_utf8_lossy(&out.stderr).contains("an azure-2019 trace is one folder"));
+    let skipped =
+        ["replay", "csv", "f.csv", "-", "--skip-bad", "--clones", "2", "--time-scale", "0.5", "--seed", "3"];
+    let out = piped(&skipped, "i.csv");
+    assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
+    let summary = std::fs::read_to_string(dir.join("out/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((&summary["invocations"], &summary["functions"]), (&2.into(), &2.into()));
+    assert_eq!(summary["trace_notes"]["rows of unknown functions (left out)"], 1);
+}
+
 const SCENARIO: &str = "name = 'x'\nduration = '10s'\n[worker]\nmemory = '1GiB'\n[[function]]\nname = 'f'\nmemory = '128MiB'\n\
 duration = '10ms'\nload = { poisson = '5/s' }\n";
 
@@ -100,6 +131,10 @@ fn wrong_scenarios_are_told_by_key_and_nearest_word() {
         ("'5/s'", "'5'", &["'5' is not a rate"]),
         ("poisson", "poison", &["unknown key 'poison'", "did you mean 'poisson'?"]),
         ("'10ms'", "'10'", &["has no unit"]),
+        ("'10ms'", "'36526d'", &["s.toml: line 8", "'36526d' is above 100 years"]),
+        ("'10ms'", "'forever'", &["s.toml: line 8", "'forever' is too much for a value that is drawn"]),
+        ("'10s'", "'3155760001s'", &["s.toml: line 2", "above 100 years"]),
+        ("poisson = '5/s'", "closed = { clients = 1, retry = '0s' }", &["'f'", "closed: retry is 0"]),
         ("duration = '10s'\n", "", &["the load has no end"]),
         ("name = 'f'", "name = 'f'\nfailure = 2.0", &["failure is 2", "0 to 1"]),
     ];
@@ -114,6 +149,10 @@ fn wrong_scenarios_are_told_by_key_and_nearest_word() {
     assert!(said.contains("--set worker.evicton=lfu") && said.contains("did you mean 'eviction'?"), "{said}");
     let said = fails(&["sim", "s.toml", "--out", "out", "--keep-alive", "600"], &dir, 2);
     assert!(said.contains("--keep-alive") && said.contains("no unit"), "{said}");
+    let said = fails(&["sim", "s.toml", "--out", "out", "--keep-alive", "101y"], &dir, 2);
+    assert!(said.contains("--keep-alive") && said.contains("unknown unit 'y'"), "{said}");
+    let said = fails(&["sim", "s.toml", "--out", "out", "--keep-alive", "36526d"], &dir, 2);
+    assert!(said.contains("--keep-alive") && said.contains("above 100 years"), "{said}");
     fails(&["sim", "s.toml", "--evict", "lru"], &dir, 2);
     // A calibration that no host can have shown.
     let calibration = "[host]\nkernel = 'k'\ncpu = 'c'\ncores = 2\nmemory_mb = 1\ndate = 'd'\n[backend.process]\n\

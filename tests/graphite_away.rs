@@ -5,61 +5,18 @@
 mod common;
 
 use common::daemon::{elapse, said};
-use common::graphite::{scenario, text, values};
+use common::graphite::{START, answers, http, ok, peer, rendered, scenario, targets_of, text, values};
 use common::scratch;
 use elapse::report::Finished;
 use elapse_real::Interrupt;
 use elapse_real::graphite::{Client, Protocol, Sender};
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// A peer that answers each request by its first line, and ends with the test.
-fn peer(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    std::thread::spawn(move || {
-        for peer in listener.incoming() {
-            let Ok(mut peer) = peer else { return };
-            let (mut first, mut line) = (String::new(), String::new());
-            let mut reader = BufReader::new(peer.try_clone().expect("a clone"));
-            let _ = reader.read_line(&mut first);
-            while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
-                line.clear();
-            }
-            let _ = peer.write_all(&answer(&first));
-        }
-    });
-    url
-}
-
-/// One that answers all with the same bytes.
-fn answers(bytes: Vec<u8>) -> String {
-    peer(move |_| bytes.clone())
-}
-
-/// A good answer.
-fn ok(body: &str) -> Vec<u8> {
-    http("200 OK", body.len(), body)
-}
-
-/// A series as the render API has it, of points with their unix seconds.
-fn rendered(target: &str, points: impl Iterator<Item = (i64, f64)>) -> String {
-    let points: Vec<String> = points.map(|(at, value)| format!("[{value}, {at}]")).collect();
-    format!("{{\"target\": \"{target}\", \"datapoints\": [{}]}}", points.join(","))
-}
-
-/// The targets that a request names.
-fn targets_of(line: &str) -> Vec<&str> {
-    line.split(['?', '&', ' ']).filter_map(|part| part.strip_prefix("target=")).collect()
-}
-
-/// 2024-01-01, where scenarios begin that say nothing else.
-const START: i64 = 1_704_067_200;
 
 #[test]
 fn a_failure_is_asked_again_and_no_question_falls_into_graphites_traps() {
@@ -170,10 +127,6 @@ fn the_clock_of_a_sender_is_found_by_the_marker() {
     for row in ["1704067200,graphite,host.cpu,0.25\n", "1704067202,graphite,host.cpu,0.5\n"] {
         assert!(said(&aligned).contains(row), "{row}: {}", said(&aligned));
     }
-}
-
-fn http(status: &str, length: usize, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").into_bytes()
 }
 
 #[test]

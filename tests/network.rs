@@ -263,7 +263,8 @@ fn containers_answer_in_networks_of_their_own() {
                 (spec.program.protocol, spec.program.network) = (protocol, network);
                 bench.backend().admit(FunctionId(0), &spec).expect("admitted");
                 let (memory, cpus) = (spec.memory, Cpus::from_cores(1));
-                let create = |nth| Create { function: FunctionId(0), memory, cpus, nth, gpu: None };
+                let create =
+                    |nth| Create { function: FunctionId(0), memory, cpus, nth, gpu: None, at_once: false };
                 let mut sandboxes = Vec::new();
                 for nth in 0..3 {
                     let created = bench.backend().create(&create(nth)).await;
@@ -325,6 +326,7 @@ fn a_container_reaches_its_neighbour_only_with_a_network() {
             cpus: Cpus::from_cores(1),
             nth: 0,
             gpu: None,
+            at_once: false,
         };
         let mut all = Vec::new();
         for id in 0..3 {

@@ -15,7 +15,7 @@ pub use live_config::{LiveConfig, OciRuntime};
 pub use measured::{Calibration, Fingerprint, Measured, Processor};
 pub use simulated::{Contention, Model, Simulated};
 
-use crate::base::{Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem};
+use crate::base::{Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use crate::rt::{self, Sleep};
 use pin_project::pin_project;
 use std::future::Future;
@@ -40,6 +40,19 @@ pub struct Create {
     pub nth: u64,
     /// The GPU that it has, or has a part of.
     pub gpu: Option<u32>,
+    /// It is to stand as if it had always: where creations are modelled it takes no time.
+    pub at_once: bool,
+}
+
+/// How work shares the processors of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Shared {
+    /// Processors that runnable work asks for beyond those that there are.
+    pub wanted: f64,
+    /// Core seconds that it had in the window so far.
+    pub core_seconds: f64,
+    /// The most processors that it had at one instant of the window.
+    pub peak: f64,
 }
 
 /// Why a container could not be created.
@@ -100,6 +113,14 @@ pub trait Backend {
     /// Destroys a container; done when its destruction is confirmed.
     fn remove(&self, sandbox: Sandbox) -> Work<()>;
 
+    /// How executions share the processors, where the backend sees to that.
+    fn shared(&self) -> Option<Shared> {
+        None
+    }
+
+    /// Integrates what they have over [from, until); told once at the start, and again when the end is known.
+    fn measure_in(&self, _from: Time, _until: Time) {}
+
     /// Begins no creation from now on; done when those that are under way, and removals, have come to their end. What a
     /// host has of the worker can then be removed without anything being added behind.
     fn close(&self) -> Work<()> {
@@ -141,7 +162,7 @@ impl<T> Work<T> {
 
     /// When it will be done, if that is known: in simulation, mostly.
     #[inline]
-    pub fn due(&self) -> Option<crate::base::Time> {
+    pub fn due(&self) -> Option<Time> {
         match self {
             Work::After(sleep, _) => Some(sleep.deadline()),
             Work::Ready(_) | Work::Boxed(_) => None,

@@ -1,9 +1,12 @@
 //! Processor sharing: runnable work shares the cores in proportion, an invocation never faster than its `cpus`.
 //!
 //! The egalitarian discipline of queueing theory (Kleinrock, 1967), generalised to work of which only a fraction f is
-//! processor time: with a share s of what it asks for, it progresses at 1 / ((1 - f) + f / s). Work of equal f progresses
-//! alike, so each f has one virtual clock and a heap of finishing times; nothing is touched per invocation and event.
+//! processor time: with a share s of what it asks for, it progresses at 1 / ((1 - f) + f / s), and has f / s of that time a
+//! processor. The share is the largest at which all of it together has no more processors than there are. It is a fluid law:
+//! that phases of few invocations collide by chance is left out. Work of equal f progresses alike, so each f has one virtual
+//! clock and a heap of finishing times; nothing is touched per invocation and event.
 
+use super::Shared;
 use crate::base::{Cpus, Duration, Time};
 use crate::rt::{self, sync};
 use std::cell::RefCell;
@@ -18,6 +21,32 @@ pub(super) fn rate(fraction: f64, share: f64) -> f64 {
 
 /// What sums of demands are off by, at most.
 const ROUNDING: f64 = 1e-6;
+
+/// The largest share, at most 1, of what it asks for that work can have of so many processors, given pairs of what some of it
+/// asks for (in processors, while undisturbed) and the fraction of its time that is processor time.
+pub(super) fn share_of(cores: f64, work: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
+    let asked: f64 = work.clone().map(|(demand, _)| demand).sum();
+    if asked <= cores + ROUNDING {
+        return 1.0;
+    }
+    // What is used falls with the slowdown 1 / s and is convex in it: Newton's steps from below come near and never pass.
+    // Where all is processor time the first guess is right.
+    let mut share = cores / asked;
+    for _ in 0..64 {
+        let (mut used, mut slope) = (0.0, 0.0);
+        for (demand, fraction) in work.clone() {
+            let slowed = (1.0 - fraction) + fraction / share;
+            used += demand / slowed;
+            slope += demand * fraction / (slowed * slowed);
+        }
+        let step = (used - cores) / slope;
+        if step * share < 1e-13 {
+            break;
+        }
+        share = 1.0 / (1.0 / share + step);
+    }
+    share
+}
 
 /// How fast each of several things goes that stand in each other's way beside the processors: for 1, 2, 3 ... at once, as a
 /// share of what one has alone.
@@ -113,19 +142,46 @@ struct State {
     classes: Vec<Class>,
     at: Time,
     sequence: u64,
+    /// The share that work has now of the processors that it asks for.
+    share: f64,
+    /// Processors that it has now, and those that it asks for.
+    used: f64,
+    asked: f64,
+    /// Core ns that it had in [from, until), and the most processors at one instant in it.
+    core_ns: f64,
+    peak: f64,
+    from: Time,
+    until: Time,
 }
 
 impl State {
-    /// The share that work has of the processors that it asks for.
-    fn share(&self) -> f64 {
-        let demand: f64 = self.classes.iter().map(|class| class.demand * class.speed()).sum();
-        if demand > self.cores + ROUNDING { self.cores / demand } else { 1.0 }
+    /// Shares the processors anew, after work came or went.
+    fn share_anew(&mut self) {
+        let work = self.classes.iter().filter(|c| c.demand > 0.0).map(|c| (c.demand * c.speed(), c.fraction));
+        self.asked = work.clone().map(|(demand, _)| demand).sum();
+        self.share = share_of(self.cores, work.clone());
+        let share = self.share;
+        self.used = work.map(|(demand, fraction)| demand * rate(fraction, share)).sum();
+        if self.at >= self.from && self.at < self.until {
+            self.peak = self.peak.max(self.used);
+        }
+    }
+
+    /// Core ns of the window, up to `now`.
+    fn core_ns(&self, now: Time) -> f64 {
+        let span = now.min(self.until).since(self.at.max(self.from)).0;
+        self.core_ns + self.used * span as f64
     }
 
     fn advance(&mut self, now: Time) {
+        self.core_ns = self.core_ns(now);
+        if self.at < self.from && now >= self.from {
+            // What it has when the window opens counts in it.
+            self.peak = self.used;
+        }
         let elapsed = now.since(self.at).0 as f64;
         self.at = now;
-        let share = self.share();
+        let share = self.share;
         for class in &mut self.classes {
             class.progress += elapsed * class.speed() * rate(class.fraction, share);
         }
@@ -133,7 +189,7 @@ impl State {
 
     /// The next finish, to the nanosecond above it.
     fn next(&self) -> Option<Time> {
-        let share = self.share();
+        let share = self.share;
         self.classes
             .iter()
             .filter_map(|c| {
@@ -156,6 +212,9 @@ impl State {
             }
             class.settle();
         }
+        if !finished.is_empty() {
+            self.share_anew();
+        }
         finished.sort_by_key(|j| j.sequence);
         finished
     }
@@ -171,11 +230,39 @@ pub(super) struct Sharing {
 impl Sharing {
     /// Shares `cores`; starts the task that finishes work. Inside a runtime only.
     pub(super) fn new(cores: Cpus) -> Sharing {
-        let state = State { cores: cores.as_f64(), classes: Vec::new(), at: rt::now(), sequence: 0 };
+        let state = State {
+            cores: cores.as_f64(),
+            classes: Vec::new(),
+            at: rt::now(),
+            sequence: 0,
+            share: 1.0,
+            used: 0.0,
+            asked: 0.0,
+            core_ns: 0.0,
+            peak: 0.0,
+            from: Time::ZERO,
+            until: Time::MAX,
+        };
         let sharing = Sharing { state: Rc::new(RefCell::new(state)), changed: sync::Notify::new() };
         let driven = sharing.clone();
         drop(rt::spawn_named("processor-sharing", async move { driven.drive().await }));
         sharing
+    }
+
+    /// Integrates what work has over [from, until).
+    pub(super) fn measure_in(&self, from: Time, until: Time) {
+        let mut state = self.state.borrow_mut();
+        (state.from, state.until) = (from, until);
+    }
+
+    /// How the processors are shared now, and what work had of them in the window so far.
+    pub(super) fn shared(&self) -> Shared {
+        let state = self.state.borrow();
+        Shared {
+            wanted: (state.asked - state.cores).max(0.0),
+            core_seconds: state.core_ns(rt::now()) / 1e9,
+            peak: state.peak,
+        }
     }
 
     async fn drive(&self) {
@@ -228,6 +315,7 @@ impl Sharing {
         let class = &mut state.classes[class];
         class.demand += demand;
         class.work.push(Reverse(Job { finish: class.progress + span.0 as f64, sequence, demand, done }));
+        state.share_anew();
         drop(state);
         self.changed.notify_one();
         Running { sharing: self.clone(), sequence, finished }
@@ -253,6 +341,7 @@ impl Sharing {
             class.demand -= freed;
             class.settle();
         }
+        state.share_anew();
         drop(state);
         self.changed.notify_one();
     }
@@ -289,6 +378,7 @@ const DONE: u64 = 0;
 mod tests {
     use super::*;
     use crate::rt::{Options, Sim};
+    use rand::RngExt;
 
     /// How many ms it takes until so many things of 20 ms each are done that are 80 % processor time, beside so many
     /// executions, on a host of two processors that are had to 1.95 when more is asked for.
@@ -322,6 +412,28 @@ mod tests {
         near(until_done(8, 0), 160.0);
         // With a processor to spare nothing is slower; with none the processors are shared.
         near(until_done(1, 1), 20.0);
-        near(until_done(1, 2), 20.0 * (0.2 + 0.8 * 2.8 / 1.95));
+        let share = share_of(1.95, [(2.0, 1.0), (0.8, 0.8)].into_iter());
+        near(2.0 * share + 0.8 / (0.2 + 0.8 / share), 1.95);
+        near(until_done(1, 2), 20.0 * (0.2 + 0.8 / share));
+    }
+
+    #[test]
+    fn the_share_is_the_largest_at_which_no_more_is_used_than_there_is() {
+        let mut draw =
+            crate::rt::chance::Chance::new(5).named("share").draw(crate::rt::chance::Purpose::Generate, 0);
+        for _ in 0..2000 {
+            let n = draw.random_range(1..6);
+            let work: Vec<(f64, f64)> = (0..n)
+                .map(|_| (draw.random_range(0.0..40.0), [0.001, 0.1, 0.5, 0.9, 1.0][draw.random_range(0..5)]))
+                .collect();
+            let cores = draw.random_range(0.1..20.0);
+            let used = |s: f64| work.iter().map(|(d, f)| d / ((1.0 - f) + f / s)).sum::<f64>();
+            let share = share_of(cores, work.iter().copied());
+            if used(1.0) <= cores + ROUNDING {
+                assert_eq!(share, 1.0);
+            } else {
+                assert!((used(share) / cores - 1.0).abs() < 1e-9, "{share}: {} of {cores}", used(share));
+            }
+        }
     }
 }

@@ -2,8 +2,10 @@
 
 use super::calibrated::{Calibrated, Effort, cores_of};
 use super::sharing::{Running, Sharing};
-use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Work};
-use crate::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program};
+use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Shared, Work};
+use crate::base::{
+    Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Time,
+};
 use crate::rt::chance::{Chance, Luck, Purpose};
 use crate::rt::{self, sync};
 use rand::RngExt;
@@ -104,6 +106,8 @@ pub struct Simulated {
     created: Cell<u64>,
     /// Working sets of the calls that have one of their own.
     usage: RefCell<FxHashMap<Sandbox, Mem>>,
+    /// What containers have that have more than their function needs, because they serve its whole app.
+    larger: RefCell<FxHashMap<Sandbox, Mem>>,
     removals: Cell<u64>,
     removal_luck: Luck,
 }
@@ -125,6 +129,7 @@ impl Simulated {
             functions: RefCell::default(),
             created: Cell::new(0),
             usage: RefCell::default(),
+            larger: RefCell::default(),
             removals: Cell::new(0),
             removal_luck: chance.named("removal"),
         }
@@ -261,8 +266,15 @@ impl Backend for Simulated {
             })
         } else {
             self.created.set(self.created.get() + 1);
-            Ok(Sandbox(self.created.get()))
+            let sandbox = Sandbox(self.created.get());
+            if request.memory != function.memory {
+                self.larger.borrow_mut().insert(sandbox, request.memory);
+            }
+            Ok(sandbox)
         };
+        if request.at_once {
+            return Work::ready(answer);
+        }
         let Some(effort) = measured else {
             let span = function.cold_start.sample(&mut luck);
             return match &self.sharing {
@@ -300,8 +312,9 @@ impl Backend for Simulated {
             ))));
         };
         if let Some(usage) = call.usage {
-            self.usage.borrow_mut().insert(sandbox, usage.0.min(function.memory.0).into());
-            if usage > function.memory {
+            let has = self.larger.borrow().get(&sandbox).copied().unwrap_or(function.memory);
+            self.usage.borrow_mut().insert(sandbox, usage.min(has));
+            if usage > has {
                 answer = Err(CallFault::OutOfMemory);
             }
         }
@@ -331,8 +344,19 @@ impl Backend for Simulated {
         if usage.is_empty() { None } else { usage.get(&sandbox).copied() }
     }
 
+    fn shared(&self) -> Option<Shared> {
+        self.sharing.as_ref().map(Sharing::shared)
+    }
+
+    fn measure_in(&self, from: Time, until: Time) {
+        if let Some(sharing) = &self.sharing {
+            sharing.measure_in(from, until);
+        }
+    }
+
     fn remove(&self, sandbox: Sandbox) -> Work<()> {
         self.usage.borrow_mut().remove(&sandbox);
+        self.larger.borrow_mut().remove(&sandbox);
         self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
         let mut luck = self.removal_luck.draw(Purpose::Removal, nth);

@@ -93,6 +93,15 @@ words! {
     }
 }
 
+/// How an invocation waited in its worker's queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// While it waited a container was being created on its worker.
+    pub behind_creation: bool,
+    /// It could have been dispatched when it joined a strict queue, and somebody was before it.
+    pub behind_head: bool,
+}
+
 /// What became of an invocation: a row of `records.csv`. Instants that never came are `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -128,6 +137,8 @@ pub struct Record {
     pub intended: Duration,
     /// Highest working set read during and after it; the reserved size where nothing was read.
     pub memory: Mem,
+    /// How it waited in the queue.
+    pub waited: Waited,
     /// 1, or 2 and more for a retry of the same request.
     pub attempt: u16,
     /// Why it did not complete, in a word or a sentence.
@@ -154,6 +165,7 @@ impl Record {
             returned: now,
             intended: call.intended,
             memory: Mem(0),
+            waited: Waited::default(),
             attempt: 1,
             error: None,
         }
@@ -177,10 +189,37 @@ pub struct WorkerCounts {
     pub expirations: u64,
     /// Containers whose creation was begun.
     pub containers_created: u64,
+    /// Containers whose creation failed, or that went after a failure.
+    pub containers_failed: u64,
+    /// Idle containers that went because nobody may use them any more.
+    pub containers_condemned: u64,
     /// Attempts to create a container ahead of need.
     pub prewarm_attempts: u64,
     /// Attempts of those that failed.
     pub prewarm_failures: u64,
     /// Readings of containers' memory.
     pub memory_reads: u64,
+}
+
+/// What a worker held over the window of a run: sums over time, and the most at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Held {
+    /// Core seconds that invocations held, or had of the cores that they share.
+    pub cores: (f64, f64),
+    /// Invocation-seconds from dispatch to return.
+    pub in_flight: (f64, f64),
+    /// Invocation-seconds in the queue.
+    pub queued: (f64, f64),
+}
+
+impl WorkerCounts {
+    /// Containers that there are, by these counts since the start.
+    pub fn containers(&self) -> u64 {
+        self.containers_created - self.containers_gone()
+    }
+
+    /// Containers that went, whatever for.
+    pub fn containers_gone(&self) -> u64 {
+        self.evictions + self.expirations + self.containers_failed + self.containers_condemned
+    }
 }

@@ -3,7 +3,7 @@
 //! Time is whole nanoseconds; memory is bytes, where MB = MiB = 2^20 and GB = GiB (the field's habit); a processor
 //! share is counted in 1/1000 core. Decimal input goes to the nearest unit, half up. Text carries its unit.
 
-use super::decimal;
+use super::number::{CENTURY, NumberFault, decimal, time_of};
 use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -31,6 +31,8 @@ impl Time {
     pub const ZERO: Time = Time(0);
     /// The last instant that can be told: no deadline.
     pub const MAX: Time = Time((1 << 62) - 1);
+    /// The latest instant that a load may have: 100 years.
+    pub const CENTURY: Time = Time(CENTURY);
 
     /// Nanoseconds since zero.
     pub fn as_nanos(self) -> u64 {
@@ -53,6 +55,8 @@ impl Duration {
     pub const ZERO: Duration = Duration(0);
     /// Longer than any run: "forever".
     pub const MAX: Duration = Duration((1 << 62) - 1);
+    /// The longest span that can be asked for: 100 years.
+    pub const CENTURY: Duration = Duration(CENTURY);
 
     /// Whole nanoseconds.
     pub const fn from_nanos(ns: u64) -> Duration {
@@ -204,7 +208,16 @@ fn split_unit(text: &str) -> (&str, &str) {
     (&text[..end], text[end..].trim())
 }
 
-fn measure(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Result<u64, String> {
+/// Reads a number into whole units of a scale.
+type Reader = fn(&[u8], u64) -> Result<u64, NumberFault>;
+
+fn measure(
+    text: &str,
+    units: &[(&str, u64)],
+    read: Reader,
+    what: &str,
+    example: &str,
+) -> Result<u64, String> {
     let (number, unit) = split_unit(text);
     if number.is_empty() {
         return Err(format!("'{text}' is not a {what}; write for instance {example}"));
@@ -216,7 +229,7 @@ fn measure(text: &str, units: &[(&str, u64)], what: &str, example: &str) -> Resu
         let known: Vec<&str> = units.iter().map(|(n, _)| *n).collect();
         return Err(format!("'{text}' has the unknown unit '{unit}'; known are {}", known.join(", ")));
     };
-    decimal(number.as_bytes(), *scale)
+    read(number.as_bytes(), *scale)
         .map_err(|why| format!("'{text}' {why}; a {what} is for instance {example}"))
 }
 
@@ -259,7 +272,7 @@ impl FromStr for Duration {
         if text == "forever" {
             return Ok(Duration::MAX);
         }
-        measure(text, TIME_UNITS, "duration", "600s, 10min or 1.5ms").map(Duration)
+        measure(text, TIME_UNITS, time_of, "duration", "600s, 10min or 1.5ms").map(Duration)
     }
 }
 
@@ -269,7 +282,7 @@ impl FromStr for Mem {
         if text == "unlimited" {
             return Ok(Mem::MAX);
         }
-        measure(text, MEM_UNITS, "memory size", "512MiB or 16GiB").map(Mem)
+        measure(text, MEM_UNITS, decimal, "memory size", "512MiB or 16GiB").map(Mem)
     }
 }
 
@@ -423,12 +436,16 @@ mod tests {
         for text in ["16GiB", "256MiB", "unlimited", "1.5MiB", "3B"] {
             assert_eq!(text.parse::<Mem>().map(|d| d.to_string()), Ok(text.to_string()));
         }
-        for text in ["128GB", "128G", "128Gi", "128GiB", "131072M", "131072Mi"] {
+        for text in ["128GB", "128GiB", "128Gi", "128G", "0.125T"] {
             assert_eq!(text.parse::<Mem>(), Ok(Mem::from_mib(128 * 1024)), "{text}");
         }
         assert_eq!("0.5".parse::<Cpus>(), Ok(Cpus(500)));
         assert!("600".parse::<Duration>().is_err_and(|e| e.contains("no unit")));
         assert!("5 parsecs".parse::<Duration>().is_err_and(|e| e.contains("unknown unit 'parsecs'")));
         assert!("-5s".parse::<Duration>().is_err_and(|e| e.contains("is negative")));
+        assert_eq!("36525d".parse::<Duration>(), Ok(Duration::CENTURY));
+        for text in ["36526d", "3155760000.000000001s", "1e300h"] {
+            assert!(text.parse::<Duration>().is_err_and(|e| e.contains("is above 100 years")), "{text}");
+        }
     }
 }

@@ -124,8 +124,13 @@ pub fn align(args: &AlignArgs) -> Result<u8> {
     for text in &args.markers {
         how.markers.push(pair("--marker", text)?);
     }
-    let rules =
-        [(&args.mean, Rule::Mean), (&args.sum, Rule::Sum), (&args.max, Rule::Max), (&args.last, Rule::Last)];
+    let rules = [
+        (&args.mean, Rule::Mean),
+        (&args.sum, Rule::Sum),
+        (&args.min, Rule::Min),
+        (&args.max, Rule::Max),
+        (&args.last, Rule::Last),
+    ];
     for (patterns, rule) in rules {
         how.rules.extend(patterns.iter().map(|p| (p.clone(), rule)));
     }

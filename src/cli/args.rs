@@ -163,7 +163,8 @@ pub struct ReplayArgs {
     /// The trace's format
     #[arg(value_enum, ignore_case = true)]
     pub format: TraceFormat,
-    /// csv: FUNCTIONS.csv INVOCATIONS.csv, or their folder; azure-2019: a folder; iluvatar: the two files or their folder
+    /// csv: FUNCTIONS.csv INVOCATIONS.csv, or their folder; azure-2019: a folder; iluvatar: the two files or their folder.
+    /// Files may be compressed with gzip or zstd, and - is standard input
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
@@ -182,6 +183,15 @@ pub struct ReplayArgs {
     /// Multiply the number of invocations
     #[arg(long, value_name = "X", help_heading = "Trace")]
     pub rate_scale: Option<String>,
+    /// Multiply the time between invocations: 0.5 is twice as fast; durations stay
+    #[arg(long, value_name = "X", help_heading = "Trace")]
+    pub time_scale: Option<String>,
+    /// Replay so many functions for each of the trace, each with luck of its own
+    #[arg(long, value_name = "N", help_heading = "Trace")]
+    pub clones: Option<String>,
+    /// Leave out wrong rows of a csv trace and count them, instead of ending at the first
+    #[arg(long, help_heading = "Trace")]
+    pub skip_bad: bool,
     /// Where in its minute an invocation is placed; auto: timers at one phase of every minute, the others uniform
     #[arg(long, value_name = "HOW", value_parser = Words("trace.placement"), help_heading = "Trace")]
     pub placement: Option<String>,
@@ -217,6 +227,8 @@ impl ReplayArgs {
     pub fn keys_of_any(&self) -> Vec<Flag<'_>> {
         given(&[
             ("--rate-scale", "trace.rate_scale", &self.rate_scale),
+            ("--time-scale", "trace.time_scale", &self.time_scale),
+            ("--clones", "trace.clones", &self.clones),
             ("--cold-start", "trace.cold_start", &self.cold_start),
         ])
     }
@@ -294,6 +306,9 @@ pub struct AlignArgs {
     /// Add them up
     #[arg(long, value_name = "PATTERN")]
     pub sum: Vec<String>,
+    /// Take the least
+    #[arg(long, value_name = "PATTERN")]
+    pub min: Vec<String>,
     /// Take the largest
     #[arg(long, value_name = "PATTERN")]
     pub max: Vec<String>,
@@ -306,13 +321,16 @@ pub struct AlignArgs {
 }
 
 const ALIGN: &str = "\
-A value at t covers [t, t + step of its series). Our gauges are averaged by time and of our totals the last value is taken; of others \
-.count and .sum are added up, of .max and .upper the largest is taken, and the rest is averaged. Where nothing covers a bucket its \
-value is empty.
+A value at t covers [t, t + step of its series); where nothing covers a bucket its value is empty. Of our gauges \
+the mean over time is taken, of our totals the last value. Others go by their names, as in carbon: of .min and .lower \
+the least, of .max and .upper (.upper_90 too) the largest; .sum and stats_counts are added up; a .count that rises and \
+never falls keeps its last value, any other is added up; the rest is averaged.
+
+A PATTERN is Graphite's (*, ?, [a-z], {a,b}). A plain name means the series with tags or a number as well: cpu also \
+cpu;host=a and cpu#2, the second series of that name.
 
 In pandas:
-  pandas.read_csv('aligned.csv').pivot_table(
-      index='time', columns=['source', 'path'], values='value')";
+  pandas.read_csv('aligned.csv').pivot_table(index='time', columns=['source', 'path'], values='value')";
 
 #[derive(Args)]
 pub struct GraphiteCommand {
@@ -335,7 +353,8 @@ pub struct PullArgs {
     /// Where graphite-web answers [default: where the run's scenario says]
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// A series, a pattern of series, or a function of them; several are fine [default: the scenario's]
+    /// A series, also a tagged one (disk.used;host=a), a pattern of series, or a function of them; several are fine. Where two
+    /// series have one name, the second is called name#2 [default: the scenario's]
     #[arg(long = "target", value_name = "TARGET")]
     pub targets: Vec<String>,
     /// Give up a request after this long

@@ -160,6 +160,9 @@ pub fn replay(args: ReplayArgs) -> Result<u8> {
     if let Some(day) = args.day {
         over.flag_of_any("--day", "trace.day", &day.to_string());
     }
+    if args.skip_bad {
+        over.flag_of_any("--skip-bad", "trace.skip_bad", "true");
+    }
     let base = Scenario::replay(name_of(&args.paths), trace);
     let plan = load_plan(None, Some(base), &with_common(over, &args.common)?)?;
     run(plan, &args.common, &World::Simulated)

@@ -1,10 +1,11 @@
 //! The fleet: the workers that a controller knows, how they are, and what each has to do.
 //!
-//! A worker's load is what it last reported and, since then, what was sent to it less what returned: an old report is
-//! corrected by what the controller knows itself. Where nobody reports, that is an exact count.
+//! A worker's load is what messages have told of it: what it had left when it last made a report, and what was sent to it
+//! beyond the requests that it had received by then, less the returns heard of work that ended later. A report thus never
+//! forgets what is on its way. Where nobody reports, it is what was sent less the returns that were heard of.
 
 use super::balancer::{Asked, Balancer, Candidate};
-use crate::base::Cpus;
+use crate::base::{Cpus, Time};
 
 /// A worker's place in the fleet. It stays the same as long as the worker has its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,15 +45,45 @@ pub struct Fleet {
 struct Member {
     name: String,
     cores: f64,
+    /// Whether cores limit what it does at once.
+    limited: bool,
     health: Health,
-    reported: f64,
-    /// Sent less returned, since the report.
-    since: f64,
+    report: Report,
+    /// Requests that were sent to it.
+    sent: u64,
+    /// Returns heard of work that ended after the report was made.
+    returned: u64,
+}
+
+/// What a worker tells of its load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Requests of this controller that it had received.
+    pub received: u64,
+    /// Invocations that it had left, waiting or under way.
+    pub left: u64,
+    /// When it was made; `None` where nobody reported yet.
+    pub made: Option<Time>,
 }
 
 impl Member {
+    fn new(name: &str, cores: Cpus) -> Member {
+        let limited = cores != Cpus::MAX;
+        Member {
+            name: name.to_string(),
+            // Where cores do not limit, invocations are compared as they are.
+            cores: if limited { cores.as_f64().max(0.001) } else { 1.0 },
+            limited,
+            health: Health::Healthy,
+            report: Report::default(),
+            sent: 0,
+            returned: 0,
+        }
+    }
+
     fn load(&self) -> f64 {
-        (self.reported + self.since).max(0.0) / self.cores
+        let on_the_way = self.sent.saturating_sub(self.report.received);
+        (self.report.left + on_the_way).saturating_sub(self.returned) as f64 / self.cores
     }
 }
 
@@ -74,10 +105,7 @@ impl Fleet {
 
     /// A worker joins, or begins a new life under its name: healthy, with nothing to do.
     pub fn join(&mut self, name: &str, cores: Cpus) -> Place {
-        // Where cores do not limit, invocations are compared as they are.
-        let cores = if cores == Cpus::MAX { 1.0 } else { cores.as_f64().max(0.001) };
-        let fresh =
-            Member { name: name.to_string(), cores, health: Health::Healthy, reported: 0.0, since: 0.0 };
+        let fresh = Member::new(name, cores);
         let place = match self.find(name) {
             Some(place) => {
                 self.members[place.0] = fresh;
@@ -113,10 +141,16 @@ impl Fleet {
         self.members[place.0].load()
     }
 
-    /// A worker said how many invocations it has.
+    /// A worker said how many invocations it has, and all that was sent to it counts in that.
     pub fn report(&mut self, place: Place, invocations: u64) {
+        let received = self.members[place.0].sent;
+        self.hear(place, Report { received, left: invocations, made: None });
+    }
+
+    /// A report arrived. Messages of one worker arrive in the order in which they were sent.
+    pub fn hear(&mut self, place: Place, report: Report) {
         let member = &mut self.members[place.0];
-        (member.reported, member.since) = (invocations as f64, 0.0);
+        (member.report, member.returned) = (report, 0);
         self.weigh(place);
     }
 
@@ -148,15 +182,22 @@ impl Fleet {
 
     fn send(&mut self, place: Place) -> Place {
         self.sent += 1;
-        self.members[place.0].since += 1.0;
+        self.members[place.0].sent += 1;
         self.weigh(place);
         place
     }
 
-    /// An invocation that was sent to a worker is there no more.
+    /// The controller heard that an invocation which was sent to a worker is there no more.
     pub fn returned(&mut self, place: Place) {
-        self.members[place.0].since -= 1.0;
+        self.members[place.0].returned += 1;
         self.weigh(place);
+    }
+
+    /// The same of one that ended at this instant of the worker: what its last report knew of is not counted again.
+    pub fn returned_at(&mut self, place: Place, ended: Time) {
+        if self.members[place.0].report.made.is_none_or(|made| ended > made) {
+            self.returned(place);
+        }
     }
 
     fn weigh(&mut self, place: Place) {
@@ -168,8 +209,9 @@ impl Fleet {
 
     fn line_up(&mut self) {
         let able = self.members.iter().enumerate().filter(|(_, m)| m.health == Health::Healthy);
-        self.candidates =
-            able.map(|(place, m)| Candidate { key: key_of(&m.name), place, load: m.load() }).collect();
+        self.candidates = able
+            .map(|(place, m)| Candidate { key: key_of(&m.name), place, load: m.load(), limited: m.limited })
+            .collect();
     }
 }
 
@@ -199,6 +241,20 @@ mod tests {
         fleet.report(Place(2), 1);
         // No herd: the one that reported nothing fills up by what is sent to it.
         assert_eq!((0..3).map(|_| fleet.choose(1).unwrap().0).collect::<Vec<_>>(), [0, 0, 2]);
+    }
+
+    #[test]
+    fn a_report_forgets_nothing_that_is_on_its_way_and_counts_no_return_twice() {
+        let mut fleet = fleet("round-robin", 1);
+        (0..5).for_each(|_| drop(fleet.choose(1)));
+        // It had received three of five when it reported at 100, with two of them left.
+        fleet.hear(Place(0), Report { received: 3, left: 2, made: Some(Time(100)) });
+        assert_eq!(fleet.load(Place(0)), 2.0);
+        // The report knew of the end at 100; not of that at 101.
+        fleet.returned_at(Place(0), Time(100));
+        assert_eq!(fleet.load(Place(0)), 2.0);
+        fleet.returned_at(Place(0), Time(101));
+        assert_eq!(fleet.load(Place(0)), 1.5);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The simulated controller: a front for several workers of one run, with the network's delay and reports of any age.
 
-use super::fleet::{Fleet, Place};
-use crate::base::{Duration, Front, Invocation, Outcome, Record, Status};
+use super::fleet::{Fleet, Place, Report};
+use crate::base::{Duration, Front, Invocation, Outcome, Record, Status, Time};
 use crate::metrics::{CONTROLLER_PATHS, Series};
 use crate::rt::{self, Calls, Class, OnTime};
 use slab::Slab;
@@ -17,6 +17,8 @@ struct Hub {
     /// Functions' keys, by their ids.
     functions: Vec<u64>,
     workers: RefCell<Vec<Rc<dyn Front>>>,
+    /// Requests that each worker has received.
+    received: RefCell<Vec<u64>>,
     /// From the controller to a worker, and back.
     delay: Duration,
     outcome: Rc<dyn Outcome>,
@@ -41,6 +43,7 @@ fn add(count: &Cell<u64>, n: u64) {
 enum Errand {
     There(Place, Invocation),
     Back(Box<Record>),
+    Told(Place, Report),
 }
 
 impl Controller {
@@ -50,6 +53,7 @@ impl Controller {
             fleet: RefCell::new(fleet),
             functions,
             workers: RefCell::default(),
+            received: RefCell::default(),
             delay,
             outcome,
             on_their_way: RefCell::default(),
@@ -67,6 +71,7 @@ impl Controller {
 
     /// Its workers, in the order of their places in the fleet.
     pub fn lead(&self, workers: Vec<Rc<dyn Front>>) {
+        *self.0.received.borrow_mut() = vec![0; workers.len()];
         *self.0.workers.borrow_mut() = workers;
     }
 
@@ -84,21 +89,25 @@ impl Controller {
         }
     }
 
-    /// Hears every `interval`, for ever, how many invocations each worker has.
+    /// Lets every worker report each `interval` from `begin` on, for ever, how many invocations it has. A report arrives as late
+    /// as any message.
     pub fn hear<F: Fn(usize) -> u64>(
         &self,
+        begin: Time,
         interval: Duration,
         invocations: F,
     ) -> impl Future<Output = ()> + use<F> {
         let hub = Rc::downgrade(&self.0);
         async move {
-            let mut next = rt::now() + interval;
+            let mut next = begin.max(rt::now()) + interval;
             loop {
                 rt::sleep_until_as(Class::Tick, next).await;
                 let Some(hub) = hub.upgrade() else { return };
-                let workers = hub.workers.borrow().len();
-                let mut fleet = hub.fleet.borrow_mut();
-                (0..workers).for_each(|i| fleet.report(Place(i), invocations(i)));
+                let received = hub.received.borrow().clone();
+                for (i, received) in received.into_iter().enumerate() {
+                    let report = Report { received, left: invocations(i), made: Some(rt::now()) };
+                    hub.tell(Place(i), report);
+                }
                 next = next + interval;
             }
         }
@@ -130,6 +139,7 @@ impl Drop for Controller {
             let record = match errand {
                 Errand::There(_, call) => Record::new(&call, 0, rt::now()),
                 Errand::Back(record) => Record { status: Status::Unfinished, returned: rt::now(), ..*record },
+                Errand::Told(..) => continue,
             };
             self.0.outcome.settle(&record);
         }
@@ -162,8 +172,22 @@ impl Hub {
     fn hand_over(&self, place: Place, call: Invocation) {
         let worker = self.workers.borrow().get(place.0).cloned();
         if let Some(worker) = worker {
+            self.received.borrow_mut()[place.0] += 1;
             worker.submit(call);
         }
+    }
+
+    fn tell(&self, place: Place, report: Report) {
+        if self.delay == Duration::ZERO {
+            self.fleet.borrow_mut().hear(place, report);
+        } else {
+            self.send(Errand::Told(place, report));
+        }
+    }
+
+    /// The controller has heard that a worker is done with an invocation.
+    fn hear_of(&self, record: &Record, ended: Time) {
+        self.fleet.borrow_mut().returned_at(Place(usize::from(record.worker)), ended);
     }
 
     fn send(&self, errand: Errand) {
@@ -176,9 +200,9 @@ impl Hub {
 
 impl Outcome for Hub {
     fn settle(&self, record: &Record) {
-        self.fleet.borrow_mut().returned(Place(usize::from(record.worker)));
         // A run that ends does not wait for the network.
         if self.delay == Duration::ZERO || record.status == Status::Unfinished {
+            self.hear_of(record, record.returned);
             return self.answer(record);
         }
         self.send(Errand::Back(Box::new(record.clone())));
@@ -190,7 +214,9 @@ impl OnTime for Hub {
         let errand = self.on_their_way.borrow_mut().try_remove(token as usize);
         match errand {
             Some(Errand::There(place, call)) => self.hand_over(place, call),
+            Some(Errand::Told(place, report)) => self.fleet.borrow_mut().hear(place, report),
             Some(Errand::Back(mut record)) => {
+                self.hear_of(&record, record.returned);
                 record.returned = rt::now();
                 self.answer(&record);
             }

@@ -9,5 +9,5 @@ mod fleet;
 mod front;
 
 pub use config::Config;
-pub use fleet::{Fleet, Health, Place, key_of};
+pub use fleet::{Fleet, Health, Place, Report, key_of};
 pub use front::Controller;

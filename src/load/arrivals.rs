@@ -1,7 +1,7 @@
 //! Arrivals: open loops (Poisson, constant, on-off, diurnal), closed loops, and how a rate is shared by popularity.
 
 use super::{Profile, Source};
-use crate::base::{Dist, Duration, FunctionId, Invocation, Result, Time, decimal};
+use crate::base::{Dist, Duration, Fault, FunctionId, Invocation, Result, Time, decimal};
 use crate::rt::chance::{Draw, Luck, Purpose};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
@@ -126,6 +126,13 @@ pub struct Closed {
     /// Time between an answer and the next call.
     #[serde(default = "no_time")]
     pub think: Dist,
+    /// The least time between a refusal and the next call.
+    #[serde(default = "a_moment")]
+    pub retry: Duration,
+}
+
+fn a_moment() -> Duration {
+    Duration::from_millis(1)
 }
 
 fn no_time() -> Dist {
@@ -141,6 +148,8 @@ pub struct ClosedLoop {
     pub clients: u32,
     /// Time between an answer and the next call.
     pub think: Dist,
+    /// The least time between a refusal and the next call.
+    pub retry: Duration,
     /// How the invocations turn out.
     pub profile: Profile,
     /// The seed of their think times.
@@ -174,6 +183,12 @@ impl Load {
         }
         if self.closed.as_ref().is_some_and(|c| c.clients == 0) {
             return Err("closed: clients is 0; at least one is needed".into());
+        }
+        if self.closed.as_ref().is_some_and(|c| c.retry == Duration::ZERO) {
+            return Err(
+                "closed: retry is 0; a client that is refused would call again at the same instant, for ever"
+                    .into(),
+            );
         }
         if self.zipf.is_some_and(|z| !z.is_finite() || z < 0.0) {
             return Err("zipf is a finite exponent >= 0".into());
@@ -262,6 +277,11 @@ impl Source for OpenLoad {
         let at = Time(Duration::from_nanos_f64(self.next_arrival()).0);
         if at >= self.until {
             return Ok(None);
+        }
+        if at > Time::CENTURY {
+            return Err(Fault::usage(
+                "a function's load goes on beyond 100 years; give the run a duration, or the load a higher rate",
+            ));
         }
         let call = self.profile.invocation(self.function, self.k, at);
         self.k += 1;

@@ -1,6 +1,7 @@
 //! What of a trace's configuration cannot be meant, whatever is in its files: told before they are opened.
 
-use super::trace::{Format, Mark, TraceConfig, mark};
+use super::slice::{Mark, mark};
+use super::trace::{Format, TraceConfig};
 use crate::base::{Fault, Result};
 
 impl TraceConfig {

@@ -11,6 +11,8 @@ mod function;
 pub mod generate;
 mod iluvatar;
 mod merge;
+mod scale;
+mod slice;
 mod table;
 mod trace;
 
@@ -19,7 +21,7 @@ pub use function::{FunctionConfig, Profile};
 pub use merge::Merge;
 pub use trace::{Counts, Durations, Format, Placement, TraceConfig, open};
 
-use crate::base::{Dist, FunctionId, FunctionSpec, Invocation, Result, Time};
+use crate::base::{Compute, Dist, FunctionId, FunctionSpec, Invocation, Result, Time};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -52,8 +54,29 @@ pub struct Workload {
     pub prewarm: Vec<(FunctionId, u32)>,
     /// Cold starts of functions that bring none; `None` leaves the model's.
     pub cold_start: Option<Dist>,
+    /// Functions that the trace says need a GPU; see [`Workload::with_gpus`].
+    pub gpu: Vec<FunctionId>,
     /// What was found in the data.
     pub notes: Rc<RefCell<Notes>>,
+}
+
+impl Workload {
+    /// The same on workers with `gpus`: there the functions that the trace says need a GPU have one. Without, it is said that
+    /// they run on processors.
+    pub fn with_gpus(mut self, gpus: u32) -> Workload {
+        if gpus > 0 {
+            for id in &self.gpu {
+                self.functions[id.index()].program.compute = Compute::Gpu;
+            }
+        } else if !self.gpu.is_empty() {
+            self.notes.borrow_mut().remarks.push(format!(
+                "Of the trace's functions {} compute on a GPU; the worker has none, so they run on its processors \
+                 (worker.gpus gives it some).",
+                self.gpu.len()
+            ));
+        }
+        self
+    }
 }
 
 /// What a loader found, counted by kind, to be told in report and summary.
@@ -76,6 +99,14 @@ impl Notes {
         match self.dirty.iter_mut().find(|(k, _)| k == kind) {
             Some((_, count)) => *count += n,
             None => self.dirty.push((kind.to_string(), n)),
+        }
+    }
+
+    /// Names the columns that nobody asked for, of all tables in one sentence.
+    fn unused<const N: usize>(&mut self, tables: [&table::Table; N]) {
+        let names: Vec<String> = tables.iter().filter_map(|table| table.unused()).collect();
+        if !names.is_empty() {
+            self.remarks.push(format!("Columns that are not used: {}.", names.join("; ")));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Traces: which format, which part, and what the format leaves open.
 
-use super::{Source, Workload, azure, csv_pair, iluvatar};
-use crate::base::{Dist, Duration, Fault, Invocation, Result, Time, Unit};
-use crate::rt::chance::{Chance, Draw, Purpose};
-use rand::RngExt;
+use super::{Notes, Source, Workload, azure, csv_pair, iluvatar, slice, table};
+use crate::base::{Dist, Fault, FunctionId, FunctionSpec, Result, Time, Unit};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// The formats that can be replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,9 +80,23 @@ pub struct TraceConfig {
     /// Which day of a folder that holds several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<u32>,
-    /// Multiplies the number of invocations.
+    /// Multiplies the number of invocations, but of functions that a timer calls; above 0, at most 1e6.
+    ///
+    /// Of single invocations each stays with that probability, or has copies before its function's next one; of counts per
+    /// minute the count is multiplied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_scale: Option<f64>,
+    /// Multiplies the time between invocations: 0.5 is twice as fast. Durations stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_scale: Option<f64>,
+    /// So many functions for each of the trace, the later ones called NAME~2, NAME~3, each with luck of its own. Single
+    /// invocations come at one instant for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clones: Option<u32>,
+    /// Wrong rows of a csv trace, and such as are out of order in Ilúvatar's, are left out and counted instead of ending it.
+    /// Other rows of other formats always are.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_bad: bool,
     /// See [`Placement`].
     #[serde(default)]
     pub placement: Placement,
@@ -121,6 +135,9 @@ impl TraceConfig {
             to: None,
             day: None,
             rate_scale: None,
+            time_scale: None,
+            clones: None,
+            skip_bad: false,
             placement: Placement::Auto,
             durations: Durations::Percentiles,
             counts: Counts::Start,
@@ -134,34 +151,39 @@ impl TraceConfig {
         path.into_iter().chain(self.paths.iter().cloned()).collect()
     }
 
-    /// Makes relative paths relative to `folder`.
+    /// Makes relative paths relative to `folder`; `-` stays standard input.
     pub fn resolve(&mut self, folder: &Path) {
-        if !self.path.as_os_str_is_empty() {
-            self.path = folder.join(&self.path);
+        for path in std::iter::once(&mut self.path).chain(&mut self.paths) {
+            if !path.as_os_str_is_empty() && !table::is_standard_input(path) {
+                *path = folder.join(&*path);
+            }
         }
-        self.paths.iter_mut().for_each(|p| *p = folder.join(&*p));
     }
 }
 
-/// A span of a trace. Times of day count from midnight, durations from the trace's first instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
-    TimeOfDay(Duration),
-    After(Duration),
+/// What a loader of single invocations hands over.
+pub(super) struct RowTrace {
+    pub(super) functions: Vec<FunctionSpec>,
+    /// All its rows, on the file's clock.
+    pub(super) source: Box<dyn Source>,
+    /// The first arrival, where it is known before.
+    pub(super) first: Option<Time>,
+    /// The last one, where it is known before.
+    pub(super) horizon: Option<Time>,
+    pub(super) prewarm: Vec<(FunctionId, u32)>,
+    /// Functions that need a GPU.
+    pub(super) gpu: Vec<FunctionId>,
+    pub(super) notes: Rc<RefCell<Notes>>,
 }
 
-pub(super) fn mark(text: &str) -> Result<Mark> {
-    if let Some((hours, rest)) = text.split_once(':') {
-        let (minutes, seconds) = rest.split_once(':').unwrap_or((rest, "0"));
-        let parts = (hours.parse::<u64>(), minutes.parse::<u64>(), seconds.parse::<u64>());
-        if let (Ok(h @ 0..=24), Ok(m @ 0..60), Ok(s @ 0..60)) = parts {
-            return Ok(Mark::TimeOfDay(Duration::from_secs(h * 3600 + m * 60 + s)));
-        }
-        return Err(Fault::usage(format!(
-            "'{text}' is not a time of day; write for instance 08:00 or 20:30:00"
-        )));
+/// A file of a folder, as it is or compressed.
+pub(super) fn in_folder(folder: &Path, name: &str) -> PathBuf {
+    let plain = folder.join(name);
+    let compressed = ["gz", "zst"].map(|ending| folder.join(format!("{name}.{ending}")));
+    match plain.exists() {
+        true => plain,
+        false => compressed.into_iter().find(|path| path.exists()).unwrap_or(plain),
     }
-    text.parse().map(Mark::After).map_err(Fault::usage)
 }
 
 /// Opens a trace.
@@ -170,8 +192,10 @@ pub(super) fn mark(text: &str) -> Result<Mark> {
 /// A file that is missing or wrong, with its place.
 pub fn open(config: &TraceConfig, seed: u64) -> Result<Workload> {
     let scale = config.rate_scale.unwrap_or(1.0);
-    if !(scale.is_finite() && scale > 0.0) {
-        return Err(Fault::usage(format!("rate_scale is {scale}; it is a finite number above 0")));
+    if !(scale > 0.0 && scale <= 1e6) {
+        return Err(Fault::usage(format!(
+            "rate_scale is {scale}; it is a finite number above 0, at most 1e6"
+        )));
     }
     if config.day.is_some() && config.format != Format::Azure2019 {
         return Err(Fault::usage(
@@ -184,14 +208,16 @@ pub fn open(config: &TraceConfig, seed: u64) -> Result<Workload> {
     };
     match config.format {
         Format::Azure2019 => {
-            if paths.len() > 1 {
+            if paths.len() > 1 || table::is_standard_input(first) {
                 return Err(Fault::usage("an azure-2019 trace is one folder; name only that"));
             }
             azure::open(first, config, seed)
         }
         Format::Csv => {
             let (functions, invocations) = match paths.as_slice() {
-                [folder] if folder.is_dir() => (folder.join("functions.csv"), folder.join("invocations.csv")),
+                [folder] if folder.is_dir() => {
+                    (in_folder(folder, "functions.csv"), in_folder(folder, "invocations.csv"))
+                }
                 [functions, invocations] => (functions.clone(), invocations.clone()),
                 _ => {
                     let what = "a csv trace is two files, FUNCTIONS.csv and INVOCATIONS.csv, or a folder that holds \
@@ -199,71 +225,8 @@ pub fn open(config: &TraceConfig, seed: u64) -> Result<Workload> {
                     return Err(Fault::usage(what));
                 }
             };
-            cut(csv_pair::open(&functions, &invocations)?, config, scale, seed)
+            slice::workload(csv_pair::open(&functions, &invocations, config)?, config, scale, seed)
         }
-        Format::Iluvatar => cut(iluvatar::open(&paths)?, config, scale, seed),
+        Format::Iluvatar => slice::workload(iluvatar::open(&paths, config)?, config, scale, seed),
     }
-}
-
-/// Applies `from`, `to` and `rate_scale` to a trace of single invocations.
-fn cut(mut workload: Workload, config: &TraceConfig, scale: f64, seed: u64) -> Result<Workload> {
-    let at = |text: &Option<String>| -> Result<Option<Time>> {
-        text.as_deref().map(mark).transpose().map(|m| {
-            m.map(|m| match m {
-                Mark::TimeOfDay(d) | Mark::After(d) => Time(d.0),
-            })
-        })
-    };
-    let (from, to) = (at(&config.from)?.unwrap_or(Time::ZERO), at(&config.to)?.unwrap_or(Time::MAX));
-    if from >= to {
-        return Err(Fault::usage("the trace's 'from' is not before its 'to'"));
-    }
-    workload.cold_start.clone_from(&config.cold_start);
-    let ends = workload.horizon.map_or(to, |end| end.min(to));
-    workload.horizon = (ends != Time::MAX).then(|| Time(ends.0.saturating_sub(from.0)));
-    workload.begin = config.from.is_some().then_some(Time::ZERO);
-    workload.end = config.to.is_some().then(|| Time(to.0 - from.0));
-    if from > Time::ZERO || to != Time::MAX || scale != 1.0 {
-        let draw = Chance::new(seed).named("rate_scale").draw(Purpose::Arrival, 0);
-        workload.source =
-            Box::new(Cut { source: workload.source, from, to, scale, draw, copies: 0, last: None });
-    }
-    Ok(workload)
-}
-
-struct Cut {
-    source: Box<dyn Source>,
-    from: Time,
-    to: Time,
-    scale: f64,
-    draw: Draw,
-    copies: u64,
-    last: Option<Invocation>,
-}
-
-impl Source for Cut {
-    fn next(&mut self) -> Result<Option<Invocation>> {
-        loop {
-            if self.copies > 0 {
-                self.copies -= 1;
-                return Ok(self.last);
-            }
-            let Some(mut call) = self.source.next()? else { return Ok(None) };
-            if call.arrival >= self.to {
-                return Ok(None);
-            }
-            if call.arrival < self.from {
-                continue;
-            }
-            call.arrival = Time(call.arrival.0 - self.from.0);
-            self.copies = whole_of(self.scale, &mut self.draw);
-            self.last = Some(call);
-        }
-    }
-}
-
-/// A whole number whose mean is `x`.
-pub(super) fn whole_of(x: f64, draw: &mut Draw) -> u64 {
-    let part = x.fract();
-    x as u64 + u64::from(part > 0.0 && draw.random::<f64>() < part)
 }

@@ -9,6 +9,8 @@ use crate::base::{Duration, FunctionId, Time};
 #[derive(Clone, Debug)]
 pub struct Heat {
     functions: usize,
+    /// Where the first bucket begins.
+    begin: Time,
     width: u64,
     /// Invocations and cold starts, by bucket and function.
     cells: Vec<[u32; 2]>,
@@ -19,15 +21,15 @@ const MOST: usize = 128;
 const FIRST_WIDTH: Duration = Duration::from_secs(1);
 
 impl Heat {
-    /// For so many functions.
-    pub fn new(functions: usize) -> Heat {
-        Heat { functions, width: FIRST_WIDTH.0, cells: Vec::new() }
+    /// For so many functions, from this instant on.
+    pub fn new(functions: usize, begin: Time) -> Heat {
+        Heat { functions, begin, width: FIRST_WIDTH.0, cells: Vec::new() }
     }
 
     /// Counts an invocation that arrived at `at`.
     #[inline]
     pub fn add(&mut self, function: FunctionId, at: Time, cold: bool) {
-        let i = (at.0 / self.width) as usize * self.functions + function.index();
+        let i = self.bucket(at) * self.functions + function.index();
         match self.cells.get_mut(i) {
             Some(cell) => {
                 cell[0] = cell[0].saturating_add(1);
@@ -37,9 +39,14 @@ impl Heat {
         }
     }
 
+    #[inline]
+    fn bucket(&self, at: Time) -> usize {
+        (at.since(self.begin).0 / self.width) as usize
+    }
+
     #[cold]
     fn grow(&mut self, function: FunctionId, at: Time, cold: bool) {
-        while (at.0 / self.width) as usize >= MOST {
+        while self.bucket(at) >= MOST {
             self.width *= 2;
             let buckets = self.buckets();
             for bucket in 0..buckets {
@@ -51,9 +58,14 @@ impl Heat {
             }
             self.cells.truncate(buckets.div_ceil(2) * self.functions);
         }
-        let buckets = (at.0 / self.width) as usize + 1;
+        let buckets = self.bucket(at) + 1;
         self.cells.resize((buckets * self.functions).max(self.cells.len()), [0, 0]);
         self.add(function, at, cold);
+    }
+
+    /// Where the first bucket begins.
+    pub fn begin(&self) -> Time {
+        self.begin
     }
 
     /// How long a bucket is.
@@ -78,9 +90,9 @@ mod tests {
 
     #[test]
     fn halving_keeps_every_count_in_its_place() {
-        let mut heat = Heat::new(2);
+        let mut heat = Heat::new(2, Time(3_000_000_000));
         for second in 0..1000u64 {
-            heat.add(FunctionId((second % 2) as u32), Time(second * 1_000_000_000), second % 10 == 0);
+            heat.add(FunctionId((second % 2) as u32), Time((second + 3) * 1_000_000_000), second % 10 == 0);
         }
         assert_eq!((heat.width(), heat.buckets()), (Duration::from_secs(8), 125));
         for bucket in 0..125 {

@@ -77,6 +77,7 @@ snapshot! {
     containers_cached: Gauge, "containers", "Idle containers that are kept.";
     cpus_used: Gauge, "cores", "Processors held by invocations.";
     queue_length: Gauge, "invocations", "Invocations that wait to be dispatched.";
+    backlog: Gauge, "invocations", "Invocations that wait, and cores that runnable work asks for beyond those it shares.";
     in_flight: Gauge, "invocations", "Invocations that were dispatched and have not returned.";
     invocations: Total, "invocations", "Invocations that arrived.";
     completed: Total, "invocations", "Invocations that completed.";
@@ -88,6 +89,8 @@ snapshot! {
     evictions: Total, "containers", "Containers that made room for others.";
     expirations: Total, "containers", "Containers whose keep-alive ended.";
     containers_created: Total, "containers", "Containers whose creation was begun.";
+    containers_failed: Total, "containers", "Containers whose creation failed, or that went after a failure.";
+    containers_condemned: Total, "containers", "Idle containers that went because nobody may use them any more.";
     prewarm_attempts: Total, "attempts", "Attempts to create a container ahead of need.";
     prewarm_failures: Total, "attempts", "Attempts of those that failed.";
     memory_reads: Total, "reads", "Readings of containers' memory.";
@@ -189,11 +192,14 @@ pub fn storage_aggregation() -> String {
     )
 }
 
-/// The path of a column's name in these lists, whatever stands before it.
-pub fn path_of(name: &str) -> Option<&'static Path> {
-    let last = name.rsplit('.').next()?;
-    let backend = name.split('.').rev().nth(2) == Some("backend");
-    let lists: &[&'static [Path]] =
-        if backend { &[BACKEND_PATHS] } else { &[PATHS, HOST_PATHS, CONTROLLER_PATHS] };
-    lists.iter().copied().flatten().find(|p| p.name == last)
+/// What a series of ours is, by its whole path: `elapse.<run>.<worker>.<name>`. Nothing for the series of anybody else,
+/// whatever their last part is.
+pub fn path_of(path: &str) -> Option<&'static Path> {
+    let name = path.strip_prefix("elapse.")?.splitn(3, '.').nth(2)?;
+    let (name, lists): (&str, &[&'static [Path]]) =
+        match name.strip_prefix("backend.").and_then(|backend| backend.split_once('.')) {
+            Some((_, name)) => (name, &[BACKEND_PATHS]),
+            None => (name, &[PATHS, HOST_PATHS, CONTROLLER_PATHS]),
+        };
+    lists.iter().copied().flatten().find(|p| p.name == name)
 }

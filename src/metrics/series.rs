@@ -70,6 +70,13 @@ impl Meter {
         Meter { keeps: false, ..Meter::new(step, 0) }
     }
 
+    /// Measures nothing before this instant.
+    #[must_use]
+    pub fn beginning_at(mut self, begin: Time) -> Meter {
+        self.series.begin = begin;
+        self
+    }
+
     /// Also measures a host.
     #[must_use]
     pub fn host(mut self, probe: HostProbe) -> Meter {
@@ -118,6 +125,16 @@ impl Meter {
         }
     }
 
+    /// Takes a last point at the end of a run, so that totals are whole.
+    pub fn push_last(&mut self, end: Time, snapshot: &Snapshot, backends: &[[f64; BACKEND_PATHS.len()]]) {
+        let Some(at) = self.series.last(end).filter(|_| self.keeps) else { return };
+        self.fill(snapshot, backends);
+        if let Some(sink) = &mut self.sink {
+            sink.take(at, &self.row);
+        }
+        self.series.push_last(at, &self.row);
+    }
+
     /// A point that is only looked at.
     pub fn look(
         &mut self,
@@ -138,6 +155,8 @@ impl Meter {
 #[derive(Clone, Debug)]
 pub struct Series {
     columns: Rc<Columns>,
+    /// The first tick is behind it.
+    begin: Time,
     step: Duration,
     /// Ticks longer than this are thinned out.
     most: usize,
@@ -155,11 +174,19 @@ impl Series {
     pub fn of(columns: Columns, step: Duration, most: usize) -> Series {
         Series {
             columns: Rc::new(columns),
+            begin: Time::ZERO,
             step: Duration(step.0.max(1)),
             most: most.max(2),
             times: Vec::new(),
             values: Vec::new(),
         }
+    }
+
+    /// With no row before this instant.
+    #[must_use]
+    pub fn beginning_at(mut self, begin: Time) -> Series {
+        self.begin = begin;
+        self
     }
 
     /// What is in a row.
@@ -197,7 +224,21 @@ impl Series {
 
     /// The next instant at which a row is wanted.
     pub fn next(&self, now: Time) -> Time {
-        Time((now.0 / self.step.0 + 1) * self.step.0)
+        Time((now.max(self.begin).0 / self.step.0 + 1) * self.step.0)
+    }
+
+    /// The instant of a last row at the end of a run: the whole second that holds it, as Graphite knows no others. `None` if
+    /// there is a row of it already.
+    pub fn last(&self, end: Time) -> Option<Time> {
+        const SECOND: u64 = 1_000_000_000;
+        let at = Time(end.0.div_ceil(SECOND) * SECOND);
+        self.times.last().is_none_or(|last| *last < at).then_some(at)
+    }
+
+    /// Adds a last row, whatever its instant.
+    pub fn push_last(&mut self, at: Time, row: &[f64]) {
+        self.times.push(at);
+        self.values.extend_from_slice(row);
     }
 
     /// Rows so far.

@@ -1,29 +1,17 @@
 //! One axis of time for records, our metrics and what was fetched from Graphite.
 //!
 //! The rule: a value at t covers [t, t + step of its series). A bucket of the common axis takes of each series what
-//! covers it: gauges averaged by time, sums in proportion, maxima, or the last value (of totals). Where nothing covers a
+//! covers it: gauges averaged by time, sums in proportion, minima, maxima, or the last value (of totals). Where nothing covers a
 //! bucket it is empty, not zero. Records are counted in the bucket of their arrival.
 
-use super::plots::matches;
+use super::pattern::covers;
 use super::read::{Finished, Track, each_row, float};
+use super::rule::Rule;
 use crate::base::{Fault, Result};
-use crate::metrics::{Kind, Sketch, path_of};
+use crate::metrics::Sketch;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-
-/// How values of a series become one of a longer bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// Averaged by time.
-    Mean,
-    /// Added up, in proportion to what lies in the bucket.
-    Sum,
-    /// The largest.
-    Max,
-    /// The last one.
-    Last,
-}
 
 /// How to align.
 #[derive(Clone, Debug, Default)]
@@ -41,31 +29,10 @@ pub struct Alignment {
     pub relative: bool,
 }
 
-/// Whether a path is, or lies below, what a pattern means.
-fn covers(pattern: &str, path: &str) -> bool {
-    let wanted = pattern.split('.').count();
-    let head: Vec<&str> = path.split('.').take(wanted).collect();
-    matches(pattern, &head.join(".")) || pattern == path
-}
-
 impl Alignment {
-    fn rule(&self, path: &str) -> Rule {
-        if let Some((_, rule)) = self.rules.iter().find(|(pattern, _)| covers(pattern, path)) {
-            return *rule;
-        }
-        match path_of(path) {
-            Some(ours) if path.starts_with("elapse.") => {
-                if ours.kind == Kind::Total {
-                    Rule::Last
-                } else {
-                    Rule::Mean
-                }
-            }
-            // The habit of statsd and of carbon's aggregation.
-            _ if path.ends_with(".count") || path.ends_with(".sum") => Rule::Sum,
-            _ if path.ends_with(".max") || path.ends_with(".upper") => Rule::Max,
-            _ => Rule::Mean,
-        }
+    fn rule(&self, track: &Track) -> Rule {
+        let given = self.rules.iter().find(|(pattern, _)| covers(pattern, &track.path));
+        given.map_or_else(|| Rule::usual(track), |(_, rule)| *rule)
     }
 }
 
@@ -136,7 +103,7 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
             }
         }
         for (source, track) in &all {
-            let values = resample(track, how.rule(&track.path), first, step, buckets);
+            let values = resample(track, how.rule(track), first, step, buckets);
             put(source, &track.path, &values)?;
         }
     }
@@ -160,8 +127,7 @@ fn longest_step(runs: &[(String, Finished)]) -> Result<f64> {
 /// A series on the common axis.
 fn resample(track: &Track, rule: Rule, first: f64, step: f64, buckets: usize) -> Vec<Option<f64>> {
     let own = track.step().unwrap_or(step);
-    // Sum of value x seconds, seconds, largest, last.
-    let mut cells = vec![(0.0, 0.0, f64::MIN, 0.0); buckets];
+    let mut cells = vec![Cell::default(); buckets];
     for (at, value) in track.points.iter().filter_map(|(at, v)| Some((*at, (*v)?))) {
         let (from, until) = ((at - first) / step, (at + own - first) / step);
         if until <= 0.0 {
@@ -173,19 +139,43 @@ fn resample(track: &Track, rule: Rule, first: f64, step: f64, buckets: usize) ->
             if overlap > 1e-9
                 && let Some(cell) = cells.get_mut(i)
             {
-                *cell = (cell.0 + value * overlap, cell.1 + overlap, cell.2.max(value), value);
+                cell.add(value, overlap);
             }
         }
     }
-    let value = |(sum, seconds, max, last): (f64, f64, f64, f64)| {
-        (seconds > 0.0).then(|| match rule {
-            Rule::Mean => sum / seconds,
-            Rule::Sum => sum / own,
-            Rule::Max => max,
-            Rule::Last => last,
+    let value = |cell: Cell| {
+        (cell.seconds > 0.0).then(|| match rule {
+            Rule::Mean => cell.sum / cell.seconds,
+            Rule::Sum => cell.sum / own,
+            Rule::Min => cell.min,
+            Rule::Max => cell.max,
+            Rule::Last => cell.last,
         })
     };
     cells.into_iter().map(value).collect()
+}
+
+/// What of a series lies in a bucket.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    /// Values times the seconds that they cover of it.
+    sum: f64,
+    /// Seconds that are covered.
+    seconds: f64,
+    min: f64,
+    max: f64,
+    last: f64,
+}
+
+impl Cell {
+    fn add(&mut self, value: f64, seconds: f64) {
+        let is_first = self.seconds == 0.0;
+        self.min = if is_first { value } else { self.min.min(value) };
+        self.max = if is_first { value } else { self.max.max(value) };
+        self.sum += value * seconds;
+        self.seconds += seconds;
+        self.last = value;
+    }
 }
 
 /// Latencies of a bucket, in ns: as they are while they are few, so that many buckets take no more than the records do.
@@ -364,6 +354,7 @@ mod tests {
         let two = |rule| resample(&t, rule, 10.0, 2.0, 3);
         assert_eq!(two(Rule::Mean), [Some(2.0), Some(5.0), None]);
         assert_eq!(two(Rule::Sum), [Some(4.0), Some(5.0), None]);
+        assert_eq!(two(Rule::Min), [Some(1.0), Some(5.0), None]);
         assert_eq!(two(Rule::Max), [Some(3.0), Some(5.0), None]);
         assert_eq!(two(Rule::Last), [Some(3.0), Some(5.0), None]);
     }
@@ -388,11 +379,5 @@ mod tests {
             let (found, likeness) = offset_of(&track(&points), 100.25, 103.25).unwrap();
             assert!((found - offset).abs() < 0.11 && likeness > 0.99, "{found} for {offset}, {likeness}");
         }
-    }
-
-    #[test]
-    fn patterns_cover_what_lies_below() {
-        assert!(covers("servers.db1", "servers.db1.cpu.user") && covers("servers.*", "servers.x.y"));
-        assert!(!covers("servers.db1", "servers.db10.cpu") && !covers("a.b.c", "a.b"));
     }
 }

@@ -6,19 +6,23 @@ mod align;
 mod compare;
 mod folder;
 mod html;
+mod pattern;
 mod plots;
 mod read;
 mod recorder;
+mod rule;
 mod summary;
 mod tables;
 
-pub use align::{Alignment, Rule, align};
+pub use align::{Alignment, align};
 pub use compare::{Comparison, Side, Tolerance, compare, noise_floor, tolerances};
 pub use folder::{Folder, amend, check_target, replace, replace_by};
-pub use plots::{Plot, both, draw, matches, redraw, save, together};
+pub use pattern::matches;
+pub use plots::{Plot, both, draw, redraw, save, together};
 pub use read::{Distribution, Finished, HeatRow, Track};
-pub use recorder::{FunctionTally, Recorder, Records, Tally};
-pub use summary::{RunFacts, Summary, WorkerFacts, all_series};
+pub use recorder::{FunctionTally, Recorder, Records, Tally, WorkerTally};
+pub use rule::Rule;
+pub use summary::{FleetPeaks, Parts, RunFacts, Summary, WorkerFacts, all_series};
 pub use tables::{functions_csv, graphite_csv, metrics_csv, workers_csv};
 
 use crate::base::{Fault, Result};

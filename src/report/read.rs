@@ -126,19 +126,29 @@ impl Finished {
             return Ok(Vec::new());
         }
         let mut tracks: Vec<Track> = Vec::new();
-        let mut places = rustc_hash::FxHashMap::<Vec<u8>, usize>::default();
+        // By name the track that its rows belong to, and how many tracks have that name.
+        let mut places = rustc_hash::FxHashMap::<Vec<u8>, (usize, u64)>::default();
         each_row(&path, ["path", "unix_seconds", "value"], |[name, at, value]| {
-            let place = match places.get(name) {
-                Some(place) => *place,
-                None => {
-                    places.insert(name.to_vec(), tracks.len());
-                    tracks
-                        .push(Track { path: String::from_utf8_lossy(name).into_owned(), points: Vec::new() });
+            let at = float(at)?;
+            let found = places.get(name).copied();
+            let goes_on = |place: usize| tracks[place].points.last().is_none_or(|(last, _)| *last <= at);
+            let place = match found {
+                Some((place, _)) if goes_on(place) => place,
+                // Where time goes back, another series of this name begins: earlier versions gave both one name.
+                _ => {
+                    let number = found.map_or(1, |(_, number)| number + 1);
+                    let name = name.to_vec();
+                    let mut path = String::from_utf8_lossy(&name).into_owned();
+                    if number > 1 {
+                        path = format!("{path}#{number}");
+                    }
+                    places.insert(name, (tracks.len(), number));
+                    tracks.push(Track { path, points: Vec::new() });
                     tracks.len() - 1
                 }
             };
             let value = if value.is_empty() { None } else { Some(float(value)?) };
-            tracks[place].points.push((float(at)?, value));
+            tracks[place].points.push((at, value));
             Ok(())
         })?;
         Ok(tracks)

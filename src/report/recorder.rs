@@ -74,8 +74,12 @@ pub struct Tally {
     pub overhead: Sketch,
     /// Latency over intended duration, in millionths, over those that completed.
     pub slowdown: Sketch,
-    /// Processor time that was asked for: intended durations times cpus, in ns x 1/1000 core.
-    pub offered: u128,
+    /// Those that completed within the window, whenever they arrived.
+    pub returned: u64,
+    /// Those that started late, or that waited in the queue while a container was created on their worker.
+    pub affected_by_cold: u64,
+    /// Those that a strict queue held though they could have been dispatched when they joined it, and their waits in ns.
+    pub behind_head: (u64, u128),
 }
 
 impl Tally {
@@ -109,20 +113,37 @@ pub struct FunctionTally {
     pub starts: u64,
     /// Latency in ns.
     pub latency: Sketch,
+    /// Sum of intended durations in ns.
+    pub intended_sum: u128,
     /// Sum of executions in ns.
     pub exec_sum: u128,
     /// Sum of start delays in ns.
     pub delay_sum: u128,
+    /// Sum of cold starts in ns: execution's start less dispatch.
+    pub cold_sum: u128,
+    /// Latency over intended duration in millionths, over those that completed and were meant to take time.
+    pub slowdown: Sketch,
     /// Sum of slowdowns.
     pub slowdown_sum: f64,
+}
+
+/// What came to one worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WorkerTally {
+    /// Invocations that it was given.
+    pub invocations: u64,
+    /// Those that began to execute in a container created for them.
+    pub cold_starts: u64,
+    /// Those that began to execute in another.
+    pub warm_starts: u64,
 }
 
 /// See the module.
 pub struct Recorder {
     window: (Time, Time),
-    cpus: Vec<u32>,
     tally: Tally,
     functions: Vec<FunctionTally>,
+    workers: Vec<WorkerTally>,
     hash: u64,
     records: u64,
     last_return: Time,
@@ -153,9 +174,9 @@ impl Recorder {
     pub fn new(functions: &[FunctionSpec], window: (Time, Time)) -> Recorder {
         Recorder {
             window,
-            cpus: functions.iter().map(|f| f.cpus.0).collect(),
             tally: Tally::default(),
             functions: vec![FunctionTally::default(); functions.len()],
+            workers: Vec::new(),
             hash: 0,
             records: 0,
             last_return: Time::ZERO,
@@ -166,9 +187,14 @@ impl Recorder {
         }
     }
 
+    /// Ends the window at an instant that has not passed.
+    pub fn end_window(&mut self, until: Time) {
+        self.window.1 = until;
+    }
+
     /// Also counts by function and time, for the plots.
     pub fn with_heat(&mut self) {
-        self.heat = Some(Heat::new(self.functions.len()));
+        self.heat = Some(Heat::new(self.functions.len(), self.window.0));
     }
 
     /// Also writes them.
@@ -240,11 +266,14 @@ impl Recorder {
         if let Some(writer) = &mut self.writer {
             writer.write(r);
         }
+        let (from, until) = self.window;
+        let returned = r.status == Status::Completed && r.returned >= from && r.returned < until;
+        self.tally.returned += u64::from(returned);
+        if r.arrival < from || r.arrival >= until {
+            return;
+        }
         if let Some(heat) = &mut self.heat {
             heat.add(r.function, r.arrival, r.start == Some(StartKind::Cold));
-        }
-        if r.arrival < self.window.0 || r.arrival >= self.window.1 {
-            return;
         }
         self.count(r);
     }
@@ -283,10 +312,19 @@ impl Recorder {
         let f = &mut self.functions[r.function.index()];
         t.ended[r.status as usize] += 1;
         f.ended[r.status as usize] += 1;
-        t.offered += u128::from(r.intended.0) * u128::from(self.cpus[r.function.index()]);
+        f.intended_sum += u128::from(r.intended.0);
+        let place = usize::from(r.worker);
+        if self.workers.len() <= place {
+            self.workers.resize(place + 1, WorkerTally::default());
+        }
+        let w = &mut self.workers[place];
+        w.invocations += 1;
         let Some(dispatch) = r.dispatch else { return };
         let queue = dispatch.since(r.arrival).0;
         t.queue.add(queue);
+        if r.waited.behind_head {
+            t.behind_head = (t.behind_head.0 + 1, t.behind_head.1 + u128::from(queue));
+        }
         let Some(exec_start) = r.exec_start else { return };
         let delay = exec_start.since(r.arrival).0;
         t.start_delay.add(delay);
@@ -296,8 +334,15 @@ impl Recorder {
             t.starts[start as usize] += 1;
         }
         let setup = exec_start.since(dispatch).0;
-        if r.start == Some(StartKind::Cold) {
+        let cold = r.start == Some(StartKind::Cold);
+        if !cold && (r.waited.behind_creation || r.start == Some(StartKind::Late)) {
+            t.affected_by_cold += 1;
+        }
+        w.warm_starts += u64::from(!cold);
+        if cold {
+            w.cold_starts += 1;
             f.cold_starts += 1;
+            f.cold_sum += u128::from(setup);
             t.cold.add(setup);
             if let Some(cause) = r.cause {
                 t.causes[cause as usize] += 1;
@@ -316,7 +361,7 @@ impl Recorder {
         t.overhead.add(latency - queue - setup - exec);
         if r.status == Status::Completed && r.intended.0 > 0 {
             let slowdown = if latency == r.intended.0 { 1.0 } else { latency as f64 / r.intended.0 as f64 };
-            t.slowdown.add((slowdown * 1e6 + 0.5) as u64);
+            Sketch::add_to_all([&mut t.slowdown, &mut f.slowdown], (slowdown * 1e6 + 0.5) as u64);
             f.slowdown_sum += slowdown;
         }
     }
@@ -338,6 +383,11 @@ impl Recorder {
     /// By function.
     pub fn functions(&self) -> &[FunctionTally] {
         &self.functions
+    }
+
+    /// By worker, as far as invocations came to them.
+    pub fn workers(&self) -> &[WorkerTally] {
+        &self.workers
     }
 
     /// By function and time, if that was asked for.

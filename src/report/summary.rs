@@ -1,7 +1,7 @@
 //! The summary: every figure of a run, as JSON, and as a paragraph for a paper.
 
 use super::{FunctionTally, Tally};
-use crate::base::{ColdCause, Cpus, FunctionSpec, Mem, StartKind, Status, Time};
+use crate::base::{ColdCause, Cpus, FunctionSpec, Held, Mem, StartKind, Status, Time};
 use crate::metrics::{Heat, Series, Sketch, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -14,20 +14,29 @@ pub struct WorkerFacts {
     pub cores: Cpus,
     /// Its policies: eviction, queue.
     pub policies: (String, String),
-    /// Counts since its start.
+    /// What happened in the window; invocations, cold and warm starts are those of what arrived in it.
     pub counts: crate::base::WorkerCounts,
+    /// Containers that there were when the window began.
+    pub containers_at_begin: u64,
+    /// What it held over the window.
+    pub held: Held,
     /// Capacity, if limited.
     pub capacity: Option<Mem>,
     /// Peaks: used, running with creating, creating, cached.
     pub peaks: [Mem; 4],
     /// GiB-seconds: creating, running, cached, removing.
     pub gb_seconds: [f64; 4],
-    /// Containers alive at the end.
-    pub containers_left: u64,
-    /// Restarts of its loops.
+    /// Restarts of its loops in the window.
     pub loop_restarts: u64,
     /// Its metric snapshots.
     pub series: Series,
+}
+
+impl WorkerFacts {
+    /// Containers that there were when the window ended.
+    pub fn containers_left(&self) -> u64 {
+        self.containers_at_begin + self.counts.containers_created - self.counts.containers_gone()
+    }
 }
 
 /// What is known of a run beside its records.
@@ -41,8 +50,16 @@ pub struct RunFacts {
     pub seed: u64,
     /// When the run ended.
     pub end: Time,
-    /// The window that figures cover.
+    /// The window that figures cover: [begin, end).
     pub window: (Time, Time),
+    /// The window ended with its last return: its length is not that of a load.
+    pub ends_with_return: bool,
+    /// What the processors do of an invocation and of a creation.
+    pub parts: Parts,
+    /// Peaks of all workers together, where there are several.
+    pub fleet: Option<FleetPeaks>,
+    /// Whether all load is of closed loops, whose clients never outrun a worker.
+    pub closed: bool,
     /// Polls and fires.
     pub events: u64,
     /// It was stopped before its end.
@@ -57,6 +74,24 @@ pub struct RunFacts {
     pub remarks: Vec<String>,
     /// Busy seconds of the trace and as drawn.
     pub busy: Option<(f64, f64)>,
+}
+
+/// How much of the time of invocations and creations is processor time.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// Of each function's executions; all of it where processors are not shared.
+    pub invocation: Vec<f64>,
+    /// Cores times share of a creation; `None` where each takes its function's `cpus`.
+    pub creation: Option<f64>,
+}
+
+/// The highest values at one instant of what all workers of a fleet held together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FleetPeaks {
+    /// Memory: used, running with creating, creating, cached.
+    pub memory: [Mem; 4],
+    /// Cores, invocations in flight and queued; the sums are not filled in.
+    pub held: Held,
 }
 
 /// See the module. That of a run of nothing shows which figures there are.
@@ -140,55 +175,102 @@ impl Summary {
         self.tally.ended[status as usize]
     }
 
-    /// Busy cores that the load asks for, and its share of the cores there are.
-    pub fn offered_load(&self) -> (f64, Option<f64>) {
-        // Over the time in which invocations arrived: what is served after it was offered before.
-        let (from, until) = self.facts.window;
-        let seconds = until.min(self.last_arrival).since(from).as_secs_f64();
-        let busy = if seconds > 0.0 { self.tally.offered as f64 / 1e12 / seconds } else { 0.0 };
+    /// Core seconds that the window's invocations ask for, a second: `None` where the window is not that of a load.
+    pub fn offered_load(&self) -> Option<f64> {
+        let part = |i: usize| self.facts.parts.invocation.get(i).copied().unwrap_or(1.0);
+        self.core_seconds_a_second(|i, f| f.intended_sum as f64 * self.functions[i].cpus.as_f64() * part(i))
+    }
+
+    /// The same of its cold starts, as long as they took.
+    pub fn cold_start_load(&self) -> Option<f64> {
+        let part = |i: usize| self.facts.parts.creation.unwrap_or(self.functions[i].cpus.as_f64());
+        self.core_seconds_a_second(|i, f| f.cold_sum as f64 * part(i))
+    }
+
+    fn core_seconds_a_second(&self, core_ns: impl Fn(usize, &FunctionTally) -> f64) -> Option<f64> {
+        let seconds = self.window_seconds();
+        let sum: f64 = self.by_function.iter().enumerate().map(|(i, f)| core_ns(i, f)).sum();
+        (seconds > 0.0 && !self.facts.ends_with_return).then(|| sum / 1e9 / seconds)
+    }
+
+    /// Cores of all workers, if they are limited.
+    fn cores(&self) -> Option<f64> {
         let cores: f64 = self.workers.iter().map(|w| w.cores.as_f64()).sum();
-        let limited = self.workers.iter().all(|w| w.cores != Cpus::MAX) && cores > 0.0;
-        (busy, limited.then(|| busy / cores))
+        (self.workers.iter().all(|w| w.cores != Cpus::MAX) && cores > 0.0).then_some(cores)
     }
 
-    /// Whether the queue still grew when arrivals ended: its mean rose from quarter to quarter.
+    /// Whether the backlog still grew when arrivals ended: its mean rose from quarter to quarter of the load. Clients of closed
+    /// loops wait for their answers, so theirs cannot.
     pub fn unstable(&self) -> bool {
-        let queue = Snapshot::INDEX.queue_length;
-        self.workers.iter().any(|w| {
-            let points: Vec<f64> =
-                w.series.points().filter(|(t, _)| *t <= self.last_arrival).map(|(_, v)| v[queue]).collect();
-            let quarter = points.len() / 4;
-            if quarter < 4 {
-                return false;
-            }
-            let mean = |i: usize| points[i * quarter..(i + 1) * quarter].iter().sum::<f64>() / quarter as f64;
-            mean(3) > 5.0 && mean(3) > 1.15 * mean(2) && mean(2) > 1.15 * mean(1)
-        })
+        let backlog = Snapshot::INDEX.backlog;
+        let (from, until) = self.facts.window;
+        let load = |t: Time| t >= from && t <= until.min(self.last_arrival);
+        !self.facts.closed
+            && self.workers.iter().any(|w| {
+                let points: Vec<f64> =
+                    w.series.points().filter(|(t, _)| load(*t)).map(|(_, v)| v[backlog]).collect();
+                let quarter = points.len() / 4;
+                if quarter < 4 {
+                    return false;
+                }
+                let mean =
+                    |i: usize| points[i * quarter..(i + 1) * quarter].iter().sum::<f64>() / quarter as f64;
+                mean(3) > 5.0 && mean(3) > 1.15 * mean(2) && mean(2) > 1.15 * mean(1)
+            })
     }
 
-    fn over_functions(&self) -> (Value, f64, f64) {
-        let mut shares: Vec<f64> = self
-            .by_function
-            .iter()
-            .filter(|f| f.starts > 0)
-            .map(|f| f.cold_starts as f64 / f.starts as f64)
+    /// Shares of cold starts of these numbers of cold starts and starts: their quantiles.
+    fn shares(counts: impl Iterator<Item = (u64, u64)>) -> Value {
+        let mut shares: Vec<f64> = counts
+            .filter(|(_, starts)| *starts > 0)
+            .map(|(cold, starts)| cold as f64 / starts as f64)
             .collect();
         shares.sort_by(f64::total_cmp);
         let at = |q: f64| {
             let rank = ((q * shares.len() as f64).ceil() as usize).max(1) - 1;
             maybe(shares.get(rank).copied())
         };
+        json!({"p25": at(0.25), "p50": at(0.50), "p75": at(0.75), "p90": at(0.90)})
+    }
+
+    /// Cold starts and starts by app.
+    fn by_app(&self) -> impl Iterator<Item = (u64, u64)> {
+        let mut apps: std::collections::BTreeMap<&str, (u64, u64)> = std::collections::BTreeMap::new();
+        for (spec, f) in self.functions.iter().zip(&self.by_function) {
+            let app = apps.entry(spec.app.as_str()).or_default();
+            *app = (app.0 + f.cold_starts, app.1 + f.starts);
+        }
+        apps.into_values()
+    }
+
+    /// Over functions that completed something: the geometric means of their mean and of their p99 slowdown, and Jain's index.
+    fn over_functions(&self) -> [f64; 3] {
         let slowdowns: Vec<f64> = self
             .by_function
             .iter()
-            .filter(|f| f.slowdown_sum > 0.0)
-            .map(|f| f.slowdown_sum / f.ended[Status::Completed as usize].max(1) as f64)
+            .filter(|f| f.slowdown.count() > 0)
+            .map(|f| f.slowdown_sum / f.slowdown.count() as f64)
             .collect();
         let n = slowdowns.len().max(1) as f64;
-        let geometric = (slowdowns.iter().map(|s| s.ln()).sum::<f64>() / n).exp();
+        let geometric = |logs: f64| (logs / n).exp();
+        let mean = geometric(slowdowns.iter().map(|s| s.ln()).sum());
+        let tail = |f: &FunctionTally| f.slowdown.quantile(0.99).map_or(0.0, |s| (s as f64 / PER_UNIT).ln());
+        let p99 = geometric(self.by_function.iter().map(tail).sum());
         let squares: f64 = slowdowns.iter().map(|s| s * s).sum();
         let jain = if squares > 0.0 { slowdowns.iter().sum::<f64>().powi(2) / (n * squares) } else { 1.0 };
-        (json!({"p25": at(0.25), "p50": at(0.50), "p75": at(0.75), "p90": at(0.90)}), geometric, jain)
+        [mean, p99, jain]
+    }
+
+    /// The mean and the peak of what workers held together.
+    fn held(&self, of: impl Fn(&Held) -> (f64, f64)) -> Value {
+        let seconds = self.window_seconds();
+        let mean = (seconds > 0.0).then(|| self.workers.iter().map(|w| of(&w.held).0).sum::<f64>() / seconds);
+        let peak = match (self.workers.as_slice(), &self.facts.fleet) {
+            ([sole], _) => Some(of(&sole.held).1),
+            (_, Some(fleet)) => Some(of(&fleet.held).1),
+            _ => None,
+        };
+        if self.workers.is_empty() { Value::Null } else { json!({"mean": maybe(mean), "peak": maybe(peak)}) }
     }
 
     /// A total over the workers; nothing is known of those that run elsewhere.
@@ -221,19 +303,38 @@ impl Summary {
         put("late_starts", start(StartKind::Late));
         let causes = ColdCause::ALL.iter().map(|c| (c.word().to_string(), json!(t.causes[*c as usize])));
         put("cold_causes", Value::Object(causes.collect()));
+        put("cold_seconds", number(self.by_function.iter().map(|f| f.cold_sum).sum::<u128>() as f64 / 1e9));
+        put("affected_by_cold", json!(t.affected_by_cold));
+        let exec: u128 = self.by_function.iter().map(|f| f.exec_sum).sum();
+        let cold: u128 = self.by_function.iter().map(|f| f.cold_sum).sum();
+        put("execution_time_increase", maybe((exec > 0).then(|| cold as f64 / exec as f64)));
+        put("containers_at_begin", self.total(|w| w.containers_at_begin));
+        put("containers_created", self.total(|w| w.counts.containers_created));
         put("evictions", self.total(|w| w.counts.evictions));
         put("expirations", self.total(|w| w.counts.expirations));
-        put("containers_created", self.total(|w| w.counts.containers_created));
-        put("containers_left", self.total(|w| w.containers_left));
+        put("containers_failed", self.total(|w| w.counts.containers_failed));
+        put("containers_condemned", self.total(|w| w.counts.containers_condemned));
+        put("containers_left", self.total(WorkerFacts::containers_left));
         put("prewarm_attempts", self.total(|w| w.counts.prewarm_attempts));
         put("prewarm_failures", self.total(|w| w.counts.prewarm_failures));
         put("memory_reads", self.total(|w| w.counts.memory_reads));
         put("loop_restarts", self.total(|w| w.loop_restarts));
         put("virtual_seconds", number(self.facts.end.as_secs_f64()));
+        let (from, until) = self.facts.window;
+        put("window_begin_seconds", number(from.as_secs_f64()));
         put("window_seconds", number(self.window_seconds()));
-        let (busy, share) = self.offered_load();
-        put("offered_load", number(busy));
-        put("offered_load_share", maybe(share));
+        put("drain_seconds", number(self.facts.end.since(until).as_secs_f64()));
+        let seconds = self.window_seconds();
+        put("throughput", maybe((seconds > 0.0).then(|| t.returned as f64 / seconds)));
+        let offered = self.offered_load();
+        put("offered_load", maybe(offered));
+        put("offered_load_share", maybe(offered.zip(self.cores()).map(|(busy, cores)| busy / cores)));
+        put("cold_start_load", maybe(self.cold_start_load()));
+        put("busy_cores", self.held(|held| held.cores));
+        put("in_flight", self.held(|held| held.in_flight));
+        put("queue_length", self.held(|held| held.queued));
+        let (blocked, waited) = t.behind_head;
+        put("blocked_behind_head", json!({"n": blocked, "ms": number(waited as f64 / 1e6)}));
         put("unstable", json!(self.unstable()));
         put("interrupted", json!(self.facts.interrupted));
         put("events", json!(self.facts.events));
@@ -249,10 +350,18 @@ impl Summary {
             "gb_seconds",
             Value::Object(phases.iter().enumerate().map(|(i, p)| ((*p).to_string(), gb(i))).collect()),
         );
-        let (shares, geometric, jain) = self.over_functions();
+        let held: f64 = self.workers.iter().flat_map(|w| w.gb_seconds).sum();
+        let [running, cached] = [1, 2].map(|i| self.workers.iter().map(|w| w.gb_seconds[i]).sum::<f64>());
+        let known = !self.workers.is_empty();
+        put("memory_time_wasted", maybe(known.then_some(cached)));
+        put("memory_time_held_per_used", maybe((known && running > 0.0).then(|| held / running)));
+        let [geometric, tail, jain] = self.over_functions();
         put("functions", json!(self.functions.len()));
-        put("cold_start_share", shares);
+        let counts = self.by_function.iter().map(|f| (f.cold_starts, f.starts));
+        put("cold_start_share", Self::shares(counts));
+        put("cold_start_share_by_app", Self::shares(self.by_app()));
         put("geometric_mean_slowdown", number(geometric));
+        put("geometric_mean_p99_slowdown", number(tail));
         put("jain_index", number(jain));
         put("trace_busy_seconds", maybe(self.facts.busy.map(|b| b.0)));
         put("drawn_busy_seconds", maybe(self.facts.busy.map(|b| b.1)));
@@ -265,7 +374,10 @@ impl Summary {
     fn memory(&self) -> Value {
         let capacity: Option<f64> = self.workers.iter().map(|w| w.capacity.map(Mem::as_mib_f64)).sum();
         let capacity = capacity.filter(|_| !self.workers.is_empty());
-        let peak = |i: usize| self.sum(|w| w.peaks[i].as_mib_f64());
+        let peak = |i: usize| match &self.facts.fleet {
+            Some(fleet) => number(fleet.memory[i].as_mib_f64()),
+            None => self.sum(|w| w.peaks[i].as_mib_f64()),
+        };
         let seconds = self.window_seconds();
         let mean = |phases: &[usize]| {
             let gb = |w: &WorkerFacts| phases.iter().map(|p| w.gb_seconds[*p]).sum::<f64>();

@@ -56,7 +56,7 @@ latency_mean_ms,latency_p50_ms,latency_p99_ms,latency_max_ms,exec_mean_ms,start_
             ms((f.latency.count() > 0).then(|| f.latency.max() as f64)),
             over(f.exec_sum as f64 / 1e6, f.latency.count()),
             over(f.delay_sum as f64 / 1e6, f.starts),
-            over(f.slowdown_sum, ended(Status::Completed)),
+            over(f.slowdown_sum, f.slowdown.count()),
         );
     }
     out
@@ -65,12 +65,15 @@ latency_mean_ms,latency_p50_ms,latency_p99_ms,latency_max_ms,exec_mean_ms,start_
 /// A row for each worker.
 pub fn workers_csv(summary: &Summary) -> String {
     let mut out = String::from(
-        "worker,cores,memory_mb,invocations,cold_starts,warm_starts,evictions,expirations,containers_created,containers_left,\
+        "worker,cores,memory_mb,invocations,cold_starts,warm_starts,containers_at_begin,containers_created,evictions,expirations,\
+containers_failed,containers_condemned,containers_left,busy_cores_mean,in_flight_mean,queue_length_mean,\
 peak_used_mb,peak_running_mb,peak_creating_mb,peak_cached_mb,gb_seconds_creating,gb_seconds_running,gb_seconds_cached,\
 gb_seconds_removing,memory_reads,loop_restarts\n",
     );
+    let seconds = summary.window_seconds();
     for w in &summary.workers {
         let c = &w.counts;
+        let mean = |sum: f64| if seconds > 0.0 { short(sum / seconds) } else { String::new() };
         let capacity = w.capacity.map_or("unlimited".into(), |m| short(m.as_mib_f64()));
         let _ = write!(
             out,
@@ -81,8 +84,21 @@ gb_seconds_removing,memory_reads,loop_restarts\n",
             c.cold_starts,
             c.warm_starts
         );
-        let _ =
-            write!(out, ",{},{},{},{}", c.evictions, c.expirations, c.containers_created, w.containers_left);
+        let containers = [
+            w.containers_at_begin,
+            c.containers_created,
+            c.evictions,
+            c.expirations,
+            c.containers_failed,
+            c.containers_condemned,
+            w.containers_left(),
+        ];
+        containers.iter().for_each(|n| {
+            let _ = write!(out, ",{n}");
+        });
+        [w.held.cores.0, w.held.in_flight.0, w.held.queued.0].iter().for_each(|sum| {
+            let _ = write!(out, ",{}", mean(*sum));
+        });
         w.peaks.iter().for_each(|p| {
             let _ = write!(out, ",{}", short(p.as_mib_f64()));
         });
@@ -115,9 +131,11 @@ pub(super) fn heat_rows(summary: &Summary) -> Vec<HeatRow> {
     let total = |f: usize| (0..heat.buckets()).map(|b| u64::from(heat.cell(b, f)[0])).sum::<u64>();
     let mut order: Vec<(u64, usize)> = (0..summary.functions.len()).map(|f| (total(f), f)).collect();
     order.sort_unstable_by_key(|(n, f)| (std::cmp::Reverse(*n), *f));
-    let width = heat.width().as_secs_f64();
+    let (begin, width) = (heat.begin().as_secs_f64(), heat.width().as_secs_f64());
     let row = |f: usize| {
-        let seen = (0..heat.buckets()).map(|b| (b as f64 * width, heat.cell(b, f))).filter(|(_, c)| c[0] > 0);
+        let seen = (0..heat.buckets())
+            .map(|b| (begin + b as f64 * width, heat.cell(b, f)))
+            .filter(|(_, c)| c[0] > 0);
         let cells = seen.map(|(from, c)| (from, from + width, u64::from(c[0]), u64::from(c[1]))).collect();
         HeatRow { function: summary.functions[f].name.clone(), cells }
     };

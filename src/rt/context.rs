@@ -84,9 +84,10 @@ impl Drop for Context {
     }
 }
 
-/// While it lives, `context` answers in this thread.
+/// While it lives, `context` answers in this thread; then the one before it again.
 pub(super) struct Entered {
     _context: Rc<Context>,
+    before: *const Context,
 }
 
 /// Enters a runtime.
@@ -98,22 +99,28 @@ pub(super) fn enter(context: &Rc<Context>) -> Entered {
         CURRENT.with(Cell::get).is_null(),
         "a runtime was entered from inside another one; use the runtime that is there, or a thread of its own"
     );
+    enter_to_end(context)
+}
+
+/// Enters a runtime to run the destructors of what it holds, from inside another one too: they see their own clock.
+pub(super) fn enter_to_end(context: &Rc<Context>) -> Entered {
     let context = Rc::clone(context);
-    CURRENT.with(|c| c.set(Rc::as_ptr(&context)));
-    Entered { _context: context }
+    let before = CURRENT.with(|c| c.replace(Rc::as_ptr(&context)));
+    Entered { _context: context, before }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.with(|c| c.set(std::ptr::null()));
+        CURRENT.with(|c| c.set(self.before));
     }
 }
 
 #[inline(always)]
 fn current<'a>() -> Option<&'a Context> {
     let pointer = CURRENT.with(Cell::get);
-    // SAFETY: a non-null pointer was set by `enter`, whose guard keeps the context alive and clears the pointer before
-    // it lets go. The reference never leaves this thread nor outlives the closure it is passed to below.
+    // SAFETY: a non-null pointer was set by `enter_to_end`, whose guard keeps the context alive and puts the pointer before
+    // it back before it lets go; guards end in the reverse order of their beginning, as they are locals of nested calls.
+    // The reference never leaves this thread nor outlives the closure it is passed to below.
     unsafe { pointer.as_ref() }
 }
 
@@ -132,12 +139,6 @@ pub(super) fn with<R>(f: impl FnOnce(&Context) -> R) -> R {
 #[cold]
 fn no_runtime() -> ! {
     panic!("no runtime answers in this thread; call this inside rt::Sim::block_on or rt::Live::block_on")
-}
-
-/// Asks the runtime that answers in this thread, if there is one.
-#[inline]
-pub(super) fn try_with<R>(f: impl FnOnce(&Context) -> R) -> Option<R> {
-    current().map(f)
 }
 
 /// Asks the runtime with this number, if it lives in this thread, entered or not.

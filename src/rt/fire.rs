@@ -81,6 +81,9 @@ impl Sim {
     #[inline]
     fn poll_fired(&self, word: Word, class: Class) -> Result<bool, Stop> {
         let core = self.core();
+        if let Some(limit) = core.options.ticks_alone {
+            self.count_ticks(class, limit)?;
+        }
         if let Err(stop) = self.note(Kind::fired(class), word.index()) {
             // It is not lost: whoever goes on with the run finds it ready.
             core.tasks.borrow_mut().wake(word);
@@ -88,6 +91,16 @@ impl Sim {
         }
         let taken = core.tasks.borrow_mut().take_idle(word);
         self.poll(taken).map(|()| true)
+    }
+
+    /// Counts ticks in a row with nothing else set: when there are too many, whoever waits would wait for ever.
+    fn count_ticks(&self, class: Class, limit: u64) -> Result<(), Stop> {
+        let core = self.core();
+        let alone = class == Class::Tick
+            && core.arrival.get() == NO_ARRIVAL
+            && self.context.timers.borrow().only_ticks();
+        core.alone.set(if alone { core.alone.get() + 1 } else { 0 });
+        if core.alone.get() > limit { Err(Stop::Deadlock(core.tasks.borrow().living())) } else { Ok(()) }
     }
 
     /// Makes this call, and those that follow it until a task is ready or a timer of a task has fired.
@@ -101,6 +114,7 @@ impl Sim {
                 match next.take().unwrap_or_else(|| self.next(limit)) {
                     Next::Call { handler, token } => {
                         called.set("a call at an instant");
+                        core.alone.set(0);
                         let noted = self.note(Kind::Call, token).and_then(|()| self.dwell(called.get()));
                         self.context.call(handler, token);
                         noted?;
@@ -111,7 +125,8 @@ impl Sim {
                     }
                     Next::Wake(waker, class) => {
                         called.set("a waker");
-                        let noted = self.note(Kind::fired(class), u32::MAX);
+                        let noted =
+                            self.note(Kind::fired(class), u32::MAX).and_then(|()| self.dwell(called.get()));
                         waker.wake();
                         noted?;
                     }

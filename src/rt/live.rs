@@ -120,7 +120,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
+        let entered = context::enter_to_end(&self.context);
         if let Some(runtime) = self.runtime.take() {
             // Tasks are dropped; work on other threads that does not end by itself holds nobody up.
             runtime.shutdown_timeout(std::time::Duration::from_secs(2));

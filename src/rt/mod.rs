@@ -11,6 +11,7 @@ mod calls;
 pub mod chance;
 mod context;
 mod fire;
+mod join;
 mod live;
 mod options;
 mod queue;
@@ -25,10 +26,11 @@ mod waker;
 pub mod wall;
 
 pub use calls::{Arrivals, Calls, OnTime, arrivals};
+pub use join::JoinError;
 pub use live::Live;
 pub use options::{Counters, Options, Step, Stop};
 pub use sim::{Observer, Sim};
-pub use tasks::{Blocked, JoinError, Waits};
+pub use tasks::{Blocked, Waits};
 pub use time::{
     Either, Elapsed, Interval, Select, Sleep, Timeout, Yield, interval, now, select, sleep, sleep_until,
     sleep_until_as, timeout, yield_now,
@@ -37,12 +39,12 @@ pub use timers::Class;
 pub use trail::{Divergence, Event, Kind, Mark, Trail, first_divergence};
 
 use context::Arm;
+use join::SimJoin;
 use std::backtrace::Backtrace;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tasks::SimJoin;
 
 /// Starts a task on the runtime that answers in this thread. It runs on when the handle is dropped.
 ///

@@ -13,8 +13,10 @@ pub struct Options {
     pub fuzz_schedule: bool,
     /// A panic in a task ends the task (and shows in its handle) rather than the run.
     pub contain_panics: bool,
-    /// Polls at one instant after which the run is taken to be livelocked.
+    /// Polls and calls at one instant after which the run is taken to be livelocked.
     pub polls_per_instant: u64,
+    /// Ticks in a row, with no other timer set, after which the run is taken to wait for ever; `None` lets it tick on.
+    pub ticks_alone: Option<u64>,
     /// The clock does not pass this instant.
     pub time_limit: Option<Time>,
     /// Virtual seconds per real second; `None` runs as fast as it can.
@@ -30,6 +32,7 @@ impl Default for Options {
             fuzz_schedule: false,
             contain_panics: true,
             polls_per_instant: 100_000_000,
+            ticks_alone: None,
             time_limit: None,
             pace: None,
             watch: 0..0,
@@ -40,7 +43,7 @@ impl Default for Options {
 /// Why a run stopped before it was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Tasks wait, and nothing can wake them.
+    /// Tasks wait, and nothing can wake them: no timer is set, or none but ticks.
     Deadlock(Vec<Blocked>),
     /// Too many polls at one instant, and the task polled last.
     Livelock(Time, Blocked),
@@ -58,7 +61,7 @@ impl fmt::Display for Stop {
             Stop::Deadlock(tasks) => {
                 write!(
                     f,
-                    "all {} tasks will wait for ever: no timer is set and nothing is ready",
+                    "all {} tasks will wait for ever: no timer is set but ticks, and nothing is ready",
                     tasks.len()
                 )?;
                 for task in tasks.iter().take(20) {

@@ -6,8 +6,9 @@
 
 use super::calls::Stream;
 use super::context::{self, Arm, Context};
+use super::join::JoinError;
 use super::options::{Counters, Options, Step, Stop};
-use super::tasks::{JoinError, Taken, Tasks, Waits};
+use super::tasks::{Taken, Tasks, Waits};
 use super::timers::{Class, Timers, key};
 use super::waker::Word;
 use super::{chance, trail};
@@ -30,6 +31,8 @@ pub(super) struct SimCore {
     polls: Cell<u64>,
     fires: Cell<u64>,
     pub(super) polls_here: Cell<u64>,
+    /// Ticks in a row that fired with no other timer set.
+    pub(super) alone: Cell<u64>,
     /// Events so far, the hash over them, and the event at which to look again.
     events: Cell<u64>,
     hash: Cell<u64>,
@@ -103,6 +106,7 @@ impl Sim {
                 polls: Cell::new(0),
                 fires: Cell::new(0),
                 polls_here: Cell::new(0),
+                alone: Cell::new(0),
                 events: Cell::new(0),
                 hash: Cell::new(0),
                 attention: Cell::new(1),
@@ -240,6 +244,12 @@ impl Sim {
         })
     }
 
+    /// Does something for which this runtime answers; no time passes.
+    pub fn within<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _entered = context::enter(&self.context);
+        f()
+    }
+
     /// Spawns a task from outside.
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> super::JoinHandle<F::Output>
@@ -282,7 +292,7 @@ impl Sim {
 
     #[inline]
     pub(super) fn poll(&self, taken: Option<Taken>) -> Result<(), Stop> {
-        let Some(mut taken) = taken else { return Ok(()) };
+        let Some(taken) = taken else { return Ok(()) };
         let core = self.core();
         core.polls.set(core.polls.get() + 1);
         core.polls_here.set(core.polls_here.get() + 1);
@@ -299,24 +309,36 @@ impl Sim {
         core.waits.set(Waits::Other);
         let waker = taken.word.waker();
         let mut cx = std::task::Context::from_waker(&waker);
-        match catch_unwind(AssertUnwindSafe(|| taken.poll(&mut cx))) {
-            Ok(Poll::Pending) => {
+        let word = taken.word;
+        let mut polled = Some(taken);
+        // The end of a task is caught with its polls: its destructor, and whom it wakes, may panic as well.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let ended = polled.as_mut().is_some_and(|taken| taken.poll(&mut cx).is_ready());
+            if ended && let Some(taken) = polled.take() {
+                let ended = core.tasks.borrow_mut().finish(taken, None);
+                ended.tell();
+            }
+        }));
+        match (outcome, polled) {
+            (Ok(()), None) => Ok(()),
+            (Ok(()), Some(taken)) => {
                 core.tasks.borrow_mut().put_back(taken, core.waits.get());
                 Ok(())
             }
-            Ok(Poll::Ready(())) => {
-                let ended = core.tasks.borrow_mut().finish(taken, None);
-                ended.tell();
-                Ok(())
-            }
-            Err(payload) => self.panicked(taken, payload.as_ref()),
+            (Err(payload), taken) => self.panicked(word, taken, payload.as_ref()),
         }
     }
 
+    /// Ends a task that panicked in its poll, or tells of one that did so when it had ended.
     #[cold]
-    fn panicked(&self, taken: Taken, payload: &(dyn std::any::Any + Send)) -> Result<(), Stop> {
+    fn panicked(
+        &self,
+        word: Word,
+        taken: Option<Taken>,
+        payload: &(dyn std::any::Any + Send),
+    ) -> Result<(), Stop> {
         let core = self.core();
-        let task = core.tasks.borrow().describe(taken.word);
+        let task = core.tasks.borrow().describe(word);
         let what = format!(
             "task '{}' spawned at {} panicked at virtual time {} (seed {}): {}",
             task.name,
@@ -325,9 +347,15 @@ impl Sim {
             core.options.seed,
             super::panic_message(payload)
         );
-        let failure = JoinError::Panicked(what.clone());
-        let ended = core.tasks.borrow_mut().finish(taken, Some(failure));
-        ended.tell();
+        if let Some(taken) = taken {
+            let failure = JoinError::Panicked(what.clone());
+            let ended = core.tasks.borrow_mut().finish(taken, Some(failure));
+            // What is left of it is dropped here, and may panic once more.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| ended.tell())) {
+                let again = super::panic_message(payload.as_ref());
+                tracing::error!(target: "elapse", %again, "what is left of a task that panicked panicked too");
+            }
+        }
         if core.options.contain_panics { Ok(()) } else { Err(Stop::Panicked(what)) }
     }
 
@@ -361,22 +389,37 @@ impl Sim {
 }
 
 impl Sim {
-    /// Drops the tasks in order of spawning, then whom calls go to, with the runtime still present.
+    /// Drops the tasks in order of spawning, then whom calls go to, under the clock of this runtime wherever it is done.
+    ///
+    /// # Panics
+    /// If one of them panicked as it was dropped, once all are, and panics are not contained.
     pub fn shut_down(&self) {
-        let entered = context::try_with(|_| ()).is_none().then(|| context::enter(&self.context));
+        let _entered = context::enter_to_end(&self.context);
+        let mut panicked = None;
+        let mut dropped = |drops: &mut dyn FnMut()| {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(drops)) {
+                panicked.get_or_insert(super::panic_message(payload.as_ref()));
+            }
+        };
         for _ in 0..1000 {
             let order = self.core().tasks.borrow().shutdown_order();
             if order.is_empty() {
                 break;
             }
             for index in order {
-                let rest = self.core().tasks.borrow_mut().remove(index);
-                drop(rest);
+                let mut rest = self.core().tasks.borrow_mut().remove(index);
+                dropped(&mut || drop(rest.take()));
             }
         }
-        drop(self.core().end_stream());
-        self.context.drop_handlers();
-        drop(entered);
+        let mut stream = self.core().end_stream();
+        dropped(&mut || drop(stream.take()));
+        dropped(&mut || self.context.drop_handlers());
+        let Some(what) = panicked else { return };
+        if self.core().options.contain_panics || std::thread::panicking() {
+            tracing::error!(target: "elapse", %what, "something panicked as the runtime ended");
+        } else {
+            resume_unwind(Box::new(what));
+        }
     }
 }
 

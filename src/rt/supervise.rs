@@ -12,6 +12,7 @@ use pin_project::pin_project;
 use rand::RngExt;
 use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -63,11 +64,16 @@ impl std::fmt::Display for GivenUp {
     }
 }
 
+/// Instants of restarts that are kept.
+const RESTARTS_KEPT: usize = 10_000;
+
 /// What is known of a loop.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoopStatus {
     /// Times it was started again.
     pub restarts: u64,
+    /// When, for the last ten thousand times.
+    pub restarted_at: VecDeque<Time>,
     /// The last panic: message, place and time.
     pub last_panic: Option<String>,
     /// When it last began to work.
@@ -104,6 +110,11 @@ impl Pulse {
     /// Times the loop was started again.
     pub fn restarts(&self) -> u64 {
         self.status.borrow().restarts
+    }
+
+    /// Those of them in [from, until).
+    pub fn restarts_in(&self, from: Time, until: Time) -> u64 {
+        self.status.borrow().restarted_at.iter().filter(|at| **at >= from && **at < until).count() as u64
     }
 
     /// Makes the loop panic when its present rest ends: for tests of what follows.
@@ -183,7 +194,12 @@ async fn keep_alive<F: Future<Output = ()>>(
         let pause = patience.backoff * (1 << (deaths.len() - 1).min(20));
         let jitter = luck.draw(Purpose::Jitter, at.0).random_range(0.5..1.5);
         sleep(Duration::from_nanos_f64(pause.min(patience.longest_backoff).0 as f64 * jitter)).await;
-        pulse.status.borrow_mut().restarts += 1;
+        let mut status = pulse.status.borrow_mut();
+        status.restarts += 1;
+        if status.restarted_at.len() == RESTARTS_KEPT {
+            status.restarted_at.pop_front();
+        }
+        status.restarted_at.push_back(now());
     }
 }
 

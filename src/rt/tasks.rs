@@ -1,6 +1,6 @@
 //! Tasks of the virtual-time executor: the slab they live in and their join handles.
 
-use super::context::{self, Context};
+use super::join::JoinError;
 use super::waker::Word;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -30,26 +30,6 @@ pub enum Waits {
     /// Another task's end.
     Join,
 }
-
-/// Why a task did not return a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum JoinError {
-    /// It panicked: task, virtual time, seed and message.
-    Panicked(String),
-    /// The runtime ended first.
-    Cancelled,
-}
-
-impl fmt::Display for JoinError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            JoinError::Panicked(what) => f.write_str(what),
-            JoinError::Cancelled => f.write_str("the runtime ended before the task did"),
-        }
-    }
-}
-
-impl std::error::Error for JoinError {}
 
 /// A future and then its output, behind one pointer.
 pub(super) trait Cell {
@@ -175,16 +155,17 @@ impl Taken {
 /// What an ended task leaves behind.
 pub(super) struct Ended {
     joiner: Option<Waker>,
-    _rest: Option<Pin<Box<dyn Cell>>>,
+    rest: Option<Pin<Box<dyn Cell>>>,
 }
 
 impl Ended {
-    /// Wakes who waited for the task. Foreign wakers run code of their own, so nothing may be borrowed.
+    /// Wakes who waited for the task and drops what is left of it. Both run code of others, so nothing may be borrowed.
     #[inline]
     pub(super) fn tell(self) {
         if let Some(waker) = self.joiner {
             waker.wake();
         }
+        drop(self.rest);
     }
 }
 
@@ -354,7 +335,7 @@ impl Tasks {
         let slot = &mut self.slots[index as usize];
         if slot.detached {
             self.release(index);
-            return Ended { joiner: None, _rest: Some(taken.cell) };
+            return Ended { joiner: None, rest: Some(taken.cell) };
         }
         slot.cell = Some(taken.cell);
         slot.state = State::Finished;
@@ -363,7 +344,7 @@ impl Tasks {
         }
         let joined = std::mem::take(&mut self.slots[index as usize].joined);
         let joiner = if joined { self.joiners.remove(&index) } else { None };
-        Ended { joiner, _rest: None }
+        Ended { joiner, rest: None }
     }
 
     fn release(&mut self, index: u32) {
@@ -376,13 +357,11 @@ impl Tasks {
         self.free.push(index);
     }
 
-    fn poll_join<T: 'static>(&mut self, word: Word, waker: &Waker) -> Poll<Result<T, JoinError>> {
+    pub(super) fn poll_join<T: 'static>(&mut self, word: Word) -> Poll<Result<T, JoinError>> {
         let Some(slot) = self.slot(word) else {
             return Poll::Ready(Err(JoinError::Cancelled));
         };
         if slot.state != State::Finished {
-            slot.joined = true;
-            self.joiners.insert(word.index(), waker.clone());
             return Poll::Pending;
         }
         let output = slot.cell.as_mut().and_then(|c| c.as_mut().output());
@@ -391,21 +370,31 @@ impl Tasks {
         Poll::Ready(output.ok_or_else(|| self.failures.remove(&word.index()).unwrap_or(JoinError::Cancelled)))
     }
 
-    /// A handle was dropped. What is left of an ended task is returned, to be dropped when nothing is borrowed.
-    fn detach(&mut self, word: Word) -> Option<Pin<Box<dyn Cell>>> {
-        let slot = self.slot(word)?;
+    /// Wakes this one when a task ends. The waker in its place is to be dropped when nothing is borrowed.
+    #[must_use]
+    pub(super) fn set_joiner(&mut self, word: Word, waker: Waker) -> Option<Waker> {
+        match self.slot(word) {
+            Some(slot) => {
+                slot.joined = true;
+                self.joiners.insert(word.index(), waker)
+            }
+            None => Some(waker),
+        }
+    }
+
+    /// Takes note that a handle was dropped. Its waker, and what is left of an ended task, are to be dropped when nothing is
+    /// borrowed.
+    pub(super) fn detach(&mut self, word: Word) -> Ended {
+        let index = word.index();
+        let Some(slot) = self.slot(word) else { return Ended { joiner: None, rest: None } };
         slot.detached = true;
-        if std::mem::take(&mut slot.joined) {
-            self.joiners.remove(&word.index());
+        let (joined, ended) = (std::mem::take(&mut slot.joined), slot.state == State::Finished);
+        let rest = if ended { slot.cell.take() } else { None };
+        if ended {
+            self.failures.remove(&index);
+            self.release(index);
         }
-        let slot = self.slot(word)?;
-        if slot.state != State::Finished {
-            return None;
-        }
-        let cell = slot.cell.take();
-        self.failures.remove(&word.index());
-        self.release(word.index());
-        cell
+        Ended { joiner: if joined { self.joiners.remove(&index) } else { None }, rest }
     }
 
     pub(super) fn describe(&self, word: Word) -> Blocked {
@@ -462,38 +451,5 @@ impl Tasks {
         if let Some(cell) = self.slots.get(Word(word).index() as usize).and_then(|s| s.cell.as_ref()) {
             super::timers::prefetch_at(cell.address());
         }
-    }
-}
-
-/// Waits for a task's output. Dropping it leaves the task running.
-#[derive(Debug)]
-pub(super) struct SimJoin<T> {
-    word: Word,
-    output: std::marker::PhantomData<fn() -> T>,
-}
-
-impl<T: 'static> SimJoin<T> {
-    pub(super) fn new(word: Word) -> SimJoin<T> {
-        SimJoin { word, output: std::marker::PhantomData }
-    }
-
-    pub(super) fn word(&self) -> Word {
-        self.word
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<T, JoinError>> {
-        let polled = context::of_runtime(self.word.runtime(), |c: &Context| {
-            c.sim().tasks.borrow_mut().poll_join(self.word, cx.waker())
-        });
-        context::waits_for(Waits::Join);
-        polled.unwrap_or(Poll::Ready(Err(JoinError::Cancelled)))
-    }
-}
-
-impl<T> Drop for SimJoin<T> {
-    fn drop(&mut self) {
-        let rest = context::of_runtime(self.word.runtime(), |c| c.sim().tasks.borrow_mut().detach(self.word))
-            .flatten();
-        drop(rest);
     }
 }

@@ -68,13 +68,17 @@ impl Future for Sleep {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
+        // Foreign wakers run code of their own when they are cloned or dropped: never while the timers are borrowed.
         context::with(|runtime| {
-            let mut timers = runtime.timers.borrow_mut();
+            let (timers, word) = (&runtime.timers, Word::of(cx.waker()));
             match *this.state {
                 State::New => {
-                    let timer = match Word::of(cx.waker()) {
-                        Some(word) => timers.insert(*this.deadline, *this.class, word.0),
-                        None => timers.insert_foreign(*this.deadline, *this.class, cx.waker().clone()),
+                    let timer = match word {
+                        Some(word) => timers.borrow_mut().insert(*this.deadline, *this.class, word.0),
+                        None => {
+                            let waker = cx.waker().clone();
+                            timers.borrow_mut().insert_foreign(*this.deadline, *this.class, waker)
+                        }
                     };
                     *this.state = State::Set { timer, runtime: runtime.id };
                     match &runtime.arm {
@@ -83,11 +87,16 @@ impl Future for Sleep {
                     }
                     Poll::Pending
                 }
-                State::Set { timer, .. } if timers.is_pending(timer) => {
-                    match Word::of(cx.waker()) {
-                        Some(word) => timers.set_task(timer, word.0),
-                        None => timers.set_foreign(timer, cx.waker()),
-                    }
+                State::Set { timer, .. } if timers.borrow().is_pending(timer) => {
+                    let before = match word {
+                        Some(word) => timers.borrow_mut().set_task(timer, word.0),
+                        None if timers.borrow().wakes(timer, cx.waker()) => None,
+                        None => {
+                            let waker = cx.waker().clone();
+                            timers.borrow_mut().set_foreign(timer, waker)
+                        }
+                    };
+                    drop(before);
                     if let Arm::Sim(core) = &runtime.arm {
                         core.waits.set(Waits::Timer);
                     }
@@ -107,7 +116,8 @@ impl PinnedDrop for Sleep {
     #[inline]
     fn drop(self: Pin<&mut Self>) {
         if let State::Set { timer, runtime } = self.state {
-            context::of_runtime(runtime, |c| c.timers.borrow_mut().cancel(timer));
+            let waker = context::of_runtime(runtime, |c| c.timers.borrow_mut().cancel(timer, self.class));
+            drop(waker);
         }
     }
 }

@@ -79,6 +79,8 @@ pub(super) struct Timers {
     free: u32,
     foreign: Slab<Waker>,
     dead: usize,
+    /// Living timers that are no ticks.
+    beside_ticks: usize,
     last_key: u64,
     pub(super) counts: TimerCounts,
 }
@@ -106,6 +108,7 @@ impl Timers {
             free: NO_SLOT,
             foreign: Slab::new(),
             dead: 0,
+            beside_ticks: 0,
             last_key: 0,
             counts: TimerCounts::default(),
         }
@@ -128,6 +131,7 @@ impl Timers {
 
     #[inline]
     fn push(&mut self, mut entry: Entry, class: Class) {
+        self.beside_ticks += usize::from(class != Class::Tick);
         if entry.key < self.last_key {
             entry.key = self.last_key & !3 | class as u64;
             if entry.key < self.last_key {
@@ -174,40 +178,55 @@ impl Timers {
         self.slots[id.slot as usize].generation == id.generation
     }
 
-    /// Wakes another task from now on.
-    pub(super) fn set_task(&mut self, id: TimerId, word: u64) {
+    /// Whether no timer is set but ticks.
+    pub(super) fn only_ticks(&self) -> bool {
+        self.beside_ticks == 0
+    }
+
+    /// Wakes another task from now on. The foreign waker in its place, if there was one, is to be dropped when nothing is
+    /// borrowed.
+    #[must_use]
+    pub(super) fn set_task(&mut self, id: TimerId, word: u64) -> Option<Waker> {
         let old = std::mem::replace(&mut self.slots[id.slot as usize].word, word);
-        if old & FOREIGN != 0 {
-            self.foreign.remove((old & !FOREIGN) as usize);
-        }
+        self.foreign_of(old)
     }
 
-    /// Wakes another foreign waker from now on.
-    pub(super) fn set_foreign(&mut self, id: TimerId, waker: &Waker) {
+    /// Whether a timer wakes what this foreign waker wakes.
+    pub(super) fn wakes(&self, id: TimerId, waker: &Waker) -> bool {
         let word = self.slots[id.slot as usize].word;
-        if word & FOREIGN != 0 {
-            self.foreign[(word & !FOREIGN) as usize].clone_from(waker);
-        } else {
-            self.slots[id.slot as usize].word = FOREIGN | self.foreign.insert(waker.clone()) as u64;
-        }
+        word & FOREIGN != 0 && self.foreign[(word & !FOREIGN) as usize].will_wake(waker)
     }
 
-    /// Takes a timer back: it never fires, never wakes, never moves the clock.
+    /// Wakes another foreign waker from now on; the one in its place is to be dropped when nothing is borrowed.
+    #[must_use]
+    pub(super) fn set_foreign(&mut self, id: TimerId, waker: Waker) -> Option<Waker> {
+        let word = FOREIGN | self.foreign.insert(waker) as u64;
+        self.set_task(id, word)
+    }
+
+    /// Takes out the foreign waker that a slot's word names.
     #[inline]
-    pub(super) fn cancel(&mut self, id: TimerId) {
+    fn foreign_of(&mut self, word: u64) -> Option<Waker> {
+        (word & FOREIGN != 0).then(|| self.foreign.remove((word & !FOREIGN) as usize))
+    }
+
+    /// Takes a timer back: it never fires, never wakes, never moves the clock. Its foreign waker, if it had one, is to be
+    /// dropped when nothing is borrowed.
+    #[inline]
+    #[must_use]
+    pub(super) fn cancel(&mut self, id: TimerId, class: Class) -> Option<Waker> {
         if !self.is_pending(id) {
-            return;
+            return None;
         }
-        let word = self.slots[id.slot as usize].word;
-        if word & FOREIGN != 0 {
-            self.foreign.remove((word & !FOREIGN) as usize);
-        }
+        let waker = self.foreign_of(self.slots[id.slot as usize].word);
+        self.beside_ticks -= usize::from(class != Class::Tick);
         self.release(id.slot);
         self.dead += 1;
         self.counts.cancels += 1;
         if self.dead > 1024 && self.dead > self.queue.len() / 2 {
             self.sweep();
         }
+        waker
     }
 
     #[cold]
@@ -278,7 +297,9 @@ impl Timers {
             };
             self.last_key = self.last_key.max(entry.key);
             self.counts.fires += 1;
-            return Some(Fired { at: Time(self.last_key >> 2), class: Class::from_key(entry.key), sleeper });
+            let class = Class::from_key(entry.key);
+            self.beside_ticks -= usize::from(class != Class::Tick);
+            return Some(Fired { at: Time(self.last_key >> 2), class, sleeper });
         }
     }
 

@@ -33,6 +33,8 @@ pub struct Config {
     /// Longest execution; `"forever"` for none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Duration>,
+    /// What idle containers are charged: what is reserved for them, or what was last measured of them.
+    pub accounting: Accounting,
     /// Whether a container may be shared by an app.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<crate::base::Unit>,
@@ -73,6 +75,17 @@ pub enum Dispatch {
     Late,
 }
 
+/// What the memory of an idle container counts as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounting {
+    /// What is reserved for it, whatever it does.
+    #[default]
+    Reserved,
+    /// The last reading of its working set while it is idle, at most what is reserved. To run again it needs the difference.
+    Measured,
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -86,6 +99,7 @@ impl Default for Config {
             eviction: "lru".into(),
             queue: QueueConfig::default(),
             timeout: None,
+            accounting: Accounting::Reserved,
             unit: None,
             dispatch: Dispatch::Early,
             max_creating: 0,

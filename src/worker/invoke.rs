@@ -1,15 +1,14 @@
 //! The way of an invocation through the worker.
 
-use super::pool::Key;
-use super::state::{Dispose, Grant, Refusal};
+use super::config::Dispatch;
+use super::container::{Fate, Key};
+use super::ledger::Phase;
+use super::lines::Refusal;
+use super::state::{Dispose, Grant};
 use super::{Disposer, Inner, Worker};
-use crate::backend::{CallFault, Create, Work};
-use crate::base::{
-    ColdCause, Cpus, Duration, Exchange, FunctionId, Invocation, Mem, Record, StartKind, Status, Time,
-};
-use crate::rt::{self, sync};
-use crate::worker::config::Dispatch;
-use crate::worker::ledger::Phase;
+use crate::backend::{CallFault, Work};
+use crate::base::{Cpus, Duration, Exchange, FunctionId, Invocation, Mem, Record, StartKind, Status, Time};
+use crate::rt::{self, Class};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -81,7 +80,8 @@ impl Inner {
     #[inline]
     pub(super) fn returned(&self, record: &mut Record, now: Time) {
         record.returned = now;
-        self.state.borrow_mut().counts.ended[record.status as usize] += 1;
+        let status = record.status as usize;
+        self.state.borrow_mut().count(now, |c| c.ended[status] += 1);
     }
 
     async fn run(
@@ -102,7 +102,7 @@ impl Inner {
         })?;
         let mut seat = Seat::take(self, call.function, &grant);
         record.dispatch = Some(rt::now());
-        (record.start, record.cause) = (Some(grant.start), grant.cause);
+        (record.start, record.cause, record.waited) = (Some(grant.start), grant.cause, grant.waited);
         let mut start = grant.start;
         if grant.create {
             start = seat.create(call.function, record).await.map_err(|why| {
@@ -149,9 +149,9 @@ impl Inner {
             }
         }
         if start == StartKind::Cold {
-            state.counts.cold_starts += 1;
+            state.count(started, |c| c.cold_starts += 1);
         } else {
-            state.counts.warm_starts += 1;
+            state.count(started, |c| c.warm_starts += 1);
         }
         let timeout = state.functions[call.function.index()].timeout;
         Ok((Running { seat, started, container, backend, start }, work, timeout))
@@ -179,7 +179,8 @@ impl Inner {
             Err(rt::Elapsed) => (Status::TimedOut, Some(Rc::from("execution timeout")), false),
         };
         if status == Status::Completed {
-            self.state.borrow_mut().functions[call.function.index()].observe(ended.since(started));
+            let state = &mut *self.state.borrow_mut();
+            state.groups.observe(state.functions[call.function.index()].group, ended.since(started));
         }
         record.error = why;
         if keep {
@@ -191,7 +192,10 @@ impl Inner {
     #[inline]
     pub(super) fn admit(self: &Rc<Inner>, call: &Invocation, now: Time) -> Admission {
         let mut state = self.state.borrow_mut();
-        state.counts.invocations += 1;
+        state.count(now, |c| c.invocations += 1);
+        if state.queue_len() > 0 {
+            state.drop_overdue(now);
+        }
         if state.draining {
             return Admission::Refused(Refusal::Draining);
         }
@@ -201,6 +205,13 @@ impl Inner {
             return Admission::Granted(grant);
         }
         match state.join(call, now) {
+            // The limit is for those that wait, not for one that need not.
+            Err(Refusal::QueueFull) if state.would_be_first(call, now) => {
+                match state.dispatch(call.function, now, &mut Disposer(self)) {
+                    Some(grant) => Admission::Granted(grant),
+                    None => Admission::Refused(Refusal::QueueFull),
+                }
+            }
             Err(why) => Admission::Refused(why),
             Ok((ticket, first)) => {
                 if let Some(deadline) = state.tickets[ticket].deadline {
@@ -239,51 +250,42 @@ impl Inner {
     /// Reads a container's memory once; the highest working set since it became busy.
     #[inline]
     pub(super) fn read_memory(&self, state: &mut super::state::State, key: Key, now: Time) -> Mem {
-        state.counts.memory_reads += 1;
+        state.count(now, |c| c.memory_reads += 1);
         let c = state.pool.get(key);
         if c.next_read <= now {
             c.next_read = c.next_read + self.memory_check;
         }
         let measured = c.sandbox.and_then(|s| self.backends[usize::from(c.backend)].memory(s));
-        c.working_set = c.working_set.max(measured.unwrap_or(c.memory));
+        let reading = measured.unwrap_or(c.memory);
+        c.reading = Some(reading);
+        c.working_set = c.working_set.max(reading);
         c.working_set
-    }
-
-    /// A container is ready: to whoever waits for one of its kind, else to the idle ones.
-    pub(super) fn offer(self: &Rc<Inner>, key: Key, start: StartKind) {
-        let now = rt::now();
-        let mut state = self.state.borrow_mut();
-        if !self.hand_over(&mut state, key, start) {
-            self.rest(&mut state, key, now);
-        }
-        drop(state);
-        self.pump();
-    }
-
-    /// Gives a container to an invocation that waits for one of its kind (`dispatch = "late"`).
-    fn hand_over(&self, state: &mut super::state::State, key: Key, start: StartKind) -> bool {
-        let c = state.pool.get(key);
-        let (group, phase, memory) = (c.group, c.phase, c.memory);
-        loop {
-            let Some(next) = state.late.get_mut(&group).and_then(std::collections::VecDeque::pop_front)
-            else {
-                return false;
-            };
-            if next.send(Ok((key, start))).is_ok() {
-                state.pool.get(key).prewarmed = false;
-                state.pool.occupy(key);
-                state.ledger.shift(phase, Phase::Running, memory, rt::now());
-                return true;
-            }
-        }
     }
 }
 
-/// What the backend says, if it does in time.
+/// What the backend says, if it does in time. What ends at the instant at which its time runs out has ended, whichever
+/// timer was set first.
 pub(super) async fn answered(work: Work<Answer>, limit: Option<Duration>) -> Result<Answer, rt::Elapsed> {
-    match limit {
-        None => Ok(work.await),
-        Some(limit) => rt::timeout(limit, work).await,
+    let Some(limit) = limit else { return Ok(work.await) };
+    let limit = rt::now() + limit;
+    match work.due() {
+        Some(due) if due <= limit => Ok(work.await),
+        Some(_) => {
+            rt::sleep_until(limit).await;
+            Err(rt::Elapsed)
+        }
+        None => {
+            let mut work = std::pin::pin!(work);
+            match rt::select(work.as_mut(), rt::sleep_until(limit)).await {
+                rt::Either::Left(answer) => Ok(answer),
+                // Other events of this instant may be its end.
+                rt::Either::Right(()) => match rt::select(work, rt::sleep_until_as(Class::Tick, limit)).await
+                {
+                    rt::Either::Left(answer) => Ok(answer),
+                    rt::Either::Right(()) => Err(rt::Elapsed),
+                },
+            }
+        }
     }
 }
 
@@ -328,7 +330,7 @@ impl Drop for Waiting {
             return;
         }
         let mut state = self.inner.state.borrow_mut();
-        state.leave(self.ticket);
+        state.leave(self.ticket, rt::now());
         let ticket = state.tickets.remove(self.ticket);
         drop(state);
         if let Some(Ok(grant)) = ticket.outcome {
@@ -353,7 +355,9 @@ impl Seat {
         let container = Some(grant.container);
         let mut seat = Seat { inner: Rc::clone(inner), container, cpus: grant.cpus, open: true };
         if grant.create && inner.state.borrow().config.dispatch == Dispatch::Late {
-            seat.await_late(grant.container, function);
+            // The container belongs to nobody until it is ready.
+            seat.container = None;
+            inner.create_for_any(grant.container, function);
         }
         seat
     }
@@ -363,41 +367,10 @@ impl Seat {
         self.container.expect("a seat that executes has a container")
     }
 
-    /// With `dispatch = "late"` the container belongs to nobody until it is ready.
-    fn await_late(&mut self, key: Key, function: FunctionId) {
-        self.container = None;
-        let inner = Rc::clone(&self.inner);
-        rt::spawn_detached(async move {
-            match inner.create(key, function).await {
-                Ok(()) => inner.offer(key, StartKind::Cold),
-                Err(why) => {
-                    let mut state = inner.state.borrow_mut();
-                    let group = state.pool.get(key).group;
-                    Disposer(&inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
-                    // Where enough creations are under way for all who wait, nobody pays; else the youngest waiter.
-                    let coming = state.pool.creating(group);
-                    let waiting = state.late.get_mut(&group);
-                    let unlucky =
-                        waiting.filter(|w| w.len() > coming).and_then(std::collections::VecDeque::pop_back);
-                    drop(state);
-                    if let Some(unlucky) = unlucky {
-                        let _ = unlucky.send(Err(why));
-                    }
-                    inner.pump();
-                }
-            }
-        });
-    }
-
-    /// Creates the container, or waits for the first that is ready.
+    /// Creates the container, or waits for the first place that there is.
     async fn create(&mut self, function: FunctionId, record: &mut Record) -> Result<StartKind, Rc<str>> {
         let Some(key) = self.container else {
-            let (ready, taken) = sync::oneshot();
-            let group = self.inner.state.borrow().functions[function.index()].group;
-            self.inner.state.borrow_mut().late.entry(group).or_default().push_back(ready);
-            let (key, start) = taken
-                .await
-                .unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))?;
+            let (key, start) = self.inner.next_place(function).await?;
             self.container = Some(key);
             if start != StartKind::Cold {
                 record.cause = None;
@@ -409,7 +382,7 @@ impl Seat {
             let c = state.pool.get(key);
             (record.container, record.backend) = (Some(c.number), Some(c.backend));
         }
-        self.inner.create(key, function).await?;
+        self.inner.create(key, function, false).await.map_err(|fault| fault.why)?;
         let mut state = self.inner.state.borrow_mut();
         let c = state.pool.get(key);
         let memory = c.memory;
@@ -430,14 +403,14 @@ impl Seat {
         let Some(key) = self.container.take() else { return };
         {
             let mut state = self.inner.state.borrow_mut();
-            state.cpus_used -= u64::from(self.cpus.0);
-            state.in_flight -= 1;
-            if state.pool.vacate(key) {
-                if state.pool.get(key).condemned {
-                    Disposer(&self.inner).dispose(&mut state, key, ColdCause::Failure, now);
-                } else if !self.inner.hand_over(&mut state, key, StartKind::Late) {
-                    self.inner.rest(&mut state, key, now);
+            state.give_back(self.cpus, now);
+            let empty = state.pool.vacate(key);
+            if state.pool.get(key).condemned {
+                if empty {
+                    Disposer(&self.inner).dispose(&mut state, key, Fate::Failed, now);
                 }
+            } else if !self.inner.hand_over(&mut state, key, StartKind::Late) && empty {
+                self.inner.rest(&mut state, key, now);
             }
         }
         self.open = false;
@@ -452,37 +425,13 @@ impl Drop for Seat {
         }
         {
             let mut state = self.inner.state.borrow_mut();
-            state.cpus_used -= u64::from(self.cpus.0);
-            state.in_flight -= 1;
+            state.give_back(self.cpus, rt::now());
             if let Some(key) = self.container {
                 // Others may be in it still: nobody enters any more, and it goes when the last one leaves.
                 state.pool.vacate(key);
-                Disposer(&self.inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
+                Disposer(&self.inner).dispose(&mut state, key, Fate::Failed, rt::now());
             }
         }
         self.inner.pump();
-    }
-}
-
-impl Inner {
-    /// Creates the sandbox of a container that is entered as creating.
-    pub(super) async fn create(self: &Rc<Inner>, key: Key, function: FunctionId) -> Result<(), Rc<str>> {
-        let begun = rt::now();
-        let work = {
-            let mut state = self.state.borrow_mut();
-            let cpus = state.functions[function.index()].spec.cpus;
-            let c = state.pool.get(key);
-            let (backend, request) = (
-                c.backend,
-                Create { function, memory: c.memory, cpus, nth: c.nth, gpu: c.gpu.map(|part| part.gpu) },
-            );
-            self.backends[usize::from(backend)].create(&request)
-        };
-        let sandbox = work.await.map_err(|fault| fault.why)?;
-        let mut state = self.state.borrow_mut();
-        let c = state.pool.get(key);
-        c.sandbox = Some(sandbox);
-        c.cold_start = rt::now().since(begun);
-        Ok(())
     }
 }

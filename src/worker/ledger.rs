@@ -1,6 +1,8 @@
 //! The memory ledger: what every container holds, by phase, and its integral over time.
 
 use crate::base::{Mem, Time};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// What a container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Ledger {
     until: Time,
     /// Highest values within the window: used, running with creating, creating, cached.
     peaks: Peaks,
+    /// What all workers of a fleet hold together.
+    fleet: Option<Rc<RefCell<Ledger>>>,
 }
 
 /// The highest values that the ledger saw, each by itself.
@@ -63,7 +67,18 @@ impl Ledger {
             from,
             until,
             peaks: Peaks::default(),
+            fleet: None,
         }
+    }
+
+    /// Ends the window at an instant that has not passed.
+    pub fn end_window(&mut self, until: Time) {
+        self.until = until;
+    }
+
+    /// Lets what it holds count in a ledger of several workers as well.
+    pub fn count_in(&mut self, fleet: Rc<RefCell<Ledger>>) {
+        self.fleet = Some(fleet);
     }
 
     /// What may be held at most.
@@ -74,7 +89,7 @@ impl Ledger {
     /// What nobody holds.
     #[inline]
     pub fn free(&self) -> Mem {
-        Mem(self.capacity.0 - self.held.iter().sum::<u64>())
+        Mem(self.capacity.0 - self.used())
     }
 
     /// What containers of a phase hold.
@@ -122,18 +137,35 @@ impl Ledger {
         self.settle(now);
         self.held[phase as usize] += memory.0;
         self.count[phase as usize] += 1;
-        debug_assert!(self.held.iter().sum::<u64>() <= self.capacity.0, "more memory is held than there is");
+        debug_assert!(self.used() <= self.capacity.0, "more memory is held than there is");
+        if let Some(fleet) = &self.fleet {
+            fleet.borrow_mut().enter(phase, memory, now);
+        }
         self.note_peaks(now);
     }
 
     /// A container goes over from one phase to another.
     #[inline]
     pub fn shift(&mut self, from: Phase, to: Phase, memory: Mem, now: Time) {
+        self.change(from, memory, to, memory, now);
+    }
+
+    /// A container goes over from one phase to another, and is charged another amount there. The caller has seen to it that
+    /// it fits.
+    #[inline]
+    pub fn change(&mut self, from: Phase, before: Mem, to: Phase, after: Mem, now: Time) {
         self.settle(now);
-        self.held[from as usize] -= memory.0;
+        self.held[from as usize] -= before.0;
         self.count[from as usize] -= 1;
-        self.held[to as usize] += memory.0;
+        self.held[to as usize] += after.0;
         self.count[to as usize] += 1;
+        if let Some(fleet) = &self.fleet {
+            fleet.borrow_mut().change(from, before, to, after, now);
+        }
+        if before != after {
+            debug_assert!(self.used() <= self.capacity.0, "more memory is held than there is");
+            return self.note_peaks(now);
+        }
         if now < self.from || now >= self.until {
             return;
         }
@@ -156,6 +188,13 @@ impl Ledger {
         self.settle(now);
         self.held[phase as usize] -= memory.0;
         self.count[phase as usize] -= 1;
+        if let Some(fleet) = &self.fleet {
+            fleet.borrow_mut().leave(phase, memory, now);
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.held.iter().sum()
     }
 
     #[inline]

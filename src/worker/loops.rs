@@ -1,9 +1,10 @@
 //! The background loops. Each sleeps to its next deadline and rests in between; none polls.
 
-use super::pool::Key;
-use super::state::{Dispose, Refusal, State};
+use super::container::Fate;
+use super::container::Key;
+use super::state::{Dispose, State};
 use super::{Disposer, Inner};
-use crate::base::{ColdCause, Time};
+use crate::base::Time;
 use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::{self, Class};
 use std::rc::Rc;
@@ -39,7 +40,7 @@ async fn bury(inner: Rc<Inner>, backend: u16, pulse: Pulse) {
         if let Some(key) = state.pool.find(backend, dead) {
             let number = state.pool.get(key).number;
             tracing::warn!(target: "elapse", container = number, "a container has ended by itself");
-            Disposer(&inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
+            Disposer(&inner).dispose(&mut state, key, Fate::Failed, rt::now());
         }
         drop(state);
         inner.pump();
@@ -96,22 +97,7 @@ fn read(inner: &Inner, state: &mut State, key: Key, epoch: u64, next_read: Time)
 /// Drops invocations that waited longer than the queue lets them.
 async fn queue_monitor(inner: Rc<Inner>, pulse: Pulse) {
     loop {
-        let next = loop {
-            let mut state = inner.state.borrow_mut();
-            let Some((deadline, joined, ticket)) = state.deadlines.front().copied() else { break None };
-            if state.waits(ticket, joined) {
-                if deadline > rt::now() {
-                    break Some(deadline);
-                }
-                state.leave(ticket);
-                let ticket = &mut state.tickets[ticket];
-                ticket.outcome = Some(Err(Refusal::QueueTimeout));
-                if let Some(waker) = ticket.waker.take() {
-                    waker.wake();
-                }
-            }
-            state.deadlines.pop_front();
-        };
+        let next = inner.state.borrow_mut().drop_overdue(rt::now());
         // What the dropped ones stood in the way of may go now.
         inner.pump();
         pulse.rest(inner.alarms.queue.wait(next)).await;

@@ -5,11 +5,17 @@
 //! gives it back. Background loops ([`loops`]) sleep to their next deadline under a supervisor.
 
 mod config;
+mod container;
+mod creation;
 pub mod eviction;
+mod fleet;
 mod gpus;
+mod groups;
 mod intake;
 mod invoke;
 mod ledger;
+mod levels;
+mod lines;
 mod loops;
 mod pool;
 mod prewarm;
@@ -17,8 +23,10 @@ pub mod queue;
 mod registration;
 mod state;
 mod status;
+mod tally;
 
-pub use config::{Config, Dispatch, QueueConfig};
+pub use config::{Accounting, Config, Dispatch, QueueConfig};
+pub use fleet::Fleet;
 pub use intake::Intake;
 pub use ledger::Peaks;
 pub use loops::LOOPS;
@@ -27,14 +35,15 @@ pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Sandbox, Work, close_all};
 use crate::base::{
-    ColdCause, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts,
+    Duration, Fault, FunctionId, FunctionSpec, Held, Mem, Result, StartKind, Time, WorkerCounts,
 };
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, sync::Notify};
+use container::{Fate, Key};
 use ledger::{Ledger, Phase};
-use pool::{Key, Pool};
+use pool::Pool;
 use state::{Dispose, State};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -72,6 +81,8 @@ pub struct Worker(Rc<Inner>);
 struct Inner {
     number: u16,
     memory_check: Duration,
+    /// Where the window of its figures begins.
+    window_from: Time,
     backends: Vec<Rc<dyn Backend>>,
     state: RefCell<State>,
     meter: RefCell<Meter>,
@@ -150,8 +161,9 @@ impl Worker {
         let worker = Worker(Rc::new(Inner {
             number: parts.number,
             memory_check: config.memory_check,
+            window_from: parts.window.0,
             backends: parts.backends,
-            state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations)),
+            state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations, parts.window)),
             meter: RefCell::new(meter),
             luck: Chance::new(parts.seed).named("worker"),
             alarms: Alarms::default(),
@@ -160,6 +172,7 @@ impl Worker {
             given_up: RefCell::default(),
             failed: Notify::new(),
         }));
+        worker.0.backends.iter().for_each(|b| b.measure_in(parts.window.0, parts.window.1));
         let backends = (0..worker.0.backends.len() as u16)
             .filter_map(|backend| loops::start_burying(&worker.0, patience, backend));
         loops::start(&worker.0, patience).into_iter().chain(backends).for_each(|loops| worker.watch(loops));
@@ -200,13 +213,15 @@ impl Worker {
     /// have finished. Where it shares them with its app they stay.
     pub fn deregister(&self, id: FunctionId) {
         let mut state = self.0.state.borrow_mut();
-        let Some(group) = state.functions.get(id.index()).map(|f| f.group) else { return };
-        if state.functions.iter().filter(|f| f.group == group).count() > 1 {
-            return;
+        let Some(function) = state.functions.get_mut(id.index()) else { return };
+        function.gone = true;
+        let group = function.group;
+        if state.functions.iter().any(|f| f.group == group && !f.gone) {
+            return state.shrink_needs(group);
         }
         let mut disposer = Disposer(&self.0);
         for key in state.pool.settled(group) {
-            disposer.dispose(&mut state, key, ColdCause::Evicted, rt::now());
+            disposer.dispose(&mut state, key, Fate::Condemned, rt::now());
         }
     }
 
@@ -236,17 +251,55 @@ impl Worker {
     /// Invocations that it has, waiting or dispatched.
     pub fn invocations(&self) -> u64 {
         let state = self.0.state.borrow();
-        u64::from(state.in_flight) + state.queue_len() as u64
+        state.in_flight() + state.queue_len() as u64
     }
 
     /// Counts since its start.
     pub fn counts(&self) -> WorkerCounts {
-        self.0.state.borrow().counts
+        self.0.state.borrow().counts.whole
     }
 
     /// The worker at this instant.
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
+    }
+
+    /// What happened in the window so far, and the containers that there were at its beginning.
+    pub fn window_counts(&self) -> (WorkerCounts, u64) {
+        self.0.state.borrow().counts.window()
+    }
+
+    /// Restarts of its loops in the window.
+    pub fn window_restarts(&self) -> u64 {
+        let (from, until) = self.0.state.borrow().counts.bounds();
+        self.0.loops.borrow().iter().map(|l| l.pulse.restarts_in(from, until)).sum()
+    }
+
+    /// Ends the window of its figures at an instant that has not passed, where it was not known at the start.
+    pub fn end_window(&self, until: Time) {
+        let mut state = self.0.state.borrow_mut();
+        state.counts.end_window(until);
+        state.ledger.end_window(until);
+        state.held.end_window(until);
+        self.0.backends.iter().for_each(|b| b.measure_in(self.0.window_from, until));
+    }
+
+    /// Lets what it holds count in its fleet as well. Before it holds anything.
+    pub fn count_in(&self, fleet: &Fleet) {
+        let mut state = self.0.state.borrow_mut();
+        state.ledger.count_in(Rc::clone(&fleet.memory));
+        state.fleet = Some(fleet.clone());
+    }
+
+    /// Processors, invocations and its queue over the window, up to `now`.
+    pub fn use_of(&self, now: Time) -> Held {
+        let mut state = self.0.state.borrow_mut();
+        state.held.settle(now);
+        let held = state.use_so_far();
+        match self.0.backends.iter().find_map(|b| b.shared()) {
+            Some(shared) => Held { cores: (shared.core_seconds, shared.peak), ..held },
+            None => held,
+        }
     }
 
     /// Memory over the window, up to `now`.
@@ -281,6 +334,12 @@ impl Worker {
     pub fn look(&self) -> (Rc<Columns>, Vec<f64>) {
         let (snapshot, counts) = self.0.figures();
         self.0.meter.borrow_mut().look(&snapshot, &counts)
+    }
+
+    /// Measures the worker once more, at the end of a run.
+    pub fn measure_last(&self, end: Time) {
+        let (snapshot, counts) = self.0.figures();
+        self.0.meter.borrow_mut().push_last(end, &snapshot, &counts);
     }
 
     /// The points so far.
@@ -327,7 +386,7 @@ impl Worker {
             let mut disposer = Disposer(&self.0);
             let mut state = self.0.state.borrow_mut();
             for key in state.pool.idle() {
-                disposer.dispose(&mut state, key, ColdCause::Evicted, rt::now());
+                disposer.dispose(&mut state, key, Fate::Condemned, rt::now());
             }
         }
         let removed = rt::timeout(limit, async {
@@ -347,7 +406,8 @@ impl Worker {
 impl Inner {
     fn snapshot(&self) -> Snapshot {
         let restarts = self.loops.borrow().iter().map(|l| l.pulse.restarts()).sum();
-        self.state.borrow().snapshot(restarts)
+        let wanted = self.backends.iter().find_map(|b| b.shared()).map_or(0.0, |shared| shared.wanted);
+        self.state.borrow().snapshot(restarts, wanted)
     }
 
     /// The worker, and the containers of each of its backends by state.
@@ -370,7 +430,7 @@ impl Inner {
 
     fn is_quiet(&self) -> bool {
         let state = self.state.borrow();
-        state.in_flight == 0 && state.queue_len() == 0
+        state.in_flight() == 0 && state.queue_len() == 0
     }
 
     /// Dispatches what waits, after something was given back.
@@ -380,7 +440,7 @@ impl Inner {
         if state.queue_len() > 0 {
             let now = rt::now();
             state.pump(now, &mut Disposer(self));
-        } else if state.draining && state.in_flight == 0 {
+        } else if state.draining && state.in_flight() == 0 {
             self.quiet.notify_waiters();
         }
     }
@@ -398,9 +458,12 @@ impl Inner {
     #[inline]
     fn rest(&self, state: &mut State, key: Key, now: Time) {
         let c = state.pool.get(key);
-        let (memory, phase, keep_alive) = (c.memory, c.phase, c.keep_alive);
-        state.pool.rest(key, now);
-        state.ledger.shift(phase, Phase::Cached, memory, now);
+        let (memory, before, reading) = (c.memory, c.charged, c.reading);
+        let (phase, keep_alive, group) = (c.phase, c.keep_alive, c.group);
+        let charged = state.charge_of_cached(memory, reading);
+        state.pool.get(key).cold_start = state.groups.expected_creation(group);
+        state.pool.rest(key, charged, now);
+        state.ledger.change(phase, before, Phase::Cached, charged, now);
         if keep_alive != Duration::MAX {
             self.alarms.reaper.ring_by(now + keep_alive);
         }
@@ -411,15 +474,15 @@ impl Inner {
 struct Disposer<'a>(&'a Rc<Inner>);
 
 impl Dispose for Disposer<'_> {
-    fn dispose(&mut self, state: &mut State, key: Key, cause: ColdCause, now: Time) {
+    fn dispose(&mut self, state: &mut State, key: Key, fate: Fate, now: Time) {
         if !state.pool.get(key).condemned {
-            state.pool.condemn(key, cause);
+            state.condemn(key, fate, now);
         }
         let c = state.pool.get(key);
         if c.in_flight > 0 {
             return;
         }
-        let (phase, memory) = (c.phase, c.memory);
+        let (phase, memory) = (c.phase, c.charged);
         let work = match c.sandbox.take() {
             Some(sandbox) => self.0.backends[usize::from(c.backend)].remove(sandbox),
             None => Work::ready(()),

@@ -4,62 +4,14 @@
 //! a warm start looks; and that of all with the same keep-alive, longest idle first, whose head expires next. Both are
 //! O(1), whatever the number of containers. The order of eviction is a heap, kept only where memory is limited.
 
+use super::container::{Candidate, Container, Fate, Key, Links, NONE, NewContainer, UNLINKED};
 use super::eviction::{Eviction, Idle};
-use super::gpus::Part;
+use super::groups::Fit;
 use super::ledger::Phase;
 use crate::backend::Sandbox;
-use crate::base::{ColdCause, Duration, FunctionId, Mem, Time};
+use crate::base::{ColdCause, Duration, Mem, Time};
 use slab::Slab;
-use std::cmp::Ordering;
 use std::collections::BinaryHeap;
-
-/// A container's place in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(pub(super) u32);
-
-const NONE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug)]
-struct Links {
-    prev: u32,
-    next: u32,
-}
-
-const UNLINKED: Links = Links { prev: NONE, next: NONE };
-
-/// A container.
-#[derive(Debug)]
-pub(super) struct Container {
-    /// Numbered from 1 in order of creation.
-    pub(super) number: u64,
-    pub(super) group: u32,
-    pub(super) function: FunctionId,
-    pub(super) backend: u16,
-    pub(super) phase: Phase,
-    /// Created ahead of need and not used yet.
-    pub(super) prewarmed: bool,
-    pub(super) in_flight: u32,
-    pub(super) concurrency: u32,
-    /// No further invocation enters; it goes when the last one leaves.
-    pub(super) condemned: bool,
-    /// Containers created for its function before it.
-    pub(super) nth: u64,
-    pub(super) memory: Mem,
-    pub(super) gpu: Option<Part>,
-    pub(super) sandbox: Option<Sandbox>,
-    pub(super) keep_alive: Duration,
-    pub(super) idle_since: Time,
-    pub(super) cold_start: Duration,
-    /// Counts changes between idle and busy, so that old entries of heaps and queues are recognised.
-    pub(super) epoch: u64,
-    /// When its memory is read next, while it runs.
-    pub(super) next_read: Time,
-    /// Highest working set read since it last became busy.
-    pub(super) working_set: Mem,
-    in_group: Links,
-    in_class: Links,
-    class: u32,
-}
 
 /// Containers of one function, or of one app.
 #[derive(Debug)]
@@ -81,37 +33,6 @@ struct Class {
     keep_alive: Duration,
     oldest: u32,
     newest: u32,
-}
-
-/// A candidate for eviction; the heap's greatest goes first.
-#[derive(Debug)]
-struct Candidate {
-    priority: f64,
-    since: Time,
-    sequence: u64,
-    key: Key,
-    epoch: u64,
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Candidate) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Candidate {}
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Candidate) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Candidate {
-    fn cmp(&self, other: &Candidate) -> Ordering {
-        other
-            .priority
-            .total_cmp(&self.priority)
-            .then(other.since.cmp(&self.since))
-            .then(other.sequence.cmp(&self.sequence))
-    }
 }
 
 /// See the module.
@@ -178,18 +99,9 @@ impl Pool {
     }
 
     /// Adds a container that is being created.
-    #[expect(clippy::too_many_arguments, reason = "they are the container, and it is made in one place")]
-    pub(super) fn insert(
-        &mut self,
-        number: u64,
-        group: u32,
-        function: FunctionId,
-        backend: u16,
-        memory: Mem,
-        concurrency: u32,
-        keep_alive: Duration,
-        nth: u64,
-    ) -> Key {
+    pub(super) fn insert(&mut self, new: NewContainer) -> Key {
+        let NewContainer { number, group, function, backend, memory, gpu, concurrency, keep_alive, nth } =
+            new;
         self.groups[group as usize].living += 1;
         let class = match self.classes.iter().position(|c| c.keep_alive == keep_alive) {
             Some(class) => class,
@@ -211,7 +123,8 @@ impl Pool {
             condemned: false,
             nth,
             memory,
-            gpu: None,
+            charged: memory,
+            gpu,
             sandbox: None,
             keep_alive,
             idle_since: Time::ZERO,
@@ -219,6 +132,7 @@ impl Pool {
             epoch,
             next_read: Time::MAX,
             working_set: Mem(0),
+            reading: None,
             in_group: UNLINKED,
             in_class: UNLINKED,
             class: class as u32,
@@ -241,23 +155,35 @@ impl Pool {
         self.containers.remove(key.0 as usize)
     }
 
-    /// The container that an invocation of this group takes: a busy one with room, else the most recently used idle one
-    /// whose keep-alive has not ended.
+    /// The container that an invocation of this group takes, if it has what the function needs: a busy one with room, else
+    /// the most recently used idle one whose keep-alive has not ended.
     #[inline]
-    pub(super) fn choose(&mut self, group: u32, now: Time) -> Option<Key> {
-        let g = &mut self.groups[group as usize];
-        if let Some(key) = g.spare.last().copied() {
-            return Some(key);
+    pub(super) fn choose(&self, group: u32, fit: Fit, now: Time) -> Option<Key> {
+        let fits = |c: &Container| fit.is_met_by(c.memory, c.gpu.map(|part| part.memory));
+        let g = &self.groups[group as usize];
+        let with_room = g.spare.iter().rev().find(|key| fits(&self.containers[key.0 as usize]));
+        if let Some(key) = with_room {
+            return Some(*key);
         }
         let mut at = g.newest_idle;
         // Only where functions of one app differ in keep-alive can an older one outlive the newest.
         while let Some(c) = self.containers.get(at as usize) {
-            if now < c.idle_since + c.keep_alive {
+            if now < c.idle_since + c.keep_alive && fits(c) {
                 return Some(Key(at));
             }
             at = c.in_group.next;
         }
         None
+    }
+
+    /// Idle containers of a group that have less than one of it must have by now.
+    pub(super) fn outgrown(&self, group: u32, needs: Fit) -> Vec<Key> {
+        let is = |c: &Container| {
+            c.group == group
+                && c.phase == Phase::Cached
+                && !needs.is_met_by(c.memory, c.gpu.map(|part| part.memory))
+        };
+        self.containers.iter().filter(|(_, c)| is(c)).map(|(i, _)| Key(i as u32)).collect()
     }
 
     /// Gives an invocation to a container that [`choose`](Self::choose) named or that was just created.
@@ -268,6 +194,8 @@ impl Pool {
         }
         let c = &mut self.containers[key.0 as usize];
         c.in_flight += 1;
+        // While it runs it is charged what is reserved for it.
+        c.charged = c.memory;
         let g = &mut self.groups[c.group as usize];
         g.frequency += 1;
         if c.concurrency > 1 {
@@ -297,7 +225,7 @@ impl Pool {
     }
 
     /// No further invocation goes to this container.
-    pub(super) fn condemn(&mut self, key: Key, cause: ColdCause) {
+    pub(super) fn condemn(&mut self, key: Key, fate: Fate) {
         let c = &self.containers[key.0 as usize];
         if c.phase == Phase::Cached {
             self.unlink(key);
@@ -311,22 +239,23 @@ impl Pool {
             g.spare.retain(|k| *k != key);
         }
         g.living -= 1;
-        g.last_loss = Some(cause);
+        g.last_loss = Some(fate.cause());
         if g.living == 0 {
             g.frequency = 0;
         }
     }
 
-    /// A container became idle. True if it is now the first to expire.
+    /// Makes a container idle, charged with so much memory. True if it is now the first to expire.
     #[inline]
-    pub(super) fn rest(&mut self, key: Key, now: Time) -> bool {
+    pub(super) fn rest(&mut self, key: Key, charged: Mem, now: Time) -> bool {
         let epoch = self.new_epoch();
         let c = &mut self.containers[key.0 as usize];
         c.phase = Phase::Cached;
+        c.charged = charged;
         c.next_read = Time::MAX;
         c.idle_since = now;
         c.epoch = epoch;
-        let (group, class, memory) = (c.group as usize, c.class as usize, c.memory);
+        let (group, class) = (c.group as usize, c.class as usize);
         let newest = std::mem::replace(&mut self.groups[group].newest_idle, key.0);
         let before = std::mem::replace(&mut self.classes[class].newest, key.0);
         c.in_group = Links { prev: NONE, next: newest };
@@ -339,7 +268,7 @@ impl Pool {
             None => self.classes[class].oldest = key.0,
         }
         self.idle += 1;
-        self.idle_memory += memory.0;
+        self.idle_memory += charged.0;
         if self.limited {
             self.nominate(key);
         }
@@ -355,7 +284,7 @@ impl Pool {
         c.in_class = UNLINKED;
         c.epoch = epoch;
         self.idle -= 1;
-        self.idle_memory -= c.memory.0;
+        self.idle_memory -= c.charged.0;
         match self.containers.get_mut(in_group.prev as usize) {
             Some(prev) => prev.in_group.next = in_group.next,
             None => self.groups[group].newest_idle = in_group.next,
@@ -383,6 +312,19 @@ impl Pool {
                 Some((c.idle_since + class.keep_alive, Key(class.oldest)))
             })
             .min_by_key(|(at, key)| (*at, key.0))
+    }
+
+    /// Begins a new spell of work in a container in which nobody is: what was due in the one before is not any more.
+    pub(super) fn begin_spell(&mut self, key: Key) {
+        let epoch = self.new_epoch();
+        let c = self.get(key);
+        (c.epoch, c.next_read) = (epoch, Time::MAX);
+    }
+
+    /// Whether a container takes another invocation.
+    pub(super) fn has_room(&self, key: Key) -> bool {
+        let c = &self.containers[key.0 as usize];
+        !c.condemned && c.in_flight < c.concurrency
     }
 
     /// Containers of a group whose creation is under way.
@@ -427,7 +369,7 @@ impl Pool {
         let c = &self.containers[key.0 as usize];
         Idle {
             function: c.function,
-            memory: c.memory,
+            memory: c.charged,
             since: c.idle_since,
             expires: c.idle_since + c.keep_alive,
             frequency: self.groups[c.group as usize].frequency,
@@ -453,17 +395,17 @@ impl Pool {
         Mem(parts.filter(|part| part.gpu == gpu).fold(0u64, |sum, part| sum.saturating_add(part.memory.0)))
     }
 
-    /// The idle container that the policy lets go first.
-    pub(super) fn victim(&mut self) -> Option<Key> {
-        self.victim_among(|_| true)
+    /// The idle container that the policy lets go first, but for this one.
+    pub(super) fn victim(&mut self, but: Option<Key>) -> Option<Key> {
+        self.victim_among(|key, _| Some(key) != but)
     }
 
     /// The idle container on this GPU that the policy lets go first.
     pub(super) fn victim_on(&mut self, gpu: u32) -> Option<Key> {
-        self.victim_among(|c| c.gpu.is_some_and(|part| part.gpu == gpu))
+        self.victim_among(|_, c| c.gpu.is_some_and(|part| part.gpu == gpu))
     }
 
-    fn victim_among(&mut self, wanted: impl Fn(&Container) -> bool) -> Option<Key> {
+    fn victim_among(&mut self, wanted: impl Fn(Key, &Container) -> bool) -> Option<Key> {
         let mut others = Vec::new();
         let found = loop {
             let Some(mut candidate) = self.candidates.pop() else { break None };
@@ -471,7 +413,7 @@ impl Pool {
             if c.epoch != candidate.epoch || c.phase != Phase::Cached {
                 continue;
             }
-            if !wanted(c) {
+            if !wanted(candidate.key, c) {
                 others.push(candidate);
                 continue;
             }

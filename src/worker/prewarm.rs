@@ -1,9 +1,8 @@
 //! Prewarming: containers created ahead of need, with another attempt where one failed for the moment.
 
-use super::state::Dispose;
-use super::{Disposer, Worker};
-use crate::backend::Create;
-use crate::base::{ColdCause, Duration, Fault, FunctionId, Result, StartKind};
+use super::Worker;
+use super::creation::Creating;
+use crate::base::{Duration, Fault, FunctionId, Result, StartKind};
 use crate::rt;
 use crate::rt::chance::Purpose;
 use rand::RngExt;
@@ -44,12 +43,12 @@ impl Worker {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            self.0.state.borrow_mut().counts.prewarm_attempts += 1;
-            let (transient, why) = match self.prewarm_once(function).await {
+            self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_attempts += 1);
+            let (transient, why) = match self.prewarm_once(function, false).await {
                 Ok(()) => return Ok(()),
                 Err(fault) => fault,
             };
-            self.0.state.borrow_mut().counts.prewarm_failures += 1;
+            self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_failures += 1);
             if !transient || attempt >= retry.attempts {
                 return Err(Fault::host(format!("prewarm failed after {attempt} attempts: {why}")));
             }
@@ -61,9 +60,26 @@ impl Worker {
         }
     }
 
-    async fn prewarm_once(&self, function: FunctionId) -> std::result::Result<(), (bool, String)> {
+    /// Lets a container of a function stand as if it had always: where creations are modelled it takes no time. It counts as
+    /// a prewarming.
+    ///
+    /// # Errors
+    /// Why it could not be created.
+    pub async fn stand_by(&self, function: FunctionId) -> Result<()> {
+        self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_attempts += 1);
+        self.prewarm_once(function, true).await.map_err(|(_, why)| {
+            self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_failures += 1);
+            Fault::host(format!("a container that was to stand at the beginning does not: {why}"))
+        })
+    }
+
+    async fn prewarm_once(
+        &self,
+        function: FunctionId,
+        at_once: bool,
+    ) -> std::result::Result<(), (bool, String)> {
         let inner = &self.0;
-        let (key, work) = {
+        let key = {
             let mut state = inner.state.borrow_mut();
             if state.draining {
                 return Err((false, "the worker drains".into()));
@@ -71,29 +87,18 @@ impl Worker {
             let Some(key) = state.begin_creation(function, rt::now(), None) else {
                 return Err((true, "no memory is free for it, or too many creations are under way".into()));
             };
-            let cpus = state.functions[function.index()].spec.cpus;
-            let c = state.pool.get(key);
-            c.prewarmed = true;
-            let request =
-                Create { function, memory: c.memory, cpus, nth: c.nth, gpu: c.gpu.map(|part| part.gpu) };
-            (key, inner.backends[usize::from(c.backend)].create(&request))
+            state.pool.get(key).prewarmed = true;
+            key
         };
-        let begun = rt::now();
-        match work.await {
-            Ok(sandbox) => {
-                let mut state = inner.state.borrow_mut();
-                let c = state.pool.get(key);
-                c.sandbox = Some(sandbox);
-                c.cold_start = rt::now().since(begun);
-                drop(state);
-                inner.offer(key, StartKind::Prewarmed);
+        // Given up before its end, it is destroyed like any that failed.
+        let creating = Creating::new(inner, key);
+        match inner.create(key, function, at_once).await {
+            Ok(()) => {
+                inner.offer(creating.done(), StartKind::Prewarmed);
                 Ok(())
             }
             Err(fault) => {
-                let mut state = inner.state.borrow_mut();
-                Disposer(inner).dispose(&mut state, key, ColdCause::Failure, rt::now());
-                drop(state);
-                inner.pump();
+                creating.failed(&fault.why);
                 Err((fault.transient, fault.why.to_string()))
             }
         }

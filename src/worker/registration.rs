@@ -1,7 +1,10 @@
 //! Which functions a worker takes, and on which of its backends.
 
-use super::Worker;
-use crate::base::{Compute, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result};
+use super::container::Fate;
+use super::state::{Dispose, State};
+use super::{Disposer, Worker};
+use crate::base::{Compute, Cpus, Duration, Fault, FunctionId, FunctionSpec, Mem, Result, Unit};
+use crate::rt;
 
 impl Worker {
     /// Registers a function on the first of its backends that can serve it.
@@ -49,6 +52,9 @@ impl Worker {
                 spec.cpus
             ));
         }
+        if let Some(why) = state.differs_in_its_app(&spec) {
+            return refuse(why);
+        }
         let id = FunctionId(state.functions.len() as u32);
         let mut reasons = Vec::new();
         spec.timeout = spec.timeout.or(state.config.timeout).filter(|t| *t != Duration::MAX);
@@ -61,7 +67,13 @@ impl Worker {
         };
         for (number, backend) in wanted {
             match backend.admit(id, &spec) {
-                Ok(()) => return Ok(state.register(spec, number)),
+                Ok(()) => {
+                    let (id, outgrown) = state.register(spec, number);
+                    for key in outgrown {
+                        Disposer(&self.0).dispose(&mut state, key, Fate::Condemned, rt::now());
+                    }
+                    return Ok(id);
+                }
                 Err(why) => reasons.push(format!("{}: {why}", backend.name())),
             }
         }
@@ -74,5 +86,31 @@ impl Worker {
             ));
         }
         refuse(format!("no backend can serve it: {}", reasons.join("; ")))
+    }
+}
+
+impl State {
+    /// What tells a function from another of its app that shares its containers, if anything does that must not.
+    fn differs_in_its_app(&self, spec: &FunctionSpec) -> Option<String> {
+        if self.config.unit != Some(Unit::App) {
+            return None;
+        }
+        let group = self.groups.of_app(&spec.app)?;
+        let other = &self.functions.iter().find(|f| f.group == group && !f.gone)?.spec;
+        let (a, b) = (&spec.program, &other.program);
+        let what = [
+            ("image", a.image != b.image),
+            ("code", a.code != b.code),
+            ("command", a.command != b.command),
+            ("protocol", a.protocol != b.protocol),
+            ("network", a.network != b.network),
+            ("backends", spec.backends != other.backends),
+        ];
+        let (key, _) = what.into_iter().find(|(_, differs)| *differs)?;
+        Some(format!(
+            "its {key} differs from that of '{}', with which it shares the containers of app '{}' ([worker] unit = \"app\"); \
+             give it an app of its own",
+            other.name, spec.app
+        ))
     }
 }

@@ -1,21 +1,26 @@
 //! A worker's state: functions, queue, processors, pool and ledger, and the one rule by which an invocation is
 //! dispatched.
 
-use super::config::{Config, Dispatch};
+use super::config::{Accounting, Config, Dispatch};
+use super::container::{Fate, Key, NewContainer};
+use super::fleet::Fleet;
 use super::gpus::Gpus;
+use super::groups::{Fit, Groups};
 use super::ledger::{Ledger, Phase};
-use super::pool::{Key, Pool};
+use super::levels::Levels;
+use super::lines::{Lines, Refusal, Ticket, ordered};
+use super::pool::Pool;
 use super::queue::{Joining, QueuePolicy};
+use super::tally::Counted;
 use crate::base::{
-    ColdCause, Compute, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit,
+    ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Waited,
     WorkerCounts,
 };
 use crate::rt::sync::OneSender;
 use rustc_hash::FxHashMap;
 use slab::Slab;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::Waker;
 
 /// A registered function.
 pub(super) struct Function {
@@ -25,18 +30,10 @@ pub(super) struct Function {
     pub(super) timeout: Option<Duration>,
     /// The backend its containers are created on.
     pub(super) backend: u16,
-    /// Moving average of its executions in ns; negative before the first.
-    expected: f64,
-}
-
-impl Function {
-    /// The function showed another execution.
-    #[inline]
-    pub(super) fn observe(&mut self, execution: Duration) {
-        const WEIGHT: f64 = 0.3;
-        let x = execution.0 as f64;
-        self.expected = if self.expected < 0.0 { x } else { WEIGHT * x + (1.0 - WEIGHT) * self.expected };
-    }
+    /// Containers of its group that it may enter.
+    pub(super) fit: Fit,
+    /// Nobody calls it any more.
+    pub(super) gone: bool,
 }
 
 /// What a dispatched invocation was given.
@@ -49,102 +46,37 @@ pub(super) struct Grant {
     pub(super) create: bool,
     /// Its processors.
     pub(super) cpus: Cpus,
+    /// How it waited.
+    pub(super) waited: Waited,
 }
 
-/// An invocation that waits in the queue.
-pub(super) struct Ticket {
-    pub(super) function: FunctionId,
-    place: Place,
-    pub(super) outcome: Option<Result<Grant, Refusal>>,
-    pub(super) waker: Option<Waker>,
-    pub(super) deadline: Option<Time>,
+/// An invocation that waits for a place in a container of its group.
+pub(super) struct LateWaiter {
+    pub(super) need: Fit,
+    pub(super) place: OneSender<Result<(Key, StartKind), Rc<str>>>,
 }
 
-/// Why an invocation was not dispatched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    QueueFull,
-    QueueTimeout,
-    Draining,
-}
-
-impl Refusal {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Refusal::QueueFull => "queue full",
-            Refusal::QueueTimeout => "queue timeout",
-            Refusal::Draining => "worker drains",
-        }
-    }
-}
-
-/// Who waits for a container that is being created, or for one that frees up sooner.
-pub(super) type LateWaiter = OneSender<Result<(Key, StartKind), Rc<str>>>;
-
-/// A place in the queue: rank (as an ordered number) and order of joining.
-type Place = (u64, u64);
-
-/// Maps a float to a number of the same order.
-fn ordered(x: f64) -> u64 {
-    let bits = x.to_bits();
-    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
-}
-
-/// The queue: one line for each group, and the heads of all lines in order.
-#[derive(Default)]
-struct Lines {
-    lines: FxHashMap<u32, BTreeMap<Place, usize>>,
-    heads: BTreeMap<Place, u32>,
-    len: usize,
-}
-
-impl Lines {
-    fn join(&mut self, group: u32, place: Place, ticket: usize) {
-        let line = self.lines.entry(group).or_default();
-        let head = line.first_key_value().map(|(p, _)| *p);
-        line.insert(place, ticket);
-        self.len += 1;
-        if head.is_none_or(|head| place < head) {
-            if let Some(head) = head {
-                self.heads.remove(&head);
-            }
-            self.heads.insert(place, group);
-        }
-    }
-
-    fn leave(&mut self, group: u32, place: Place) {
-        let Some(line) = self.lines.get_mut(&group) else { return };
-        if line.remove(&place).is_none() {
-            return;
-        }
-        self.len -= 1;
-        if self.heads.remove(&place).is_some()
-            && let Some((next, _)) = line.first_key_value()
-        {
-            self.heads.insert(*next, group);
-        }
-        if line.is_empty() {
-            self.lines.remove(&group);
-        }
-    }
-
-    /// The first head at or after a place.
-    fn head_from(&self, from: Place) -> Option<(Place, u32, usize)> {
-        let (place, group) = self.heads.range(from..).next()?;
-        let ticket = self.lines.get(group)?.get(place)?;
-        Some((*place, *group, *ticket))
-    }
-}
+/// Processors that invocations hold, in 1/1000 core.
+pub(super) const CPUS: usize = 0;
+/// Invocations that were dispatched and have not returned.
+pub(super) const IN_FLIGHT: usize = 1;
+/// Invocations that wait to be dispatched.
+pub(super) const QUEUED: usize = 2;
+/// See [`State::held`].
+pub(super) const HELD: usize = 3;
 
 /// See the module.
 pub(super) struct State {
     pub(super) functions: Vec<Function>,
-    apps: FxHashMap<String, u32>,
+    pub(super) groups: Groups,
     pub(super) pool: Pool,
     pub(super) ledger: Ledger,
     pub(super) gpus: Gpus,
     cores: Cpus,
-    pub(super) cpus_used: u64,
+    /// Processors, invocations and the queue over time: see [`CPUS`] and the others.
+    pub(super) held: Levels<HELD>,
+    /// The same of all workers of a fleet.
+    pub(super) fleet: Option<Fleet>,
     policy: Box<dyn QueuePolicy>,
     lines: Lines,
     pub(super) tickets: Slab<Ticket>,
@@ -153,9 +85,10 @@ pub(super) struct State {
     /// Invocations that wait for a container of their group, first come first served (`dispatch = "late"`).
     pub(super) late: FxHashMap<u32, VecDeque<LateWaiter>>,
     pub(super) watch: VecDeque<(Time, Key, u64)>,
-    pub(super) counts: WorkerCounts,
+    pub(super) counts: Counted,
     pub(super) draining: bool,
-    pub(super) in_flight: u32,
+    /// When a creation was last under way that is not any more.
+    last_creating: Option<Time>,
     containers: u64,
     /// Containers created for each function so far, on all workers of the run.
     creations: super::Creations,
@@ -170,15 +103,17 @@ impl State {
         policy: Box<dyn QueuePolicy>,
         ledger: Ledger,
         creations: super::Creations,
+        (from, until): (Time, Time),
     ) -> State {
         State {
             functions: Vec::new(),
-            apps: FxHashMap::default(),
+            groups: Groups::new(config.unit.unwrap_or_default()),
             pool,
             ledger,
             gpus: Gpus::new(config.gpus, config.gpu_memory.unwrap_or(Mem::MAX)),
             cores: config.cores.unwrap_or(Cpus::MAX),
-            cpus_used: 0,
+            held: Levels::new(from, until),
+            fleet: None,
             policy,
             lines: Lines::default(),
             tickets: Slab::new(),
@@ -186,9 +121,9 @@ impl State {
             deadlines: VecDeque::new(),
             late: FxHashMap::default(),
             watch: VecDeque::new(),
-            counts: WorkerCounts::default(),
+            counts: Counted::new(from, until),
             draining: false,
-            in_flight: 0,
+            last_creating: None,
             containers: 0,
             creations,
             dispatch: config.dispatch,
@@ -196,31 +131,31 @@ impl State {
         }
     }
 
-    pub(super) fn register(&mut self, spec: FunctionSpec, backend: u16) -> FunctionId {
-        let group = match self.config.unit.unwrap_or_default() {
-            Unit::Function => self.pool.add_group(),
-            Unit::App => match self.apps.get(&spec.app) {
-                Some(group) => *group,
-                None => {
-                    let group = self.pool.add_group();
-                    self.apps.insert(spec.app.clone(), group);
-                    group
-                }
-            },
-        };
+    /// Enters a function; its number, and the containers of its app that it has outgrown.
+    pub(super) fn register(&mut self, spec: FunctionSpec, backend: u16) -> (FunctionId, Vec<Key>) {
+        let fit = Fit::of(&spec, &self.gpus);
+        let pool = &mut self.pool;
+        let group = self.groups.enter(&spec, fit, || pool.add_group());
         self.functions.push(Function {
             group,
             keep_alive: spec.keep_alive.unwrap_or(self.config.keep_alive),
             timeout: spec.timeout,
             backend,
-            expected: -1.0,
+            fit,
+            gone: false,
             spec,
         });
-        FunctionId(self.functions.len() as u32 - 1)
+        let needs = self.groups.needs(group);
+        (FunctionId(self.functions.len() as u32 - 1), self.pool.outgrown(group, needs))
     }
 
     pub(super) fn queue_len(&self) -> usize {
-        self.lines.len
+        self.lines.len()
+    }
+
+    /// Invocations that were dispatched and have not returned.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.held.value(IN_FLIGHT)
     }
 
     pub(super) fn queue_name(&self) -> &str {
@@ -232,7 +167,7 @@ impl State {
     }
 
     fn cpus_free(&self, need: Cpus) -> bool {
-        self.cores == Cpus::MAX || self.cpus_used + u64::from(need.0) <= u64::from(self.cores.0)
+        self.cores == Cpus::MAX || self.held.value(CPUS) + u64::from(need.0) <= u64::from(self.cores.0)
     }
 
     /// Dispatches an invocation if its processors and a container, or the memory for one, can be had together now.
@@ -246,12 +181,13 @@ impl State {
         dispose: &mut dyn Dispose,
     ) -> Option<Grant> {
         let f = &self.functions[function.index()];
-        let (cpus, group) = (f.spec.cpus, f.group);
+        let (cpus, group, fit) = (f.spec.cpus, f.group, f.fit);
         if !self.cpus_free(cpus) {
             return None;
         }
-        let grant = match self.pool.choose(group, now) {
-            Some(container) => self.take_warm(container, cpus, now),
+        let grant = match self.pool.choose(group, fit, now) {
+            Some(container) if self.grows(container, now, dispose) => self.take_warm(container, cpus, now),
+            Some(_) => return None,
             None => {
                 // So that the cause is the same whether or not the reaper has run at this instant.
                 self.expire(now, dispose);
@@ -261,26 +197,77 @@ impl State {
                     self.pool.get(container).in_flight = 1;
                     self.pool.group(group).frequency += 1;
                 }
-                Grant { container, start: StartKind::Cold, cause: Some(cause), create: true, cpus }
+                let waited = Waited::default();
+                Grant { container, start: StartKind::Cold, cause: Some(cause), create: true, cpus, waited }
             }
         };
-        self.cpus_used += u64::from(cpus.0);
-        self.in_flight += 1;
+        self.hold(CPUS, u64::from(cpus.0), now);
+        self.hold(IN_FLIGHT, 1, now);
         Some(grant)
+    }
+
+    #[inline]
+    fn hold(&mut self, what: usize, n: u64, now: Time) {
+        self.held.add(what, n, now);
+        if let Some(fleet) = &self.fleet {
+            fleet.held.borrow_mut().add(what, n, now);
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, what: usize, n: u64, now: Time) {
+        self.held.take(what, n, now);
+        if let Some(fleet) = &self.fleet {
+            fleet.held.borrow_mut().take(what, n, now);
+        }
+    }
+
+    /// Gives back what a dispatched invocation held beside its container.
+    #[inline]
+    pub(super) fn give_back(&mut self, cpus: Cpus, now: Time) {
+        self.release(CPUS, u64::from(cpus.0), now);
+        self.release(IN_FLIGHT, 1, now);
+    }
+
+    /// Whether an invocation could be dispatched now if nobody was before it. Nothing is changed.
+    pub(super) fn could_dispatch(&self, function: FunctionId, now: Time) -> bool {
+        let f = &self.functions[function.index()];
+        if !self.cpus_free(f.spec.cpus) {
+            return false;
+        }
+        if self.pool.choose(f.group, f.fit, now).is_some() {
+            return true;
+        }
+        let limit = self.config.max_creating;
+        let needs = self.groups.needs(f.group);
+        (limit == 0 || self.ledger.count(Phase::Creating) < limit)
+            && needs.gpu.is_none_or(|need| self.gpus.find(need, |_| Mem(0)).is_some())
+            && self.ledger.free() + self.pool.evictable() >= needs.memory
+    }
+
+    /// Charges a cached container what it reserves again, as it must before it runs (`accounting = "measured"`): false if
+    /// the difference is not free and cannot be made so.
+    fn grows(&mut self, container: Key, now: Time, dispose: &mut dyn Dispose) -> bool {
+        let c = self.pool.get(container);
+        let missing = Mem(c.memory.0 - c.charged.0);
+        if missing == Mem(0) {
+            return true;
+        }
+        self.ledger.free() >= missing || self.make_room(missing, Some(container), now, dispose)
     }
 
     /// Puts an invocation into a container that exists.
     #[inline]
     pub(super) fn take_warm(&mut self, container: Key, cpus: Cpus, now: Time) -> Grant {
         let c = self.pool.get(container);
-        let (memory, was_cached) = (c.memory, c.phase == Phase::Cached);
+        let (memory, charged, was_cached) = (c.memory, c.charged, c.phase == Phase::Cached);
         let prewarmed = std::mem::take(&mut c.prewarmed);
         self.pool.occupy(container);
         if was_cached {
-            self.ledger.shift(Phase::Cached, Phase::Running, memory, now);
+            self.ledger.change(Phase::Cached, charged, Phase::Running, memory, now);
         }
         let start = if prewarmed { StartKind::Prewarmed } else { StartKind::Warm };
-        Grant { container, start, cause: None, create: false, cpus }
+        Grant { container, start, cause: None, create: false, cpus, waited: Waited::default() }
     }
 
     /// Reserves memory, and a GPU if it needs one, for a container of this function, evicting if `dispose` is given, and
@@ -306,13 +293,17 @@ impl State {
         if limit > 0 && self.ledger.count(Phase::Creating) >= limit {
             return None;
         }
-        let spec = &self.functions[function.index()].spec;
-        let memory = spec.memory;
-        let part = match spec.program.compute {
-            Compute::Cpu => None,
-            Compute::Gpu => Some(self.gpu_for(gpu, spec.program.gpu_memory, now, &mut dispose)?),
+        let Fit { memory, gpu: need } = self.groups.needs(self.functions[function.index()].group);
+        // Nothing goes for a GPU where the memory cannot be had.
+        let could_be_free = self.ledger.free() + self.ledger.held(Phase::Removing) + self.pool.evictable();
+        if could_be_free < memory {
+            return None;
+        }
+        let part = match need {
+            None => None,
+            Some(need) => Some(self.gpu_for(gpu, need, now, &mut dispose)?),
         };
-        if self.ledger.free() < memory && !dispose.is_some_and(|d| self.make_room(memory, now, d)) {
+        if self.ledger.free() < memory && !dispose.is_some_and(|d| self.make_room(memory, None, now, d)) {
             return None;
         }
         let f = &self.functions[function.index()];
@@ -326,19 +317,19 @@ impl State {
             *created - 1
         };
         self.containers += 1;
-        let key = self.pool.insert(
-            self.containers,
-            f.group,
+        let key = self.pool.insert(NewContainer {
+            number: self.containers,
+            group: f.group,
             function,
-            f.backend,
+            backend: f.backend,
             memory,
-            f.spec.concurrency.max(1),
-            f.keep_alive,
+            gpu: part.map(|(gpu, memory)| self.gpus.take(gpu, memory)),
+            concurrency: f.spec.concurrency.max(1),
+            keep_alive: f.keep_alive,
             nth,
-        );
-        self.pool.get(key).gpu = part.map(|(gpu, memory)| self.gpus.take(gpu, memory));
+        });
         self.ledger.enter(Phase::Creating, memory, now);
-        self.counts.containers_created += 1;
+        self.count(now, |c| c.containers_created += 1);
         Some(key)
     }
 
@@ -347,11 +338,10 @@ impl State {
     fn gpu_for(
         &mut self,
         gpu: Option<u32>,
-        named: Option<Mem>,
+        need: Mem,
         now: Time,
         dispose: &mut Option<&mut dyn Dispose>,
     ) -> Option<(u32, Mem)> {
-        let need = self.gpus.need(named);
         let free = |state: &State| match gpu {
             Some(gpu) => state.gpus.has(gpu, need).then_some((gpu, need)),
             None => state.gpus.find(need, |_| Mem(0)).map(|gpu| (gpu, need)),
@@ -368,32 +358,52 @@ impl State {
             let chosen = self.gpus.find(need, idle)?;
             while !self.gpus.has(chosen, Mem(need.0.saturating_sub(going(self, chosen).0))) {
                 let victim = self.pool.victim_on(chosen)?;
-                self.counts.evictions += 1;
-                dispose.dispose(self, victim, ColdCause::Evicted, now);
+                dispose.dispose(self, victim, Fate::Evicted, now);
             }
         }
         free(self)
     }
 
+    /// Lets nobody enter a container any more, and counts why.
+    pub(super) fn condemn(&mut self, key: Key, fate: Fate, now: Time) {
+        if self.pool.get(key).phase == Phase::Creating {
+            self.created(now);
+        }
+        self.pool.condemn(key, fate);
+        self.count(now, |c| match fate {
+            Fate::Evicted => c.evictions += 1,
+            Fate::Expired => c.expirations += 1,
+            Fate::Failed => c.containers_failed += 1,
+            Fate::Condemned => c.containers_condemned += 1,
+        });
+    }
+
+    /// Says anew what containers of a group must have, when one of its functions is gone.
+    pub(super) fn shrink_needs(&mut self, group: u32) {
+        let left = self.functions.iter().filter(|f| f.group == group && !f.gone);
+        self.groups.set_needs(group, left.map(|f| f.fit));
+    }
+
     /// A container is gone: what it had is free.
     pub(super) fn forget(&mut self, key: Key, phase: Phase, now: Time) {
         let container = self.pool.forget(key);
-        self.ledger.leave(phase, container.memory, now);
+        self.ledger.leave(phase, container.charged, now);
         if let Some(part) = container.gpu {
             self.gpus.give(part);
         }
     }
 
-    fn make_room(&mut self, need: Mem, now: Time, dispose: &mut dyn Dispose) -> bool {
+    /// Evicts idle containers, but this one, until so much memory is free or coming; true if it is free.
+    fn make_room(&mut self, need: Mem, but: Option<Key>, now: Time, dispose: &mut dyn Dispose) -> bool {
         self.expire(now, dispose);
+        let kept = but.map_or(Mem(0), |key| self.pool.get(key).charged);
         let coming = self.ledger.free() + self.ledger.held(Phase::Removing);
-        if coming + self.pool.evictable() < need {
+        if coming + self.pool.evictable() < need + kept {
             return false;
         }
         while self.ledger.free() + self.ledger.held(Phase::Removing) < need {
-            let Some(victim) = self.pool.victim() else { return false };
-            self.counts.evictions += 1;
-            dispose.dispose(self, victim, ColdCause::Evicted, now);
+            let Some(victim) = self.pool.victim(but) else { return false };
+            dispose.dispose(self, victim, Fate::Evicted, now);
         }
         self.ledger.free() >= need
     }
@@ -403,27 +413,26 @@ impl State {
         while let Some((at, key)) = self.pool.next_expiry()
             && at <= now
         {
-            self.counts.expirations += 1;
-            dispose.dispose(self, key, ColdCause::Expired, now);
+            dispose.dispose(self, key, Fate::Expired, now);
         }
     }
 
-    /// An invocation joins the queue. Its ticket, and whether it is now the head of its line.
+    /// Lets an invocation join the queue. Its ticket, and whether it is now the head of all lines.
     pub(super) fn join(&mut self, call: &Invocation, now: Time) -> Result<(usize, bool), Refusal> {
         let limit = self.config.queue.limit;
-        if limit.is_some_and(|limit| self.lines.len as u64 >= limit) {
+        if limit.is_some_and(|limit| self.lines.len() as u64 >= limit) {
             return Err(Refusal::QueueFull);
         }
+        let blocked = !self.policy.skips() && self.could_dispatch(call.function, now);
         let f = &self.functions[call.function.index()];
         let rank = self.policy.rank(&Joining {
             function: call.function,
             at: now,
-            expected: (f.expected >= 0.0).then(|| Duration::from_nanos_f64(f.expected)),
+            expected: self.groups.expected(f.group),
             deadline: f.spec.deadline,
         });
         self.joined += 1;
         let place = (ordered(rank), self.joined);
-        let group = f.group;
         let deadline = self.config.queue.timeout.filter(|t| *t != Duration::MAX).map(|t| now + t);
         let ticket = self.tickets.insert(Ticket {
             function: call.function,
@@ -431,45 +440,93 @@ impl State {
             outcome: None,
             waker: None,
             deadline,
+            since: now,
+            blocked,
         });
-        self.lines.join(group, place, ticket);
+        let first = self.lines.join(call.function, place, ticket);
+        self.hold(QUEUED, 1, now);
         if let Some(deadline) = deadline {
             self.deadlines.push_back((deadline, self.joined, ticket));
         }
-        let first = self.lines.heads.first_key_value().is_some_and(|(p, _)| *p == place);
         Ok((ticket, first))
     }
 
+    /// Whether an invocation that joined now would be before all that wait.
+    pub(super) fn would_be_first(&mut self, call: &Invocation, now: Time) -> bool {
+        let f = &self.functions[call.function.index()];
+        let (expected, deadline) = (self.groups.expected(f.group), f.spec.deadline);
+        let rank = self.policy.rank(&Joining { function: call.function, at: now, expected, deadline });
+        self.lines.head_from((0, 0)).is_none_or(|((head, _), _)| ordered(rank) < head)
+    }
+
     /// Takes a ticket out of the queue.
-    pub(super) fn leave(&mut self, ticket: usize) {
+    pub(super) fn leave(&mut self, ticket: usize, now: Time) {
         let t = &self.tickets[ticket];
-        let group = self.functions[t.function.index()].group;
-        self.lines.leave(group, t.place);
+        let before = self.lines.len();
+        self.lines.leave(t.function, t.place);
+        self.release(QUEUED, (before - self.lines.len()) as u64, now);
     }
 
-    /// Whether this entry of `deadlines` still waits.
-    pub(super) fn waits(&self, ticket: usize, joined: u64) -> bool {
-        self.tickets.get(ticket).is_some_and(|t| t.place.1 == joined && t.outcome.is_none())
+    /// Drops who has waited for as long as the queue lets them; the next deadline.
+    pub(super) fn drop_overdue(&mut self, now: Time) -> Option<Time> {
+        while let Some((deadline, joined, ticket)) = self.deadlines.front().copied() {
+            let waits = self.tickets.get(ticket).is_some_and(|t| t.place.1 == joined && t.outcome.is_none());
+            if waits && deadline > now {
+                return Some(deadline);
+            }
+            if waits {
+                self.leave(ticket, now);
+                self.tickets[ticket].tell(Err(Refusal::QueueTimeout));
+            }
+            self.deadlines.pop_front();
+        }
+        None
     }
 
-    /// Dispatches whatever can be dispatched, in the order of the policy.
+    /// Dispatches whatever can be dispatched, in the order of the policy. Whose deadline is this instant is dropped first,
+    /// whichever timer was set first.
     pub(super) fn pump(&mut self, now: Time, dispose: &mut dyn Dispose) {
+        self.drop_overdue(now);
         let skips = self.policy.skips();
-        let mut from = (0, 0);
-        while let Some((place, group, ticket)) = self.lines.head_from(from) {
-            let function = self.tickets[ticket].function;
-            match self.dispatch(function, now, dispose) {
+        let first = (0, 0);
+        let mut from = first;
+        while let Some((place, ticket)) = self.lines.head_from(from) {
+            let t = &self.tickets[ticket];
+            let waited = Waited { behind_creation: self.creating_since(t.since), behind_head: t.blocked };
+            match self.dispatch(t.function, now, dispose) {
                 Some(grant) => {
-                    self.lines.leave(group, place);
-                    let t = &mut self.tickets[ticket];
-                    t.outcome = Some(Ok(grant));
-                    if let Some(waker) = t.waker.take() {
-                        waker.wake();
-                    }
+                    self.leave(ticket, now);
+                    self.tickets[ticket].tell(Ok(Grant { waited, ..grant }));
+                    // What it took, or made room of, may be what one that was passed over waits for.
+                    from = first;
                 }
                 None if skips => from = (place.0, place.1 + 1),
                 None => return,
             }
+        }
+    }
+
+    /// Counts something that happens now, over the run and over the window.
+    #[inline]
+    pub(super) fn count(&mut self, now: Time, add: impl Fn(&mut WorkerCounts)) {
+        self.counts.add(now, add);
+    }
+
+    /// Takes note that a creation which was under way is not any more.
+    pub(super) fn created(&mut self, now: Time) {
+        self.last_creating = Some(now);
+    }
+
+    /// Whether a creation was under way at some time since `since`.
+    pub(super) fn creating_since(&self, since: Time) -> bool {
+        self.ledger.count(Phase::Creating) > 0 || self.last_creating.is_some_and(|last| last > since)
+    }
+
+    /// What an idle container is charged, given its last reading.
+    pub(super) fn charge_of_cached(&self, memory: Mem, reading: Option<Mem>) -> Mem {
+        match self.config.accounting {
+            Accounting::Reserved => memory,
+            Accounting::Measured => reading.unwrap_or(memory).min(memory),
         }
     }
 }
@@ -477,5 +534,5 @@ impl State {
 /// Destroys containers: the worker with its backends, seen from the state it owns.
 pub(super) trait Dispose {
     /// Begins the removal of a container; its memory is free when it is confirmed.
-    fn dispose(&mut self, state: &mut State, container: Key, cause: ColdCause, now: Time);
+    fn dispose(&mut self, state: &mut State, container: Key, fate: Fate, now: Time);
 }

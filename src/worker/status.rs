@@ -1,7 +1,8 @@
 //! What a worker tells of itself: counts since its start, a snapshot for metrics, its loops.
 
 use super::ledger::{Peaks, Phase};
-use crate::base::{Cpus, Mem, Status};
+use super::state::{CPUS, HELD, IN_FLIGHT, QUEUED};
+use crate::base::{Cpus, Held, Mem, Status};
 use crate::metrics::Snapshot;
 use crate::rt::supervise::LoopStatus;
 
@@ -27,10 +28,10 @@ pub struct LoopReport {
 
 impl super::state::State {
     /// The worker at this instant.
-    pub(super) fn snapshot(&self, loop_restarts: u64) -> Snapshot {
+    pub(super) fn snapshot(&self, loop_restarts: u64, cores_wanted: f64) -> Snapshot {
         let held = |phase| self.ledger.held(phase).as_mib_f64();
         let count = |phase| f64::from(self.ledger.count(phase));
-        let c = &self.counts;
+        let c = &self.counts.whole;
         let ended = |status: Status| c.ended[status as usize] as f64;
         Snapshot {
             memory_running_mb: held(Phase::Running) + held(Phase::Creating),
@@ -40,9 +41,10 @@ impl super::state::State {
             containers_creating: count(Phase::Creating),
             containers_running: count(Phase::Running),
             containers_cached: count(Phase::Cached),
-            cpus_used: self.cpus_used as f64 / f64::from(Cpus::from_cores(1).0),
+            cpus_used: self.held.value(CPUS) as f64 / f64::from(Cpus::from_cores(1).0),
             queue_length: self.queue_len() as f64,
-            in_flight: f64::from(self.in_flight),
+            backlog: self.queue_len() as f64 + cores_wanted,
+            in_flight: self.in_flight() as f64,
             invocations: c.invocations as f64,
             completed: ended(Status::Completed),
             failed: ended(Status::Failed),
@@ -53,11 +55,23 @@ impl super::state::State {
             evictions: c.evictions as f64,
             expirations: c.expirations as f64,
             containers_created: c.containers_created as f64,
+            containers_failed: c.containers_failed as f64,
+            containers_condemned: c.containers_condemned as f64,
             prewarm_attempts: c.prewarm_attempts as f64,
             prewarm_failures: c.prewarm_failures as f64,
             memory_reads: c.memory_reads as f64,
             loop_restarts: loop_restarts as f64,
         }
+    }
+
+    /// What was held over the window so far; ask after settling [`State::held`].
+    pub(super) fn use_so_far(&self) -> Held {
+        let of = |i: usize, unit: f64| {
+            (self.held.integral(i) as f64 / 1e9 / unit, self.held.peak(i) as f64 / unit)
+        };
+        const { assert!(HELD == 3) };
+        let core = f64::from(Cpus::from_cores(1).0);
+        Held { cores: of(CPUS, core), in_flight: of(IN_FLIGHT, 1.0), queued: of(QUEUED, 1.0) }
     }
 
     /// Memory over the window so far.

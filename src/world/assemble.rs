@@ -1,7 +1,7 @@
 //! Puts a scenario's functions, loads and trace together into one workload.
 
-use super::Scenario;
-use crate::base::{FunctionId, FunctionSpec, Result, Time};
+use super::{Scenario, means};
+use crate::base::{FunctionId, FunctionSpec, Invocation, Result, Time};
 use crate::load::{self, ClosedLoop, Merge, Notes, Source};
 use crate::rt::chance::Chance;
 use std::cell::RefCell;
@@ -11,8 +11,19 @@ use std::rc::Rc;
 pub(super) struct Assembled {
     pub(super) functions: Vec<FunctionSpec>,
     pub(super) prewarm: Vec<(FunctionId, u32)>,
+    /// Containers that stand before the first arrival, without a delay.
+    pub(super) standing: Vec<(FunctionId, u32)>,
+    /// The first open arrival, which was read to know when it is, and those behind it.
+    pub(super) first: Option<Invocation>,
     pub(super) source: Box<dyn Source>,
     pub(super) closed: Vec<ClosedLoop>,
+    /// Where the load begins.
+    pub(super) begin: Time,
+    /// Where the trace ends, if that is known, and whether somebody cut it there.
+    pub(super) end: Option<Time>,
+    pub(super) cut_by_user: bool,
+    /// What virtual time 0 is on the calendar, where the trace says it; ns since 1970.
+    pub(super) epoch: Option<u64>,
     pub(super) horizon: Option<Time>,
     pub(super) until: Time,
     pub(super) notes: Rc<RefCell<Notes>>,
@@ -50,6 +61,7 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
                         function: id,
                         clients,
                         think: loop_.think.clone(),
+                        retry: loop_.retry,
                         profile,
                         luck,
                     });
@@ -69,11 +81,17 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
         loads.push(format!("{} closed-loop clients", closed.iter().map(|c| c.clients).sum::<u32>()));
     }
     let mut horizon = (open > 0 || !closed.is_empty()).then_some(until).filter(|t| *t != Time::MAX);
-    let mut notes = Rc::default();
+    let mut notes: Rc<RefCell<Notes>> = Rc::default();
     let mut source: Box<dyn Source> = Box::new(merge);
+    // Loads begin at time 0; a trace where it says, else with its first row.
+    let mut begin = (open > 0 || !closed.is_empty()).then_some(Time::ZERO);
+    let (mut end, mut epoch, mut standing) = (None, None, Vec::new());
     if let Some(trace) = &scenario.trace {
-        let workload = load::open(trace, scenario.seed)?;
+        let workload = load::open(trace, scenario.seed)?.with_gpus(scenario.worker.gpus);
         let offset = functions.len() as u32;
+        begin = begin.or(workload.begin);
+        (end, epoch) = (workload.end, workload.epoch);
+        standing = workload.prewarm.into_iter().map(|(f, n)| (FunctionId(f.0 + offset), n)).collect();
         functions.extend(workload.functions.into_iter().map(|mut spec| {
             spec.cold_start = spec.cold_start.or_else(|| workload.cold_start.clone());
             spec
@@ -97,8 +115,27 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
             workload.source
         };
     }
+    notes.borrow_mut().remarks.extend(means::cut(scenario));
     let load = loads.join(" and ");
-    Ok(Assembled { functions, prewarm, source, closed, horizon, until, notes, load })
+    let first = source.next()?;
+    let begin = begin.or(first.map(|call| call.arrival)).unwrap_or_default();
+    let cut_by_user = scenario.trace.as_ref().is_some_and(|t| t.to.is_some());
+    Ok(Assembled {
+        functions,
+        prewarm,
+        standing,
+        first,
+        source,
+        closed,
+        begin,
+        end,
+        cut_by_user,
+        epoch,
+        horizon,
+        until,
+        notes,
+        load,
+    })
 }
 
 impl Default for Assembled {
@@ -106,8 +143,14 @@ impl Default for Assembled {
         Assembled {
             functions: Vec::new(),
             prewarm: Vec::new(),
+            standing: Vec::new(),
+            first: None,
             source: Box::new(Merge::default()),
             closed: Vec::new(),
+            begin: Time::ZERO,
+            end: None,
+            cut_by_user: false,
+            epoch: None,
             horizon: None,
             until: Time::MAX,
             notes: Rc::default(),

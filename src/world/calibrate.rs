@@ -449,6 +449,7 @@ async fn create(backend: &Live, nth: u32) -> Result<Sandbox> {
         cpus: Cpus::from_cores(1),
         nth: u64::from(nth),
         gpu: None,
+        at_once: false,
     };
     backend.create(&request).await.map_err(|fault| Fault::host(fault.why.to_string()))
 }

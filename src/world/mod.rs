@@ -9,12 +9,14 @@ mod drive;
 mod graphite;
 mod keys;
 mod live;
+mod means;
 mod operate;
 mod plan;
 mod remote;
 mod run;
 mod scenario;
 mod threads;
+mod window;
 
 pub use calibrate::calibrate;
 pub use daemon::{Client, ControllerConfig, DaemonConfig, run as worker, run_controller as controller};

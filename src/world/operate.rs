@@ -1,15 +1,15 @@
 //! A worker under its load, or several behind a controller: the same in both worlds.
 
 use super::assemble::Assembled;
-use super::drive::{Shared, drive};
+use super::drive::{Shared, drive, until_measured};
 use super::scenario::Scenario;
 use crate::backend::{Backend, Calibration, Contention, Simulated};
-use crate::base::{Cpus, Duration, Fault, Front, FunctionSpec, Outcome, Result, Time};
+use crate::base::{Cpus, Duration, Fault, Front, FunctionId, FunctionSpec, Outcome, Result, Time};
 use crate::controller::{Controller, Fleet, balancer, key_of};
 use crate::metrics::{Columns, HostProbe, Meter, Series, Sink};
 use crate::rt::chance::Chance;
 use crate::rt::{self, Either};
-use crate::worker::{Creations, Parts, Worker, eviction::Eviction, queue::QueuePolicy};
+use crate::worker::{self, Creations, Parts, Worker, eviction::Eviction, queue::QueuePolicy};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -36,6 +36,8 @@ pub(super) struct Started {
     pub(super) workers: Rc<RefCell<Vec<Worker>>>,
     /// What the controller measures of itself, where there is one.
     pub(super) controller: Rc<RefCell<Option<Rc<RefCell<Series>>>>>,
+    /// What the workers of a fleet hold together.
+    pub(super) fleet: Rc<RefCell<Option<worker::Fleet>>>,
 }
 
 /// The backends of a simulated run: one for all, or each that was measured, as far as the worker has it.
@@ -77,16 +79,18 @@ pub(super) async fn operate(
 ) -> Result<()> {
     let Job { scenario, mut assembled, mut eviction, mut queue, window, mut host, mut sink } = job;
     let functions = std::mem::take(&mut assembled.functions);
-    let Assembled { prewarm, source, closed, until, .. } = assembled;
-    let cut = scenario.cut();
+    let Assembled { prewarm, standing, first, source, closed, until, begin, .. } = assembled;
     let mut config = scenario.worker.clone();
     config.cores = Some(match scenario.model.contention {
         Contention::Permits => scenario.worker.cores.unwrap_or(Cpus::MAX),
         Contention::Shared | Contention::None => Cpus::MAX,
     });
     let creations = Creations::default();
+    let fleet = (config.count > 1).then(|| worker::Fleet::new(window.0, window.1));
+    started.fleet.replace(fleet.clone());
+    let points = points(&scenario, host.is_some());
     for number in 0..config.count {
-        let mut meter = Meter::new(config.status, scenario.metrics.points).sink(sink.take());
+        let mut meter = Meter::new(config.status, points).beginning_at(begin).sink(sink.take());
         if let Some(host) = host.take() {
             meter = meter.host(host);
         }
@@ -101,6 +105,9 @@ pub(super) async fn operate(
             seed: scenario.seed,
             creations: Rc::clone(&creations),
         })?;
+        if let Some(fleet) = &fleet {
+            worker.count_in(fleet);
+        }
         started.workers.borrow_mut().push(worker.clone());
         for spec in &functions {
             worker.register(spec.clone())?;
@@ -109,6 +116,10 @@ pub(super) async fn operate(
             for _ in 0..*containers {
                 let (worker, retry, function) = (worker.clone(), scenario.prewarm, *function);
                 rt::spawn_detached(async move {
+                    // At the beginning of the load, which in a trace of calendar times is not that of time.
+                    if begin > rt::now() {
+                        rt::sleep_until(begin).await;
+                    }
                     if let Err(fault) = worker.prewarm(function, retry).await {
                         tracing::warn!(target: "elapse", %fault);
                     }
@@ -117,30 +128,64 @@ pub(super) async fn operate(
         }
     }
     let workers = started.workers.borrow().clone();
+    let told = workers.clone();
+    shared.when_it_ends(move |end| {
+        told.iter().for_each(|w| w.end_window(end));
+        if let Some(fleet) = &fleet {
+            fleet.end_window(end);
+        }
+    });
     let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
     let front: Rc<dyn Front> = match workers.as_slice() {
         [worker] => Rc::new(worker.intake(outcome)),
-        many => controlled(many, &scenario, &functions, outcome, &started)?,
+        many => controlled(many, &scenario, &functions, outcome, &started, begin, points)?,
     };
+    if !standing.is_empty() {
+        stand_by(&workers, standing, begin);
+    }
+    // What is on its way when the last one was sent still arrives.
+    let _kept = Rc::clone(&front);
     // A task of its own, so that an arrival wakes nothing but it.
-    let driver = rt::spawn_named("load", drive(shared, front, source, closed, until));
+    let driver = rt::spawn_named("load", drive(Rc::clone(&shared), front, (first, source), closed, until));
     let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
-    let whole = async move {
-        let Some(at) = cut else { return driven.await };
-        match rt::select(driven, rt::sleep_until(at)).await {
-            // It ended early: the rest of the time is part of the run all the same.
-            Either::Left(driven) => {
-                rt::sleep_until(at).await;
-                driven
-            }
-            Either::Right(()) => Ok(()),
-        }
-    };
+    let whole = until_measured(&shared, driven, scenario.finishes());
     let failed = futures::future::select_all(workers.iter().map(|w| Box::pin(w.failed())));
     match rt::select(failed, whole).await {
         Either::Left((why, ..)) => Err(Fault::bug(why.to_string())),
         Either::Right(driven) => driven,
     }
+}
+
+/// Points that a series keeps at most: what the scenario says, and no more than lets all series of the run stay readable.
+fn points(scenario: &Scenario, live: bool) -> usize {
+    /// Rows of metrics.csv.
+    const ROWS: usize = 200_000;
+    let workers = usize::from(scenario.worker.count.max(1));
+    let backends = if live || scenario.model.calibration.is_some() {
+        scenario.worker.backend_names()
+    } else {
+        vec!["simulated".into()]
+    };
+    let controller = if workers > 1 { Columns::of_controller().names.len() } else { 0 };
+    let columns = workers * Columns::new(&backends, live).names.len() + controller;
+    scenario.metrics.points.min(ROWS / columns.max(1)).max(16)
+}
+
+/// Lets containers stand when the load begins, before its first arrival: created without a delay where that can be, among
+/// the workers in turn.
+fn stand_by(workers: &[Worker], standing: Vec<(FunctionId, u32)>, begin: Time) {
+    let workers = workers.to_vec();
+    rt::spawn_detached(async move {
+        if begin > rt::now() {
+            rt::sleep_until(begin).await;
+        }
+        let containers = standing.into_iter().flat_map(|(f, n)| (0..n).map(move |_| f));
+        for (function, worker) in containers.zip(workers.iter().cycle()) {
+            if let Err(fault) = worker.stand_by(function).await {
+                tracing::warn!(target: "elapse", %fault);
+            }
+        }
+    });
 }
 
 /// A controller in front of these workers.
@@ -150,6 +195,8 @@ fn controlled(
     functions: &[FunctionSpec],
     outcome: Rc<dyn Outcome>,
     started: &Started,
+    begin: Time,
+    points: usize,
 ) -> Result<Rc<dyn Front>> {
     let config = &scenario.controller;
     let luck = Chance::new(scenario.seed).named("balancer");
@@ -164,12 +211,13 @@ fn controlled(
     let intake = |w: &Worker| Rc::new(w.intake(controller.outcome())) as Rc<dyn Front>;
     controller.lead(workers.iter().map(intake).collect());
     let step = scenario.worker.status;
-    let series = Rc::new(RefCell::new(Series::of(Columns::of_controller(), step, scenario.metrics.points)));
+    let series = Series::of(Columns::of_controller(), step, points).beginning_at(begin);
+    let series = Rc::new(RefCell::new(series));
     drop(rt::spawn_named("controller-metrics", controller.measure(Rc::clone(&series))));
     started.controller.replace(Some(series));
     if config.reports > Duration::ZERO {
         let workers = workers.to_vec();
-        let hearing = controller.hear(config.reports, move |i| workers[i].invocations());
+        let hearing = controller.hear(begin, config.reports, move |i| workers[i].invocations());
         drop(rt::spawn_named("load-reports", hearing));
     }
     Ok(Rc::new(controller))

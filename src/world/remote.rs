@@ -6,7 +6,7 @@
 //! latency counts from the sending. What the answer tells of queue, cold start and execution goes into the record; the
 //! network is in the queue's part before, and in the overhead after.
 
-use super::drive::drive;
+use super::drive::{drive, until_measured};
 use super::live::{Lived, tell, was_interrupted};
 use super::run::{Begun, Run};
 use crate::base::{
@@ -14,8 +14,8 @@ use crate::base::{
     Time,
 };
 use crate::load::{FunctionConfig, Source};
+use crate::rt;
 use crate::rt::wall::unix_now;
-use crate::rt::{self, Either};
 use crate::world::daemon::peer;
 use elapse_real::wire::{Answer, Method, Peer, WireFault};
 use std::cell::{Cell, RefCell};
@@ -171,13 +171,15 @@ fn note(record: &mut Record, answer: Result<Answer, WireFault>, returned: Time) 
 
 /// Sends one after the other: what is next arrives when a client has time for it.
 struct OneByOne {
-    source: RefCell<Box<dyn Source>>,
+    first: Cell<Option<Invocation>>,
+    rest: RefCell<Box<dyn Source>>,
     fault: Cell<Option<Fault>>,
 }
 
 impl OneByOne {
     fn next(&self) -> Option<Invocation> {
-        self.source.borrow_mut().next().unwrap_or_else(|fault| {
+        let first = self.first.take();
+        first.map_or_else(|| self.rest.borrow_mut().next(), |call| Ok(Some(call))).unwrap_or_else(|fault| {
             self.fault.set(Some(fault));
             None
         })
@@ -224,18 +226,21 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
     let names = functions.into_iter().map(|f| f.name).collect();
     let front: Rc<dyn Front> = Rc::new(Far(Rc::new(Remote { target, names, outcome })));
+    let sent = Rc::clone(&shared);
     let driven = async {
         let Some(clients) = clients else {
-            return drive(shared, front, assembled.source, assembled.closed, assembled.until).await;
+            let open = (assembled.first, assembled.source);
+            return drive(sent, front, open, assembled.closed, assembled.until).await;
         };
-        let source = Rc::new(OneByOne { source: RefCell::new(assembled.source), fault: Cell::new(None) });
+        let (first, rest) = (Cell::new(assembled.first), RefCell::new(assembled.source));
+        let source = Rc::new(OneByOne { first, rest, fault: Cell::new(None) });
         let all: Vec<_> = (0..clients)
             .map(|_| {
-                let (source, shared, front) = (Rc::clone(&source), Rc::clone(&shared), Rc::clone(&front));
+                let (source, shared, front) = (Rc::clone(&source), Rc::clone(&sent), Rc::clone(&front));
                 rt::spawn(async move {
                     while let Some(mut call) = source.next() {
                         call.arrival = rt::now();
-                        if !shared.ask(call, &front).await {
+                        if shared.ask(call, &front).await.is_none() {
                             return;
                         }
                     }
@@ -245,15 +250,10 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         for client in all {
             client.await.map_err(|e| Fault::bug(e.to_string()))?;
         }
+        sent.load_is_over();
         source.fault.take().map_or(Ok(()), Err)
     };
-    let whole = async {
-        let Some(at) = scenario.cut() else { return driven.await };
-        match rt::select(driven, rt::sleep_until(at)).await {
-            Either::Left(driven) => driven,
-            Either::Right(()) => Ok(()),
-        }
-    };
+    let whole = until_measured(&shared, driven, scenario.finishes());
     let outcome = runtime.block_on(async {
         let told = tell(run.progress.take(), assembled.horizon, run.interrupt.clone());
         rt::select(whole, told).await

@@ -6,9 +6,11 @@ use super::graphite::{FromGraphite, Marker, Station, Visit};
 use super::live;
 use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
 use super::remote::{self, Target};
-use super::scenario::Scenario;
+use super::scenario::{Scenario, Start};
 use super::threads::log_panics;
-use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
+use super::window;
+use crate::backend::Contention;
+use crate::base::{Behaviour, Cpus, Fault, FunctionSpec, Held, Result, Time};
 use crate::load::Notes;
 use crate::metrics::Series;
 use crate::report::{self, Folder, Recorder, RunFacts, Summary, WorkerFacts};
@@ -160,7 +162,13 @@ impl Run {
             begun.assembled.functions.iter_mut().for_each(|f| f.backends.clear());
         }
         begun.facts.remarks.extend(self.scenario.assumed_cold_start(&begun.functions));
-        let sim = Sim::new(Options { seed: self.scenario.seed, contain_panics: false, ..Options::default() });
+        let sim = Sim::new(Options {
+            seed: self.scenario.seed,
+            contain_panics: false,
+            polls_per_instant: EVENTS_AT_ONCE,
+            ticks_alone: Some(TICKS_ALONE),
+            ..Options::default()
+        });
         self.observe(&sim, begun.assembled.horizon);
         let (shared, started) = (Rc::clone(&begun.shared), Started::default());
         begun.facts.backend = "simulated".into();
@@ -173,13 +181,15 @@ impl Run {
                 false
             }
             Err(Stop::Interrupted) => true,
+            Err(Stop::Livelock(at, _)) => return Err(self.stands_still(&begun, at)),
+            Err(Stop::Deadlock(_)) => return Err(waits_for_ever(&begun, sim.now())),
             Err(stop) => return Err(Fault::bug(stop.to_string())),
         };
         begun.facts.end = sim.now();
         begun.counters = sim.counters();
         begun.event_hash = Some(sim.event_hash());
-        let workers = started.workers.borrow();
-        begun.workers = workers.iter().map(|w| facts_of(w, sim.now(), &self.scenario)).collect();
+        begun.workers = sim.within(|| started.facts(sim.now(), &self.scenario));
+        begun.facts.fleet = started.fleet.borrow().as_ref().map(|fleet| fleet_peaks(fleet, sim.now()));
         begun.controller = started.controller.borrow().as_ref().map(|series| series.borrow().clone());
         if let Some(station) = &mut begun.station {
             let start = self.scenario.start.0;
@@ -237,7 +247,13 @@ impl Run {
         let assembled = assemble(&self.scenario)?;
         let station = Station::open(&self.scenario.graphite, &self.interrupt)?;
         let folder = self.target.take().map(|(target, force)| Folder::create(&target, force)).transpose()?;
-        let window = window(&self.scenario);
+        let plan = window::Plan::new(&self.scenario, &assembled)?;
+        if self.scenario.start.is_default()
+            && let Some(epoch) = assembled.epoch
+        {
+            self.scenario.start = Start(epoch);
+        }
+        let window = plan.bounds();
         let mut recorder = Recorder::new(&assembled.functions, window);
         if self.plots && folder.is_some() {
             recorder.with_heat();
@@ -254,6 +270,10 @@ impl Run {
             seed: self.scenario.seed,
             end: Time::ZERO,
             window,
+            ends_with_return: false,
+            parts: parts(&self.scenario, &assembled.functions),
+            fleet: None,
+            closed: assembled.first.is_none() && !assembled.closed.is_empty(),
             events: 0,
             interrupted: false,
             load: assembled.load.clone(),
@@ -262,7 +282,7 @@ impl Run {
             remarks: Vec::new(),
             busy: None,
         };
-        let shared = Shared::new(recorder, self.scenario.invocations);
+        let shared = Shared::new(recorder, self.scenario.invocations, plan);
         let (functions, notes) = (assembled.functions.clone(), Rc::clone(&assembled.notes));
         Ok(Begun {
             clock,
@@ -299,13 +319,27 @@ impl Run {
 
     /// Everything after the last instant.
     fn finish(&self, begun: Begun) -> Result<Finished> {
-        let Begun { clock, cpu_before, mut facts, functions, workers, counters, .. } = begun;
+        let Begun { clock, cpu_before, mut facts, functions, mut workers, counters, .. } = begun;
         let mut recorder = begun.shared.recorder.borrow_mut();
         recorder.finish()?;
+        // Invocations count by their arrival, whichever worker they came to.
+        for (i, worker) in workers.iter_mut().enumerate() {
+            let came = recorder.workers().get(i).copied().unwrap_or_default();
+            worker.counts.invocations = came.invocations;
+            (worker.counts.cold_starts, worker.counts.warm_starts) = (came.cold_starts, came.warm_starts);
+        }
+        facts.window = begun.shared.window(facts.end);
+        facts.ends_with_return = begun.shared.ends_with_return();
         let notes = begun.notes.borrow();
         facts.events = counters.events();
         facts.dirty.clone_from(&notes.dirty);
         facts.remarks.extend(remarks(&notes));
+        if recorder.tally().invocations() == 0 {
+            let (from, until) = facts.window;
+            facts.remarks.push(format!(
+                "Nothing arrives in the window, which is from {from} to {until}: see [measure] and the load's length."
+            ));
+        }
         facts.busy = notes.busy;
         let summary = Summary {
             facts,
@@ -415,24 +449,89 @@ fn remarks(notes: &Notes) -> Vec<String> {
     remarks
 }
 
+/// Events at one instant beyond which a simulation is taken to stand still.
+const EVENTS_AT_ONCE: u64 = 10_000_000;
+/// Ticks in a row, with nothing else to come, after which a simulation is taken to wait for ever.
+const TICKS_ALONE: u64 = 1_000;
+
+impl Run {
+    /// Why time does not go on.
+    fn stands_still(&self, begun: &Begun, at: Time) -> Fault {
+        let (function, sent) = begun.shared.last_called();
+        let name = begun.functions.get(function.index()).map_or("?", |f| f.name.as_str());
+        let closed =
+            self.scenario.functions.iter().any(|f| f.load.as_ref().is_some_and(|l| l.closed.is_some()));
+        let hint = if closed {
+            "; give its closed loop a think time, or its calls a duration, above 0"
+        } else {
+            "; spread its arrivals over time"
+        };
+        Fault::usage(format!(
+            "time stands still at {at}: more than {EVENTS_AT_ONCE} events at this instant, {sent} invocations so far, the last of \
+             function '{name}'{hint}"
+        ))
+    }
+}
+
+/// Why nothing happens any more though invocations wait.
+fn waits_for_ever(begun: &Begun, at: Time) -> Fault {
+    let (function, sent) = begun.shared.last_called();
+    let name = begun.functions.get(function.index()).map_or("?", |f| f.name.as_str());
+    Fault::bug(format!(
+        "nothing but ticks happens since about {at}, and {} invocations wait for ever ({sent} were sent, the last of function \
+         '{name}')",
+        begun.shared.outstanding()
+    ))
+}
+
+/// How much of the time of invocations and creations is processor time, by what the model says.
+fn parts(scenario: &Scenario, functions: &[FunctionSpec]) -> report::Parts {
+    let measured = scenario.model.calibration.is_some();
+    if !measured && scenario.model.contention != Contention::Shared {
+        return report::Parts::default();
+    }
+    let part = |f: &FunctionSpec| match f.program.behaviour.or(measured.then_some(scenario.live.behaviour)) {
+        Some(Behaviour::Spin) => 1.0,
+        Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
+        _ => scenario.model.cpu_fraction,
+    };
+    let creation = Some(scenario.model.cold_cpu_fraction);
+    report::Parts { invocation: functions.iter().map(part).collect(), creation }
+}
+
+fn fleet_peaks(fleet: &crate::worker::Fleet, end: Time) -> report::FleetPeaks {
+    let memory = fleet.memory_peaks(end);
+    let [cores, in_flight, queued] = fleet.held_peaks(end).map(|peak| (0.0, peak));
+    report::FleetPeaks {
+        memory: [memory.used, memory.running, memory.creating, memory.cached],
+        held: Held { cores, in_flight, queued },
+    }
+}
+
+impl Started {
+    /// What the workers came to, measured once more at the end.
+    fn facts(&self, end: Time, scenario: &Scenario) -> Vec<WorkerFacts> {
+        let workers = self.workers.borrow();
+        workers.iter().map(|w| facts_of(w, end, scenario)).collect()
+    }
+}
+
+/// What a worker came to, measured once more at the end. Inside its runtime.
 pub(super) fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> WorkerFacts {
+    worker.measure_last(end);
     let memory = worker.memory_use(end);
+    let (counts, containers_at_begin) = worker.window_counts();
     WorkerFacts {
         name: format!("worker-{}", worker.number()),
         cores: scenario.worker.cores.unwrap_or(Cpus::MAX),
         policies: worker.policy_names(),
-        counts: worker.counts(),
+        counts,
+        containers_at_begin,
+        held: worker.use_of(end),
         capacity: memory.capacity,
         peaks: [memory.peaks.used, memory.peaks.running, memory.peaks.creating, memory.peaks.cached],
         gb_seconds: memory.gb_seconds,
-        containers_left: worker.containers_alive(),
-        loop_restarts: worker.loops().iter().map(|l| l.status.restarts).sum(),
+        loop_restarts: worker.window_restarts(),
         series: worker.series(),
     }
-}
-
-/// What arrives in it is what the figures cover.
-fn window(scenario: &Scenario) -> (Time, Time) {
-    let m = &scenario.measure;
-    (Time(m.warm_up.map_or(0, |d| d.0)), m.until.map_or(Time::MAX, |d| Time(d.0)))
 }

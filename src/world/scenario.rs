@@ -2,7 +2,7 @@
 
 use super::graphite::GraphiteConfig;
 use crate::backend::{LiveConfig, Model};
-use crate::base::{Dist, Duration, Fault, FunctionSpec, Mem, Result, Time};
+use crate::base::{Dist, Duration, Fault, FunctionSpec, Mem, Result};
 use crate::controller;
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
@@ -82,10 +82,10 @@ where
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Measure {
-    /// Leave out what arrives before this.
+    /// Leave out what arrives within this of the load's beginning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub warm_up: Option<Duration>,
-    /// Leave out what arrives at or after this.
+    /// The window ends at this instant. Where it is not given: at the trace's `to`, the load's `duration`, or with the load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Duration>,
     /// Whether what still runs at the end is followed to its own.
@@ -99,7 +99,7 @@ pub enum AtEnd {
     /// Invocations are followed to their return.
     #[default]
     Finish,
-    /// The run ends at `until`; what still runs is `unfinished`.
+    /// The run ends with the window; what still runs is `unfinished`.
     Cut,
 }
 
@@ -125,6 +125,13 @@ impl Default for Start {
     /// 2024-01-01T00:00:00Z: any fixed day does, so that equal runs give equal bytes.
     fn default() -> Start {
         Start(1_704_067_200_000_000_000)
+    }
+}
+
+impl Start {
+    /// Whether nobody said another.
+    pub(super) fn is_default(&self) -> bool {
+        *self == Start::default()
     }
 }
 
@@ -167,10 +174,9 @@ impl<'de> Deserialize<'de> for Start {
 }
 
 impl Scenario {
-    /// When the run ends whatever still runs then; `None` if that is followed to its end.
-    pub(super) fn cut(&self) -> Option<Time> {
-        let until = self.measure.until.or(self.duration).filter(|_| self.measure.at_end == AtEnd::Cut);
-        until.map(|at| Time(at.0))
+    /// Whether what arrived in the window is followed to its return.
+    pub(super) fn finishes(&self) -> bool {
+        self.measure.at_end == AtEnd::Finish
     }
 
     /// Says what the simulator takes for cold starts where neither the scenario nor its functions say anything.
@@ -271,9 +277,6 @@ impl Scenario {
             && warm_up >= until
         {
             return wrong(format!("[measure]: warm_up ({warm_up}) is not before until ({until})"));
-        }
-        if self.measure.at_end == AtEnd::Cut && self.measure.until.or(self.duration).is_none() {
-            return wrong("[measure]: at_end = \"cut\" needs an end; give until".into());
         }
         Ok(())
     }

@@ -23,7 +23,15 @@ pub(super) fn told() -> Vec<(String, LoopStatus)> {
     let shown = |thread: threads::Told| {
         let since = u64::try_from(thread.since.as_nanos()).unwrap_or(u64::MAX);
         let last_run = Time(now.saturating_sub(since));
-        (thread.name, LoopStatus { restarts: thread.restarts, last_panic: thread.last_panic, last_run })
+        (
+            thread.name,
+            LoopStatus {
+                restarts: thread.restarts,
+                last_panic: thread.last_panic,
+                last_run,
+                ..LoopStatus::default()
+            },
+        )
     };
     threads::all().into_iter().map(shown).collect()
 }

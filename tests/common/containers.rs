@@ -164,7 +164,14 @@ pub fn spec(behaviour: Behaviour, command: &[&str], code: Option<PathBuf>) -> Fu
 
 /// The creation of a container of the function of this test.
 pub fn creation() -> Create {
-    Create { function: FunctionId(0), memory: Mem(256 << 20), cpus: Cpus::from_cores(1), nth: 0, gpu: None }
+    Create {
+        function: FunctionId(0),
+        memory: Mem(256 << 20),
+        cpus: Cpus::from_cores(1),
+        nth: 0,
+        gpu: None,
+        at_once: false,
+    }
 }
 
 /// A call of so many milliseconds.

@@ -1,13 +1,17 @@
 //! Locality: consistent hashing with bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018; Ilúvatar's CH-BL).
 //!
 //! A function has a home, so that its containers are found warm. An invocation goes to the first worker clockwise from
-//! the function's point on a ring whose load is at most 1.25 times the mean. Each worker has many points, so that the
-//! functions of one that is gone spread over all others, and no others move.
+//! the function's point on a ring whose load is at most 1.25 times the mean. Where that one has work for three times its cores
+//! the next clockwise that is known to have a free place takes it: the mean says nothing where one function is all the load,
+//! and a worker would stay idle for ever. Each worker has many points, so that the functions of one that is gone spread over
+//! all others, and no others move.
 
 use super::{Asked, Balancer, Candidate};
 
 /// How far above the mean a worker's load may be.
 const BOUND: f64 = 1.25;
+/// How much a worker has to do for each of its cores when it is passed over for one that has a free place.
+const SLACK: f64 = 3.0;
 /// Points of each worker on the ring.
 const POINTS: u64 = 64;
 
@@ -48,8 +52,15 @@ impl Balancer for Locality {
         self.turn_to(candidates);
         let mean = candidates.iter().map(|c| c.load).sum::<f64>() / candidates.len() as f64;
         let home = self.ring.partition_point(|(point, _)| *point < mixed(asked.function));
-        let clockwise = self.ring[home..].iter().chain(&self.ring[..home]).map(|(_, i)| *i);
+        let mut clockwise = self.ring[home..].iter().chain(&self.ring[..home]).map(|(_, i)| *i);
         // Some load is at most the mean, so one is found.
-        clockwise.into_iter().find(|i| candidates[*i].load <= BOUND * mean).unwrap_or(0)
+        // What sums of loads are off by must not tell.
+        let most = BOUND * mean * (1.0 + 1e-12);
+        let first = clockwise.find(|i| candidates[*i].load <= most).unwrap_or(0);
+        if candidates[first].load < SLACK || !candidates[first].limited {
+            return first;
+        }
+        let free = |i: &usize| candidates[*i].limited && candidates[*i].load < 1.0;
+        clockwise.find(free).unwrap_or(first)
     }
 }

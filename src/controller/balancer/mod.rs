@@ -29,6 +29,8 @@ pub struct Candidate {
     pub place: usize,
     /// Invocations that it has, for each of its cores; as many as the controller knows of.
     pub load: f64,
+    /// Whether its cores limit what it does at once: with as many invocations as cores it has no free place.
+    pub limited: bool,
 }
 
 /// A policy.
@@ -91,6 +93,7 @@ mod tests {
             key: (place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15),
             place,
             load: *load,
+            limited: true,
         };
         loads.iter().enumerate().map(one).collect()
     }
@@ -160,6 +163,14 @@ mod tests {
             let now = fewer[balancer.choose(Asked { function: *function, nth: 0 }, &fewer)].place;
             assert!(*home == 2 || now == *home, "function {function} moved from {home} to {now}");
         }
+        // One that has three times its cores to do is passed over for the next that is known to have a free place, whatever
+        // the mean; where none has, it stays.
+        let mut busy = candidates(&[3.5, 3.5, 3.5, 3.5, 0.5]);
+        assert!((0..1000).all(|f| balancer.choose(Asked { function: f, nth: 0 }, &busy) == 4));
+        busy[4].load = 3.0;
+        let spread =
+            (0..1000).filter(|f| balancer.choose(Asked { function: *f, nth: 0 }, &busy) == 4).count();
+        assert!((100..350).contains(&spread), "{spread}");
         // A worker above 1.25 times the mean takes no more.
         let mut heavy = all.clone();
         heavy[3].load = 8.0;

@@ -3,9 +3,9 @@
 //! Between two percentiles the inverse CDF is a + (b - a) s^g with s in [0, 1], whose mean is a + (b - a) / (g + 1). One
 //! m = 1 / (g + 1) is chosen for the tail (above the 75th percentile) so that the mean of the whole is `Average`; g = 1
 //! would be linear interpolation, which adds half of the load again on real rows. If the tail alone cannot do it, the
-//! body is bent as well.
+//! body is bent as well. Of several rows of one function each call draws its row by Count.
 
-use super::files::DurationRow;
+use super::cells::DurationRow;
 use crate::base::Duration;
 use crate::load::Durations;
 use rand::{Rng, RngExt};
@@ -27,12 +27,42 @@ pub(super) struct Law {
 #[derive(Clone, Debug)]
 enum Shape {
     Constant,
-    Lognormal { median: f64, sigma: f64 },
-    Knots { knots: [f32; 7], body: f32, tail: f32, off: bool },
+    Lognormal {
+        median: f64,
+        sigma: f64,
+    },
+    Knots {
+        knots: [f32; 7],
+        body: f32,
+        tail: f32,
+        off: bool,
+    },
+    /// Laws, each with the share of the calls that it and those before it have.
+    Mixture(Box<[(f64, Law)]>),
 }
 
 impl Law {
-    pub(super) fn new(row: &DurationRow, durations: Durations) -> Law {
+    /// The law of a function with these rows, of which there is at least one.
+    pub(super) fn of(rows: &[DurationRow], durations: Durations) -> Law {
+        let total: f64 = rows.iter().filter_map(|row| row.count).sum();
+        // Where nothing is counted, all weigh the same.
+        let weight = |row: &DurationRow| match total > 0.0 {
+            true => row.count.unwrap_or(0.0) / total,
+            false => 1.0 / rows.len() as f64,
+        };
+        if let [row] = rows {
+            return Law::new(row, durations);
+        }
+        let mut up_to = 0.0;
+        let laws = rows.iter().map(|row| {
+            up_to += weight(row);
+            (up_to, Law::new(row, durations))
+        });
+        let laws: Box<[(f64, Law)]> = laws.collect();
+        Law { average: rows.iter().map(|row| weight(row) * row.average).sum(), shape: Shape::Mixture(laws) }
+    }
+
+    fn new(row: &DurationRow, durations: Durations) -> Law {
         let average = row.average;
         let shape = match durations {
             Durations::Average => Shape::Constant,
@@ -55,11 +85,20 @@ impl Law {
 
     /// Whether no bend of the inverse CDF has the mean `Average`.
     pub(super) fn is_off(&self) -> bool {
-        matches!(self.shape, Shape::Knots { off: true, .. })
+        match &self.shape {
+            Shape::Knots { off, .. } => *off,
+            Shape::Mixture(laws) => laws.iter().any(|(_, law)| law.is_off()),
+            Shape::Constant | Shape::Lognormal { .. } => false,
+        }
     }
 
     pub(super) fn sample(&self, rng: &mut impl Rng) -> Duration {
         let ms = match &self.shape {
+            Shape::Mixture(laws) => {
+                let u: f64 = rng.random();
+                let drawn = laws.iter().find(|(up_to, _)| u < *up_to).or(laws.last());
+                return drawn.map_or(Duration::ZERO, |(_, law)| law.sample(rng));
+            }
             Shape::Constant => self.average,
             Shape::Lognormal { median, sigma } => {
                 let z: f64 = StandardNormal.sample(rng);
@@ -73,7 +112,7 @@ impl Law {
                 a + (b - a) * s.powf(f64::from(if i < TAIL { *body } else { *tail }))
             }
         };
-        Duration::from_nanos_f64(ms.max(LEAST_MS) * 1e6)
+        Duration::from_nanos_f64(ms.max(LEAST_MS) * 1e6).min(Duration::CENTURY)
     }
 }
 
@@ -125,7 +164,8 @@ mod tests {
             (12.0, [10.0, 10.0, 10.0, 10.0, 10.0, 50.0, 300.0]),
         ];
         for (average, percentiles) in rows {
-            let law = Law::new(&DurationRow { average, percentiles }, Durations::Percentiles);
+            let row = DurationRow { average, percentiles, count: None };
+            let law = Law::of(&[row], Durations::Percentiles);
             assert!(!law.is_off());
             let mut draw = Chance::new(3).named("law").draw(Purpose::Duration, 0);
             let n = 400_000;
@@ -142,7 +182,24 @@ mod tests {
 
     #[test]
     fn an_average_that_no_bend_allows_is_told() {
-        let row = DurationRow { average: 90.0, percentiles: [10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0] };
-        assert!(Law::new(&row, Durations::Percentiles).is_off());
+        let row = DurationRow { average: 90.0, percentiles: [10.0; 7], count: None };
+        assert!(Law::of(&[row], Durations::Percentiles).is_off());
+    }
+
+    #[test]
+    fn of_several_rows_each_call_draws_one_by_count() {
+        let row = |ms: f64, count| DurationRow { average: ms, percentiles: [ms; 7], count };
+        let drawn = |rows: &[DurationRow]| {
+            let law = Law::of(rows, Durations::Percentiles);
+            let mut draw = Chance::new(3).named("mixture").draw(Purpose::Duration, 0);
+            let long = (0..10_000).filter(|_| law.sample(&mut draw) == Duration::from_millis(900)).count();
+            (law.average(), long)
+        };
+        let (average, long) = drawn(&[row(100.0, Some(3.0)), row(900.0, Some(1.0))]);
+        assert!(average == 300.0 && (2_400..2_600).contains(&long), "{average} {long}");
+        let (average, long) = drawn(&[row(100.0, Some(3.0)), row(900.0, None)]);
+        assert_eq!((average, long), (100.0, 0), "a bad count is 0");
+        let (average, long) = drawn(&[row(100.0, Some(0.0)), row(900.0, None)]);
+        assert!(average == 500.0 && (4_800..5_200).contains(&long), "{average} {long}");
     }
 }

@@ -1,43 +1,55 @@
-//! Expands counts per minute into arrivals, a minute at a time, as the clock reaches them.
+//! Expands counts per minute into arrivals, a minute at a time, as the clock reaches them. A slice has those of the whole
+//! trace's arrivals that lie in it, with the same durations.
 
 use super::MINUTE;
-use super::files::pull_number;
 use super::law::Law;
+use super::sparse::{Cursor, Sparse, WHOLE};
 use crate::base::{FunctionId, Invocation, Result, Time};
-use crate::load::trace::whole_of;
+use crate::load::scale::whole_of;
 use crate::load::{Notes, Placement, Source};
-use crate::rt::chance::{Luck, Purpose};
+use crate::rt::chance::{Draw, Luck, Purpose};
 use rand::RngExt;
 use rand_distr::{Distribution, Poisson};
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// A function's counts and its luck.
 pub(super) struct Function {
-    minutes: Box<[u8]>,
-    at: usize,
-    /// The next minute with a count, and that count.
+    minutes: Rc<Sparse>,
+    at: Cursor,
+    /// The next minute with a count, and that count in millionths.
     next: Option<(u32, u64)>,
     law: Law,
     luck: Luck,
     /// Where in the minute a timer fires.
     phase: Option<f64>,
+    /// What its counts are multiplied by.
+    scale: f64,
     k: u64,
 }
 
 impl Function {
-    pub(super) fn new(minutes: Box<[u8]>, law: Law, luck: Luck, timer: bool) -> Function {
-        let phase = timer.then(|| luck.draw(Purpose::Arrival, u64::MAX).random::<f64>());
-        let mut function = Function { minutes, at: 0, next: None, law, luck, phase, k: 0 };
-        function.advance(0);
+    /// With `phased`, a count's invocations are placed from one instant of every minute on.
+    pub(super) fn new(minutes: Rc<Sparse>, law: Law, luck: Luck, phased: bool, scale: f64) -> Function {
+        let phase = phased.then(|| luck.draw(Purpose::Arrival, u64::MAX).random::<f64>());
+        let mut function =
+            Function { minutes, at: Cursor::default(), next: None, law, luck, phase, scale, k: 0 };
+        function.advance();
         function
     }
 
-    fn advance(&mut self, from: u32) {
-        let gap = pull_number(&self.minutes, &mut self.at);
-        let count = pull_number(&self.minutes, &mut self.at);
-        self.next = gap.zip(count).map(|(gap, count)| (from + gap as u32, count));
+    fn advance(&mut self) {
+        self.next = self.minutes.pull(&mut self.at);
+    }
+
+    /// How many invocations there are, for a count in millionths: that many times the scale, in the mean.
+    fn drawn(&self, count: u64, draw: &mut Draw) -> u64 {
+        if count.is_multiple_of(WHOLE) && self.scale == 1.0 {
+            return count / WHOLE;
+        }
+        whole_of(count as f64 / WHOLE as f64 * self.scale, draw)
     }
 }
 
@@ -47,9 +59,10 @@ pub(super) struct Minutes {
     /// The functions that have something in each minute.
     agenda: Vec<Vec<u32>>,
     placement: Placement,
-    scale: f64,
     /// Counts are of ends: a start may lie minutes before its count.
     ends: bool,
+    /// The instants that are replayed, in ns from the file's first minute on.
+    span: Range<u64>,
     minute: u32,
     /// Arrivals in order, and how far they are complete.
     ready: VecDeque<Invocation>,
@@ -64,13 +77,12 @@ const LOOK_AHEAD: u32 = 30;
 impl Minutes {
     pub(super) fn new(
         functions: Vec<Function>,
-        minutes: u32,
+        span: Range<u64>,
         placement: Placement,
-        scale: f64,
         ends: bool,
         notes: Rc<RefCell<Notes>>,
     ) -> Minutes {
-        let mut agenda = vec![Vec::new(); minutes as usize];
+        let mut agenda = vec![Vec::new(); span.end.div_ceil(MINUTE) as usize];
         for (i, f) in (0u32..).zip(&functions) {
             if let Some((minute, _)) = f.next {
                 agenda[minute as usize].push(i);
@@ -81,8 +93,8 @@ impl Minutes {
             functions,
             agenda,
             placement,
-            scale,
             ends,
+            span,
             minute: 0,
             ready,
             pending,
@@ -103,10 +115,13 @@ impl Minutes {
             let f = &mut self.functions[i as usize];
             let Some((_, count)) = f.next else { continue };
             let mut draw = f.luck.draw(Purpose::Arrival, u64::from(minute));
-            let mut count =
-                if self.scale == 1.0 { count } else { whole_of(count as f64 * self.scale, &mut draw) };
+            let mut count = f.drawn(count, &mut draw);
             if self.placement == Placement::Poisson && count > 0 {
                 count = Poisson::new(count as f64).map_or(count, |law| law.sample(&mut draw) as u64);
+            }
+            if start + MINUTE <= self.span.start {
+                f.k += count;
+                count = 0;
             }
             for j in 0..count {
                 let share = match (self.placement, f.phase) {
@@ -116,12 +131,15 @@ impl Minutes {
                 };
                 let intended = f.law.sample(&mut f.luck.draw(Purpose::Duration, f.k));
                 f.k += 1;
+                let at = start + ((share * MINUTE as f64) as u64).min(MINUTE - 1);
+                if !self.span.contains(&at) {
+                    continue;
+                }
                 self.busy.0 += f.law.average() / 1e3;
                 self.busy.1 += intended.as_secs_f64();
-                let at = start + ((share * MINUTE as f64) as u64).min(MINUTE - 1);
                 let arrival = if self.ends {
-                    let edge = start.saturating_sub(u64::from(LOOK_AHEAD - 1) * MINUTE);
-                    early += u64::from(at.saturating_sub(intended.0) < edge || at < intended.0);
+                    let edge = start.saturating_sub(u64::from(LOOK_AHEAD - 1) * MINUTE).max(self.span.start);
+                    early += u64::from(at < edge + intended.0);
                     at.saturating_sub(intended.0).max(edge)
                 } else {
                     at
@@ -136,7 +154,7 @@ impl Minutes {
                     usage: None,
                 });
             }
-            f.advance(minute + 1);
+            f.advance();
             if let Some((next, _)) = f.next {
                 self.agenda[next as usize].push(i);
             }
@@ -169,7 +187,8 @@ impl Source for Minutes {
         while self.ready.is_empty() && (self.minute as usize) < self.agenda.len() {
             self.expand();
         }
-        Ok(self.ready.pop_front())
+        let call = self.ready.pop_front();
+        Ok(call.map(|call| Invocation { arrival: Time(call.arrival.0 - self.span.start), ..call }))
     }
 }
 

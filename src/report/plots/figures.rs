@@ -7,6 +7,7 @@ use super::chart::{
 };
 use super::{Plot, Row};
 use crate::metrics::{Kind, Snapshot, path_of};
+use crate::report::pattern::matches;
 use crate::report::read::{Distribution, HeatRow, Track};
 use plotters::prelude::*;
 use plotters::style::colors::colormaps::ViridisRGB;
@@ -271,7 +272,7 @@ fn chosen(data: &Data) -> Vec<&Track> {
     if data.chosen.is_empty() {
         return data.graphite.iter().filter(|t| !t.path.starts_with("elapse.")).take(SERIES).collect();
     }
-    let wanted = |t: &&Track| data.chosen.iter().any(|pattern| super::matches(pattern, &t.path));
+    let wanted = |t: &&Track| data.chosen.iter().any(|pattern| matches(pattern, &t.path));
     data.graphite.iter().filter(wanted).collect()
 }
 

@@ -10,8 +10,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 struct Waiter {
-    woken: Cell<bool>,
+    woken: Cell<Option<Woken>>,
     waker: Cell<Option<Waker>>,
+}
+
+/// How a waiter was woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// As the one whom a notification went to: it passes it on if it leaves before it noticed.
+    Alone,
+    /// With all that waited: nothing is kept of it.
+    WithAll,
 }
 
 #[derive(Default)]
@@ -35,7 +44,7 @@ impl Notify {
         let next = self.0.queue.borrow_mut().pop_front();
         match next {
             Some(waiter) => {
-                waiter.woken.set(true);
+                waiter.woken.set(Some(Woken::Alone));
                 if let Some(waker) = waiter.waker.take() {
                     waker.wake();
                 }
@@ -48,7 +57,7 @@ impl Notify {
     pub fn notify_waiters(&self) {
         let all = self.0.queue.take();
         for waiter in all {
-            waiter.woken.set(true);
+            waiter.woken.set(Some(Woken::WithAll));
             if let Some(waker) = waiter.waker.take() {
                 waker.wake();
             }
@@ -72,7 +81,7 @@ impl Future for Notified {
     type Output = ();
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &self.waiter {
-            Some(waiter) if waiter.woken.get() => {
+            Some(waiter) if waiter.woken.get().is_some() => {
                 self.waiter = None;
                 return Poll::Ready(());
             }
@@ -82,7 +91,7 @@ impl Future for Notified {
                     return Poll::Ready(());
                 }
                 let waiter =
-                    Rc::new(Waiter { woken: Cell::new(false), waker: Cell::new(Some(cx.waker().clone())) });
+                    Rc::new(Waiter { woken: Cell::new(None), waker: Cell::new(Some(cx.waker().clone())) });
                 self.shared.queue.borrow_mut().push_back(Rc::clone(&waiter));
                 self.waiter = Some(waiter);
             }
@@ -93,13 +102,13 @@ impl Future for Notified {
 }
 
 impl Drop for Notified {
-    /// One who was woken but left before noticing passes the notification on.
+    /// Passes on a notification that was meant for this one alone and not noticed yet.
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else { return };
-        if waiter.woken.get() {
-            Notify(Rc::clone(&self.shared)).notify_one();
-        } else {
-            self.shared.queue.borrow_mut().retain(|w| !Rc::ptr_eq(w, &waiter));
+        match waiter.woken.get() {
+            Some(Woken::Alone) => Notify(Rc::clone(&self.shared)).notify_one(),
+            Some(Woken::WithAll) => {}
+            None => self.shared.queue.borrow_mut().retain(|w| !Rc::ptr_eq(w, &waiter)),
         }
     }
 }

@@ -60,6 +60,16 @@ impl<T> OneSender<T> {
     }
 }
 
+impl<T> OneSender<T> {
+    /// Whether nobody waits for the value any more.
+    pub fn is_closed(&self) -> bool {
+        let state = self.0.replace(State::Closed);
+        let closed = matches!(state, State::Closed);
+        self.0.set(state);
+        closed
+    }
+}
+
 impl<T> Drop for OneSender<T> {
     fn drop(&mut self) {
         match self.0.replace(State::Closed) {
@@ -73,19 +83,27 @@ impl<T> Drop for OneSender<T> {
 impl<T> Future for OneReceiver<T> {
     type Output = Result<T, Closed>;
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.0.replace(State::Closed) {
-            State::Sent(value) => Poll::Ready(Ok(value)),
-            State::Closed => Poll::Ready(Err(Closed)),
-            State::Waiting(waker) if waker.will_wake(cx.waker()) => {
-                self.0.set(State::Waiting(waker));
-                waits_for(Waits::Oneshot);
-                Poll::Pending
+        let mut waker = None;
+        loop {
+            match self.0.replace(State::Closed) {
+                State::Sent(value) => return Poll::Ready(Ok(value)),
+                State::Closed => return Poll::Ready(Err(Closed)),
+                State::Waiting(known) if known.will_wake(cx.waker()) => self.0.set(State::Waiting(known)),
+                // The channel is whole again before foreign code runs, as a waker's clone and drop may be.
+                before => {
+                    self.0.set(State::Empty);
+                    drop(before);
+                    match waker.take() {
+                        Some(waker) => self.0.set(State::Waiting(waker)),
+                        None => {
+                            waker = Some(cx.waker().clone());
+                            continue;
+                        }
+                    }
+                }
             }
-            State::Empty | State::Waiting(_) => {
-                self.0.set(State::Waiting(cx.waker().clone()));
-                waits_for(Waits::Oneshot);
-                Poll::Pending
-            }
+            waits_for(Waits::Oneshot);
+            return Poll::Pending;
         }
     }
 }

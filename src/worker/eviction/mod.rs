@@ -17,7 +17,7 @@ use crate::base::{Duration, FunctionId, Mem, Outside, Result, Time};
 pub struct Idle {
     /// The function it served last.
     pub function: FunctionId,
-    /// Memory that is reserved for it.
+    /// Memory that it holds, and that its eviction would free.
     pub memory: Mem,
     /// Since when it is idle.
     pub since: Time,
@@ -25,7 +25,7 @@ pub struct Idle {
     pub expires: Time,
     /// Invocations of its function (or app) since that last had no container.
     pub frequency: u64,
-    /// How long it took to create.
+    /// How long a creation is expected to take: a moving average (a = 0.3) of what its function (or app) showed.
     pub cold_start: Duration,
 }
 

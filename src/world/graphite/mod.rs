@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod pull;
+mod remarks;
 mod station;
 mod visit;
 

@@ -1,9 +1,10 @@
 //! Fetches the series of a run, and lays them beside its results as `graphite.csv`.
 
+use super::remarks::{self, Asked, list};
 use crate::base::{Duration, Fault, Result};
 use crate::report::{Finished, Track, amend, graphite_csv, replace};
 use crate::rt::wall::unix_now;
-use elapse_real::graphite::{Client, Fetched};
+use elapse_real::graphite::{Client, Fetched, is_pattern};
 use elapse_real::{Interrupt, Patience};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -105,34 +106,16 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
             "Graphite: the run's last point did not show {within}; what is missing may come later: elapse graphite pull."
         ));
     }
-    let mut targets = query.own.clone();
-    for target in &query.targets {
-        if target.contains('(') {
-            targets.push(target.clone());
-            continue;
-        }
-        let found = query.client.find(target)?;
-        if found.is_empty() {
-            remarks.push(format!("Graphite: no series matches '{target}'."));
-        }
-        targets.extend(found);
+    let (names, written) = questions(query, &mut remarks)?;
+    let (from, until) = (on_theirs(query.from), on_theirs(query.until));
+    let mut series = whole(query, &names, from, until)?;
+    let lost = names.iter().filter(|name| !series.iter().any(|s| s.target == **name)).cloned().collect();
+    for target in &written {
+        let given = query.client.render_target(target, from, until)?;
+        remarks.extend(remarks::of_target(target, &given, unix_now().as_secs()));
+        series.extend(given);
     }
-    let mut seen = rustc_hash::FxHashSet::default();
-    targets.retain(|t| seen.insert(t.clone()));
-    let mut series = whole(query, &targets, on_theirs(query.from), on_theirs(query.until))?;
-    for target in targets.iter().filter(|target| target.contains('(')) {
-        if query.interrupt.asked() {
-            break;
-        }
-        // What a function makes is named as it likes: only an answer of its own tells whether there is anything.
-        let alone =
-            query.client.render(std::slice::from_ref(target), on_theirs(query.from), on_theirs(query.until));
-        match alone {
-            Ok(series) if series.is_empty() => remarks.push(format!("Graphite: '{target}' gives no series.")),
-            Ok(_) => {}
-            Err(_) => break,
-        }
-    }
+    remarks.extend(keep_apart(&mut series));
     let others = of_others(query, &series);
     if others > 0 {
         remarks.push(format!(
@@ -142,7 +125,8 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
     for s in &mut series {
         s.points.iter_mut().for_each(|(at, _)| *at = at.saturating_add_signed(-query.shift));
     }
-    say_what_is_missing(query, &targets, &series, &mut remarks);
+    let asked = Asked { series: names.len() + written.len(), lost };
+    remarks::of_answer(query, &asked, &series, own_points(query, &series), &mut remarks);
     let steps: BTreeMap<u64, usize> = series.iter().fold(BTreeMap::new(), |mut steps, s| {
         *steps.entry(s.step).or_default() += 1;
         steps
@@ -165,6 +149,52 @@ pub(crate) fn gather(query: &Query, last_point: Option<u64>) -> Result<Pulled, S
         "fault": null,
     });
     Ok(Pulled { series: series.len(), points, remarks, json, fetched: series })
+}
+
+/// What is asked for: series by their names, our own first, and targets as they were written.
+fn questions(query: &Query, remarks: &mut Vec<String>) -> Result<(Vec<String>, Vec<String>), String> {
+    let (mut names, mut written) = (query.own.clone(), Vec::new());
+    for target in &query.targets {
+        if !is_pattern(target) {
+            written.push(target.clone());
+            continue;
+        }
+        let found = query.client.find(target)?;
+        if found.is_empty() {
+            remarks.push(format!("Graphite: no series matches '{target}'."));
+        }
+        names.extend(found);
+    }
+    let mut seen = rustc_hash::FxHashSet::default();
+    names.retain(|name| seen.insert(name.clone()));
+    // What a pattern has found as well is the same series.
+    written.retain(|target| seen.insert(target.clone()));
+    Ok((names, written))
+}
+
+/// Gives every series a name of its own: functions may call several alike. The second of a name becomes `name#2`, and that
+/// is told.
+fn keep_apart(series: &mut [Fetched]) -> Option<String> {
+    let mut taken: rustc_hash::FxHashSet<String> = series.iter().map(|s| s.target.clone()).collect();
+    let mut numbers = rustc_hash::FxHashMap::<String, u64>::default();
+    let mut renamed = Vec::new();
+    for s in series {
+        let number = numbers.entry(s.target.clone()).or_insert(0);
+        *number += 1;
+        if *number == 1 {
+            continue;
+        }
+        let mut name = format!("{}#{number}", s.target);
+        while !taken.insert(name.clone()) {
+            *number += 1;
+            name = format!("{}#{number}", s.target);
+        }
+        renamed.push(name.clone());
+        s.target = name;
+    }
+    let names: Vec<&str> = renamed.iter().map(String::as_str).collect();
+    (!names.is_empty())
+        .then(|| format!("Graphite: series of one name are told apart by a number: {}.", list(&names)))
 }
 
 /// Points of our own that hold a value.
@@ -192,7 +222,7 @@ fn of_others(query: &Query, series: &[Fetched]) -> usize {
 /// that moment they are in neither.
 fn whole(
     query: &Query,
-    targets: &[String],
+    names: &[String],
     from: u64,
     until: u64,
 ) -> std::result::Result<Vec<Fetched>, String> {
@@ -202,64 +232,7 @@ fn whole(
         let all = own_points(query, series) >= query.expected || unix_now().saturating_sub(begun) >= PATIENCE;
         all && of_others(query, series) == 0
     };
-    query.client.render_until(targets, from, until, query.patience(), enough)
-}
-
-fn say_what_is_missing(query: &Query, targets: &[String], series: &[Fetched], remarks: &mut Vec<String>) {
-    let list = |names: &[&str]| {
-        let shown = names.iter().take(3).copied().collect::<Vec<_>>().join(", ");
-        let more = names.len().saturating_sub(3);
-        if more > 0 { format!("{shown} and {more} more") } else { shown }
-    };
-    let lost: Vec<&str> = targets
-        .iter()
-        .filter(|t| !t.contains('(') && !series.iter().any(|s| s.target == **t))
-        .map(String::as_str)
-        .collect();
-    if !lost.is_empty() {
-        remarks.push(format!(
-            "Graphite: the answer is partial; {} of {} series are not in it: {}.",
-            lost.len(),
-            targets.len(),
-            list(&lost)
-        ));
-    }
-    let empty: Vec<&str> =
-        series.iter().filter(|s| s.points.iter().all(|p| p.1.is_none())).map(|s| s.target.as_str()).collect();
-    if series.is_empty() || empty.len() == series.len() {
-        remarks.push(format!(
-            "Graphite: no series has a point between {} and {} (unix seconds); do the run's calendar and Graphite's agree?",
-            query.from.saturating_add_signed(query.shift),
-            query.until.saturating_add_signed(query.shift)
-        ));
-    } else if !empty.is_empty() {
-        remarks.push(format!(
-            "Graphite: {} series have no point in the run's time: {}.",
-            empty.len(),
-            list(&empty)
-        ));
-    }
-    let span = query.until.saturating_sub(query.from);
-    if let Some(coarse) = series.iter().map(|s| s.step).max().filter(|step| *step > span.max(1)) {
-        remarks.push(format!(
-            "Graphite: its points are {coarse} s apart, and the run is {span} s long: they say little about it."
-        ));
-    }
-    let steps = || series.iter().filter(|s| query.own.contains(&s.target)).map(|s| s.step);
-    let (ours, there) = (steps().max().unwrap_or(0), own_points(query, series));
-    if query.spacing > 0 && ours > query.spacing {
-        remarks.push(format!(
-            "Graphite: our own series were sent {} s apart and came {ours} s apart: older points come from coarser archives, \
-             where several have become one.",
-            query.spacing
-        ));
-    } else if there < query.expected {
-        remarks.push(format!(
-            "Graphite: {} of the {} points that were sent are not in the answer; they may come later: elapse graphite pull.",
-            query.expected - there,
-            query.expected
-        ));
-    }
+    query.client.render_until(names, from, until, query.patience(), enough)
 }
 
 /// Fetches the series of a finished run into its folder: its own, where it has `metrics.csv`, and `targets`.

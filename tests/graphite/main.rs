@@ -2,7 +2,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "real servers take real time")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod names;
 
 use common::containers::agent;
 use common::daemon::{Daemon, elapse, said};
@@ -12,7 +14,8 @@ use elapse::metrics::{
     BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation,
 };
 use elapse::report::Finished;
-use elapse_real::graphite::{Client, Protocol, Sender};
+use elapse_real::graphite::{Client, Fetched, Protocol, Sender};
+use names::ODD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -154,6 +157,54 @@ fn a_step_longer_than_what_is_asked_for_is_seen() {
         panic!("not one series")
     };
     assert_eq!((series.step, series.points.as_slice()), (10, [(slot, Some(7.0))].as_slice()));
+}
+
+/// What the Graphite of `names` is taken for, and what that one cannot tell: whether this is how a real one reads targets.
+#[test]
+fn names_tags_and_last_steps_are_read_as_a_real_graphite_has_them() {
+    let Some(g) = graphite("names_tags_and_last_steps_are_read_as_a_real_graphite_has_them") else { return };
+    let sender = Sender::open(&g.pickle, Protocol::Pickle, 10_000).expect("a sender");
+    let client = Client::new(&g.url, Duration::from_secs(5), 3);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let (begin, place) = (now.as_secs() / 60 * 60 - 120, unique("odd"));
+    let mut paths: Vec<String> = ODD.iter().map(|name| name.replace("odd.", &format!("{place}."))).collect();
+    let tagged = format!("{place}.used;host=a");
+    paths.push(tagged.clone());
+    let paths: Arc<[String]> = paths.into();
+    for second in begin..begin + 120 {
+        sender.offer(&paths, second, (0..paths.len()).map(|i| i as f64).collect());
+    }
+    let patience = Duration::from_secs(20);
+    let shown = client.wait_for(&tagged, begin + 119, patience).expect("an answer");
+    assert!(shown.is_some(), "it does not show");
+    // Names are listed when their files are there, and for a moment points are in neither cache nor file.
+    let begun = std::time::Instant::now();
+    let mut found = Vec::new();
+    while found.len() < ODD.len() && begun.elapsed() < patience {
+        std::thread::sleep(Duration::from_millis(100));
+        found = client.find(&format!("{place}.*")).expect("names");
+    }
+    found.sort();
+    let mut wanted = paths[..ODD.len()].to_vec();
+    wanted.sort();
+    assert_eq!(found, wanted, "all but the tagged one");
+    let whole = |all: &[Fetched]| all.iter().all(|s| s.points.iter().all(|p| p.1.is_some()));
+    let series = client.render_until(&found, begin + 5, begin + 7, patience, whole).expect("an answer");
+    let value = |path: &str| paths.iter().position(|p| p == path).map(|i| i as f64);
+    for s in &series {
+        let points: Vec<_> = (5..8).map(|i| (begin + i, value(&s.target))).collect();
+        assert_eq!((s.step, &s.points), (1, &points), "{}", s.target);
+    }
+    assert_eq!(series.len(), ODD.len());
+    let [series] = &client.render_target(&tagged, begin, begin + 1).expect("an answer")[..] else {
+        panic!("not one series")
+    };
+    assert_eq!((&series.target, series.points[0].1), (&tagged, value(&tagged)));
+    // Thirty seconds of the tagged series, whose value is the same each second, in steps that the edges cut.
+    let sum = format!("summarize({tagged},'30s','sum')");
+    let sums = client.render_target(&sum, begin + 37, begin + 67).expect("an answer");
+    let whole = value(&tagged).map(|v| 30.0 * v);
+    assert_eq!((sums.len(), &sums[0].points), (1, &vec![(begin + 30, whole), (begin + 60, whole)]));
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! Reading CSV tables: columns by name, faults by file and line.
 
-use crate::base::{Fault, NumberFault, Result, nearest};
+mod input;
+mod zstd;
+
+use super::Notes;
+use crate::base::{Fault, NumberFault, Result, nearest, time_of};
+pub(super) use input::is_standard_input;
+use input::{Input, foreign};
 use memchr::memchr;
-use std::fs::File;
-use std::io::Read;
+use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// 550 when every row went through the crate.
 pub(super) struct Table {
     path: PathBuf,
-    file: File,
+    input: Input,
     buffer: Vec<u8>,
     /// The part of `buffer` that was read and not used yet.
     unread: std::ops::Range<usize>,
@@ -24,11 +29,27 @@ pub(super) struct Table {
     ends: Vec<u32>,
     quoted: Option<csv::ByteRecord>,
     pub(super) header: Vec<String>,
+    /// Which columns somebody asked for.
+    used: Vec<bool>,
 }
 
 const CHUNK: usize = 1 << 16;
+/// The longest row that is read; what is longer is no row, and its length is not for others to choose.
+const LONGEST: usize = 1 << 24;
+/// Nanoseconds of the unit in which tables have their times.
+const MS: u64 = 1_000_000;
 /// Bytes of the buffer that are never read into, so that a word at the end of what was read is whole.
 const SLACK: usize = 8;
+
+/// What comes next in a table.
+pub(super) enum Step {
+    /// Nothing.
+    End,
+    /// A row.
+    Row,
+    /// A row that has not as many fields as the header.
+    Misfit,
+}
 
 /// What a search for the end of a line met first.
 enum Scan {
@@ -41,14 +62,12 @@ enum Scan {
 }
 
 impl Table {
+    /// Opens a file, or standard input where the path is `-`, decompresses it where it is compressed, and reads the header.
     pub(super) fn open(path: &Path) -> Result<Table> {
-        let file = File::open(path).map_err(|e| Fault::reading(path, &e))?;
-        if file.metadata().is_ok_and(|m| m.is_dir()) {
-            return Err(Fault::reading(path, &std::io::Error::from(std::io::ErrorKind::IsADirectory)));
-        }
+        let name = if is_standard_input(path) { Path::new("standard input") } else { path };
         let mut table = Table {
-            path: path.to_path_buf(),
-            file,
+            path: name.to_path_buf(),
+            input: Input::open(path)?,
             buffer: vec![0; CHUNK + SLACK],
             unread: 0..0,
             line: 0,
@@ -56,28 +75,47 @@ impl Table {
             ends: Vec::new(),
             quoted: None,
             header: Vec::new(),
+            used: Vec::new(),
         };
+        table.fill()?;
+        if let Some(what) = foreign(&table.buffer[table.unread.clone()]) {
+            return Err(Fault::usage(format!("cannot read {}: {what}", table.path.display())));
+        }
         if !table.next_row()? {
             return Err(Fault::usage(format!(
                 "cannot read {}: it is empty; a header line is expected",
-                path.display()
+                table.path.display()
             )));
         }
         let text =
             |i| String::from_utf8_lossy(table.field(i)).trim_start_matches('\u{feff}').trim().to_string();
         table.header = (0..table.len()).map(text).collect();
+        table.used = vec![false; table.header.len()];
+        table.check_separator()?;
         Ok(table)
     }
 
+    /// Refuses a header that is one column because others than commas stand between its names.
+    fn check_separator(&self) -> Result<()> {
+        let [only] = self.header.as_slice() else { return Ok(()) };
+        let separators = [(';', "semicolons"), ('\t', "tabs"), ('|', "bars")];
+        match separators.iter().find(|(separator, _)| only.contains(*separator)) {
+            Some((_, name)) => Err(self
+                .fault(format!("the columns are separated by {name}; write commas, and points in numbers"))),
+            None => Ok(()),
+        }
+    }
+
     /// The number in this column of the file's last row, times `scale`; `None` if that is no row as nearly all are. It says
-    /// how far a sorted table goes before it is read.
+    /// how far a sorted table goes before it is read. `None` too for what is compressed, or no file.
     pub(super) fn last_decimal(&self, column: usize, scale: u64) -> Option<u64> {
         const TAIL: usize = 4096;
-        let length = self.file.metadata().ok()?.len();
+        let Input::File(file) = &self.input else { return None };
+        let length = file.metadata().ok()?.len();
         let mut tail = vec![0; TAIL.min(length as usize)];
         // Beside what is read row by row: this moves nothing.
         let from = length - tail.len() as u64;
-        self.file.read_exact_at(&mut tail, from).ok()?;
+        file.read_exact_at(&mut tail, from).ok()?;
         let mut lines = tail.rsplit(|c| *c == b'\n').skip_while(|line| line.is_empty());
         // What stands before it shows that it is whole.
         let (last, _) = (lines.next()?, lines.next()?);
@@ -91,11 +129,15 @@ impl Table {
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         if self.unread.end + SLACK >= self.buffer.len() {
+            if self.buffer.len() > LONGEST {
+                let what = "the row is longer than 16 MiB; is a quote not closed, or is it no CSV file?";
+                return Err(Fault::at(&self.path, self.line + 1, what));
+            }
             self.buffer.resize(2 * self.buffer.len(), 0);
         }
         let room = self.buffer.len() - SLACK;
         let n = self
-            .file
+            .input
             .read(&mut self.buffer[self.unread.end..room])
             .map_err(|e| Fault::reading(&self.path, &e))?;
         self.unread.end += n;
@@ -212,9 +254,11 @@ impl Table {
         // A quote out of place may make one record of less than these lines: only what was read is used up.
         let used = (reader.position().byte() as usize).min(length);
         self.line += text[..used].iter().filter(|b| **b == b'\n').count() as u64;
-        let next = self.unread.start + used + usize::from(used == length);
+        let start = self.unread.start;
+        let next = (start + used + usize::from(used == length)).min(self.unread.end);
         self.line -= u64::from(used < length);
-        self.unread.start = next.min(self.unread.end);
+        self.row = start..next;
+        self.unread.start = next;
         self.quoted = Some(record);
         Ok(())
     }
@@ -245,35 +289,139 @@ impl Table {
         &self.path
     }
 
+    /// Goes back to before the present row, which is then the next one.
+    pub(super) fn put_back(&mut self) {
+        let row = &self.buffer[self.row.start..self.unread.start];
+        let lines = row.iter().filter(|b| **b == b'\n').count() + usize::from(!row.ends_with(b"\n"));
+        self.line -= lines as u64;
+        self.unread.start = self.row.start;
+    }
+
     /// The place of a column that must be there.
-    pub(super) fn column(&self, name: &str) -> Result<usize> {
-        self.optional(name).ok_or_else(|| {
+    pub(super) fn column(&mut self, name: &str) -> Result<usize> {
+        let found = self.optional(name)?;
+        found.ok_or_else(|| {
             let hint = nearest(name, self.header.iter().map(String::as_str)).filter(|h| h.len() < 40);
             let hint = hint.map_or(String::new(), |h| format!("; did '{h}' mean it?"));
             Fault::at(&self.path, 1, format!("there is no column '{name}'{hint}"))
         })
     }
 
-    pub(super) fn optional(&self, name: &str) -> Option<usize> {
-        self.header.iter().position(|h| h == name)
+    /// The place of a column, if it is there.
+    ///
+    /// # Errors
+    /// If it is there twice.
+    pub(super) fn optional(&mut self, name: &str) -> Result<Option<usize>> {
+        let mut places = self.header.iter().enumerate().filter(|(_, h)| *h == name).map(|(i, _)| i);
+        let (first, second) = (places.next(), places.next());
+        if second.is_some() {
+            return Err(self.twice(name));
+        }
+        if let Some(column) = first {
+            self.used[column] = true;
+        }
+        Ok(first)
     }
 
-    /// Reads the next row; false at the end. A row with fewer fields than the header is a fault.
+    /// Whether there is such a column; it does not count as used.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.header.iter().any(|h| h == name)
+    }
+
+    fn twice(&self, name: &str) -> Fault {
+        Fault::at(&self.path, 1, format!("the column '{name}' is there twice; remove or rename one"))
+    }
+
+    /// Refuses a header that names any column twice.
+    pub(super) fn check_header(&self) -> Result<()> {
+        let mut seen = rustc_hash::FxHashSet::default();
+        match self.header.iter().find(|name| !name.is_empty() && !seen.insert(*name)) {
+            Some(name) => Err(self.twice(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Says that columns from here on, so many, are used.
+    pub(super) fn mark_used(&mut self, from: usize, columns: usize) {
+        self.used[from..from + columns].fill(true);
+    }
+
+    /// The columns that nobody asked for, with the file's name; nothing if there are none. Names that differ in a number at
+    /// their end are told together.
+    pub(super) fn unused(&self) -> Option<String> {
+        const NAMED: usize = 12;
+        let mut names: Vec<(String, Vec<&str>)> = Vec::new();
+        let unused = self.header.iter().zip(&self.used).filter(|(name, used)| !**used && !name.is_empty());
+        for (name, _) in unused {
+            let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+            let (short, number) = (stem.chars().take(40).collect::<String>(), &name[stem.len()..]);
+            match names.last_mut() {
+                Some((last, numbers)) if *last == short && !number.is_empty() => numbers.push(number),
+                _ => names.push((short, vec![number])),
+            }
+        }
+        let more = names.len().saturating_sub(NAMED);
+        let named = names.iter().take(NAMED).map(|(stem, numbers)| match numbers.as_slice() {
+            [one] => format!("{stem}{one}"),
+            several => format!("{stem}{{{}}}", several.join(",")),
+        });
+        let named: Vec<String> = named.collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let file = self.path.file_name().map_or_else(|| self.path.to_string_lossy(), |n| n.to_string_lossy());
+        (!named.is_empty()).then(|| format!("{}{more} of {file}", named.join(", ")))
+    }
+
+    /// Reads the next row, whatever its number of fields.
     #[inline]
-    pub(super) fn advance(&mut self) -> Result<bool> {
-        if !self.next_row()? {
-            return Ok(false);
-        }
-        if self.len() < self.header.len() {
-            return Err(self.short_row());
-        }
-        Ok(true)
+    pub(super) fn step(&mut self) -> Result<Step> {
+        Ok(match self.next_row()? {
+            false => Step::End,
+            true if self.len() == self.header.len() => Step::Row,
+            true => Step::Misfit,
+        })
     }
 
+    /// Reads the next row that has as many fields as the header, or empty ones beyond; false at the end. Others are counted.
+    pub(super) fn advance_counting(&mut self, notes: &mut Notes) -> Result<bool> {
+        loop {
+            match self.step()? {
+                Step::End => return Ok(false),
+                Step::Row => return Ok(true),
+                Step::Misfit => {}
+            }
+            let beyond = self.header.len()..self.len();
+            if !beyond.is_empty() && beyond.clone().all(|i| self.field(i).trim_ascii().is_empty()) {
+                return Ok(true);
+            }
+            notes.count(MISFITS, 1);
+        }
+    }
+
+    /// The fault of a row that has not as many fields as the header.
     #[cold]
-    fn short_row(&self) -> Fault {
+    pub(super) fn misfit(&self) -> Fault {
         let (there, all) = (self.len(), self.header.len());
-        self.fault(format!("the row has {there} of {all} columns; is the file truncated?"))
+        self.fault(match there < all {
+            true => format!("the row has {there} of {all} columns; is the file truncated?"),
+            false => format!(
+                "the row has {there} of {all} columns; write decimals with a point, and text that has a comma in quotes"
+            ),
+        })
+    }
+
+    /// A number that is the same for equal rows, and differs for others.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match &self.quoted {
+            None => hasher.write(&self.buffer[self.row.clone()]),
+            Some(record) => {
+                for (i, field) in record.iter().enumerate() {
+                    hasher.write(if i == 0 { b"" } else { b"," });
+                    hasher.write(field);
+                }
+            }
+        }
+        hasher.finish()
     }
 
     /// A fault in the present row.
@@ -292,85 +440,39 @@ impl Table {
         &self.buffer[self.row.start + start..self.row.start + end as usize]
     }
 
+    /// The text of a field without the spaces around it; `None` if it is not UTF-8.
+    pub(super) fn cell(&self, column: usize) -> Option<&str> {
+        std::str::from_utf8(self.field(column)).ok().map(str::trim)
+    }
+
     pub(super) fn text(&self, column: usize) -> Result<&str> {
-        std::str::from_utf8(self.field(column))
-            .map(str::trim)
-            .map_err(|_| self.fault("a field is not UTF-8 text"))
+        self.cell(column).ok_or_else(|| self.fault("a field is not UTF-8 text"))
     }
 
-    /// A number times `scale`, told with its column's name if it is none.
+    /// A number times `scale`.
     #[inline]
-    pub(super) fn decimal(&self, column: usize, scale: u64, unit: &str) -> Result<u64> {
-        crate::base::decimal(self.field(column), scale).map_err(|why| self.bad_number(column, why, unit))
+    pub(super) fn decimal(&self, column: usize, scale: u64) -> Result<u64, NumberFault> {
+        crate::base::decimal(self.field(column), scale)
     }
 
+    /// A time in milliseconds, to the nearest nanosecond.
+    #[inline]
+    pub(super) fn millis(&self, column: usize) -> Result<u64, NumberFault> {
+        time_of(self.field(column), MS)
+    }
+
+    /// The fault of a number that cannot be used, told with its column's name.
     #[cold]
-    fn bad_number(&self, column: usize, why: NumberFault, unit: &str) -> Fault {
+    pub(super) fn bad_number(&self, column: usize, why: NumberFault, unit: &str) -> Fault {
         let name = self.header.get(column).map_or("?", String::as_str);
         let value = String::from_utf8_lossy(self.field(column)).into_owned();
+        let value: String = value.chars().take(60).collect();
         self.fault(format!("{name} '{value}' {why}; it is {unit} >= 0"))
     }
 }
 
+/// The kind under which rows are counted that have not as many fields as the header.
+pub(super) const MISFITS: &str = "rows with more or fewer fields than the header (left out)";
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(name: &str, text: &str) -> Table {
-        let path = std::env::temp_dir().join(format!("elapse-table-{name}-{}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        let table = Table::open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        table
-    }
-
-    #[test]
-    fn rows_are_those_of_the_csv_crate() {
-        let long = "x".repeat(3 * CHUNK);
-        let text = format!(
-            "a,b,c\r\n1,2,3\n\n\"q,1\",\"say \"\"so\"\"\",5\n,,\n\"two\nlines\",\"{long}\",7\r\n{long},8,9\n10,11,12"
-        );
-        let mut ours = table("rows", &text);
-        let mut theirs = csv::ReaderBuilder::new().flexible(true).from_reader(text.as_bytes());
-        let mut rows = 0;
-        for record in theirs.byte_records() {
-            let record = record.unwrap();
-            assert!(ours.advance().unwrap());
-            let fields: Vec<&[u8]> = (0..ours.len()).map(|i| ours.field(i)).collect();
-            assert!(fields == record.iter().collect::<Vec<_>>(), "row {rows}");
-            rows += 1;
-        }
-        assert!(!ours.advance().unwrap());
-        assert_eq!((rows, ours.line), (6, 9));
-    }
-
-    #[test]
-    fn the_last_row_is_known_before_it_is_read() {
-        let last = |text: &str| table("last", text).last_decimal(1, 1_000_000);
-        assert_eq!(last("a,t\nx,1.5\ny,2.25\n"), Some(2_250_000));
-        assert_eq!(last(&format!("a,t\n{}z,7", "x,1\n".repeat(5000))), Some(7_000_000));
-        let unknown = ["a,t\n", "a,t\nx,1\n\"y\",2\n", "a,t\nx,1\nshort\n"].map(last);
-        assert_eq!(unknown, [None, None, None]);
-        let mut read = table("last-read", "a,t\nx,1\ny,2\n");
-        assert!(read.last_decimal(1, 1).is_some() && read.advance().unwrap());
-        assert_eq!(read.text(0).unwrap(), "x", "nothing was used up");
-    }
-
-    #[test]
-    fn a_quote_out_of_place_swallows_no_rows() {
-        let mut ours = table("stray", "a,b,c\n0,a\"b,1\n1,f,1\n2,c\"d,1\n3,\"x\" y\"z,1\n4,g,1\n");
-        let mut rows = Vec::new();
-        while ours.advance().unwrap() {
-            rows.push(ours.text(0).unwrap().to_string());
-        }
-        assert_eq!(rows, ["0", "1", "2", "3", "4"]);
-    }
-
-    #[test]
-    fn a_short_row_tells_its_line() {
-        let mut short = table("short", "a,b\n1,2\n\n3");
-        assert!(short.advance().unwrap());
-        let said = short.advance().unwrap_err().to_string();
-        assert!(said.contains("line 4: the row has 1 of 2 columns"), "{said}");
-    }
-}
+mod tests;

@@ -1,177 +1,8 @@
-//! Distributions of durations, sizes and ratios, as scenario files write them.
-//!
-//! `"120ms"` is a constant; `{ lognormal = { median = "120ms", sigma = 0.6 } }` and its like are random. The parameters
-//! are those the papers use: lognormal by median and sigma or by mean and sd, the rest by mean.
+//! The form that a distribution has in scenario files.
 
-use super::{Duration, Mem};
-use rand::{Rng, RngExt};
-use rand_distr::{Distribution, Exp1, Gamma, StandardNormal, Weibull};
+use super::mean::gamma_function;
+use super::{Dist, Quantity, Shape};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::sync::Arc;
-
-/// A quantity that a distribution can speak of: its text form carries a unit.
-pub trait Quantity: Copy + std::fmt::Display + std::str::FromStr<Err = String> {
-    /// The value in its smallest unit.
-    fn to_f64(self) -> f64;
-    /// The nearest value to `x` smallest units; never negative.
-    fn from_f64(x: f64) -> Self;
-}
-
-impl Quantity for Duration {
-    fn to_f64(self) -> f64 {
-        self.0 as f64
-    }
-    fn from_f64(x: f64) -> Duration {
-        Duration::from_nanos_f64(x)
-    }
-}
-
-impl Quantity for Mem {
-    fn to_f64(self) -> f64 {
-        self.0 as f64
-    }
-    fn from_f64(x: f64) -> Mem {
-        Mem((x + 0.5) as u64)
-    }
-}
-
-/// A distribution of a [`Quantity`]; samples are never negative.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dist<Q = Duration> {
-    shape: Shape<Q>,
-    low: Option<Q>,
-    high: Option<Q>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Shape<Q> {
-    Constant(Q),
-    Uniform {
-        low: Q,
-        high: Q,
-    },
-    Exponential {
-        mean: Q,
-    },
-    /// By median and sigma of the logarithm.
-    LogNormal {
-        median: Q,
-        sigma: f64,
-    },
-    Normal {
-        mean: Q,
-        sd: Q,
-    },
-    Gamma {
-        mean: Q,
-        shape: f64,
-    },
-    Weibull {
-        mean: Q,
-        shape: f64,
-    },
-    /// Values with equal weight, for instance measured ones.
-    Empirical(Arc<[Q]>),
-}
-
-impl<Q: Quantity> Dist<Q> {
-    /// Always the same value.
-    pub fn constant(value: Q) -> Dist<Q> {
-        Dist { shape: Shape::Constant(value), low: None, high: None }
-    }
-
-    /// Any of these values with equal chance; none without a value.
-    pub fn empirical(values: Vec<Q>) -> Option<Dist<Q>> {
-        let shape = Shape::Empirical(values.into());
-        let some = !matches!(&shape, Shape::Empirical(values) if values.is_empty());
-        some.then_some(Dist { shape, low: None, high: None })
-    }
-
-    /// Exponential with a mean.
-    pub fn exponential(mean: Q) -> Dist<Q> {
-        Dist { shape: Shape::Exponential { mean }, low: None, high: None }
-    }
-
-    /// Lognormal by the mean and the standard deviation of the quantity itself.
-    pub fn lognormal_mean_sd(mean: Q, sd: Q) -> Dist<Q> {
-        let cv = sd.to_f64() / mean.to_f64();
-        let variance = (1.0 + cv * cv).ln();
-        let median = Q::from_f64(mean.to_f64() * (-variance / 2.0).exp());
-        Dist { shape: Shape::LogNormal { median, sigma: variance.sqrt() }, low: None, high: None }
-    }
-
-    /// The value, if there is only one.
-    pub fn as_constant(&self) -> Option<Q> {
-        match &self.shape {
-            Shape::Constant(q) => Some(*q),
-            _ => None,
-        }
-    }
-
-    /// Mean before the limits `min` and `max` cut it.
-    pub fn mean(&self) -> f64 {
-        match &self.shape {
-            Shape::Constant(q) => q.to_f64(),
-            Shape::Uniform { low, high } => (low.to_f64() + high.to_f64()) / 2.0,
-            Shape::LogNormal { median, sigma } => median.to_f64() * (sigma * sigma / 2.0).exp(),
-            Shape::Exponential { mean }
-            | Shape::Normal { mean, .. }
-            | Shape::Gamma { mean, .. }
-            | Shape::Weibull { mean, .. } => mean.to_f64(),
-            Shape::Empirical(values) => values.iter().map(|q| q.to_f64()).sum::<f64>() / values.len() as f64,
-        }
-    }
-
-    /// Draws one value.
-    pub fn sample(&self, rng: &mut impl Rng) -> Q {
-        let x = match &self.shape {
-            Shape::Constant(q) => return *q,
-            Shape::Uniform { low, high } => {
-                low.to_f64() + (high.to_f64() - low.to_f64()) * rng.random::<f64>()
-            }
-            Shape::Exponential { mean } => mean.to_f64() * Distribution::<f64>::sample(&Exp1, rng),
-            Shape::LogNormal { median, sigma } => {
-                let z: f64 = StandardNormal.sample(rng);
-                median.to_f64() * (sigma * z).exp()
-            }
-            Shape::Normal { mean, sd } => {
-                let z: f64 = StandardNormal.sample(rng);
-                (mean.to_f64() + sd.to_f64() * z).max(0.0)
-            }
-            Shape::Gamma { mean, shape } => match Gamma::new(*shape, mean.to_f64() / shape) {
-                Ok(gamma) => gamma.sample(rng),
-                Err(_) => mean.to_f64(),
-            },
-            Shape::Weibull { mean, shape } => match Weibull::new(1.0, *shape) {
-                Ok(weibull) => mean.to_f64() * weibull.sample(rng) / gamma_function(1.0 + 1.0 / shape),
-                Err(_) => mean.to_f64(),
-            },
-            Shape::Empirical(values) => return values[rng.random_range(0..values.len())],
-        };
-        let x = self.low.map_or(x, |low| x.max(low.to_f64()));
-        let x = self.high.map_or(x, |high| x.min(high.to_f64()));
-        Q::from_f64(x)
-    }
-}
-
-/// Lanczos' approximation (g = 7, n = 9), good to 1e-13 for x > 0.5.
-fn gamma_function(x: f64) -> f64 {
-    const C: [f64; 9] = [
-        0.999_999_999_999_809_9,
-        676.520_368_121_885_1,
-        -1_259.139_216_722_402_8,
-        771.323_428_777_653_1,
-        -176.615_029_162_140_6,
-        12.507_343_278_686_905,
-        -0.138_571_095_265_720_12,
-        9.984_369_578_019_572e-6,
-        1.505_632_735_149_311_6e-7,
-    ];
-    let x = x - 1.0;
-    let t = x + 7.5;
-    let sum = C.iter().enumerate().skip(1).fold(C[0], |sum, (i, c)| sum + c / (x + i as f64));
-    (2.0 * std::f64::consts::PI).sqrt() * t.powf(x + 0.5) * (-t).exp() * sum
-}
 
 /// The scenario form of a distribution's parameters.
 #[derive(Serialize, Deserialize)]
@@ -225,8 +56,20 @@ struct WrittenParameters {
     shape: Option<f64>,
 }
 
+/// A value that can be drawn: "forever" and "unlimited" cannot.
+fn value<Q: Quantity>(text: &str) -> Result<Q, String> {
+    let value: Q = text.parse()?;
+    if value.to_f64() > Q::MOST {
+        return Err(format!(
+            "'{text}' is too much for a value that is drawn; at most {} is",
+            Q::from_f64(Q::MOST)
+        ));
+    }
+    Ok(value)
+}
+
 fn quantity<Q: Quantity>(text: &Option<String>, what: &str) -> Result<Q, String> {
-    text.as_deref().ok_or_else(|| format!("the distribution lacks '{what}'"))?.parse()
+    value(text.as_deref().ok_or_else(|| format!("the distribution lacks '{what}'"))?)
 }
 
 fn positive(number: Option<f64>, what: &str) -> Result<f64, String> {
@@ -263,19 +106,25 @@ impl<Q: Quantity> TryFrom<WrittenTable> for Dist<Q> {
                 .push(Shape::Gamma { mean: quantity(&p.mean, "mean")?, shape: positive(p.shape, "shape")? });
         }
         if let Some(p) = &t.weibull {
-            shapes.push(Shape::Weibull {
-                mean: quantity(&p.mean, "mean")?,
-                shape: positive(p.shape, "shape")?,
-            });
+            let shape = positive(p.shape, "shape")?;
+            if !gamma_function(1.0 + 1.0 / shape).is_finite() {
+                return Err(format!("weibull: shape {shape} is so small that its mean is beyond numbers"));
+            }
+            shapes.push(Shape::Weibull { mean: quantity(&p.mean, "mean")?, shape });
         }
         if let Some(values) = &t.empirical {
             if values.is_empty() {
                 return Err("empirical: there are no values".into());
             }
-            shapes.push(Shape::Empirical(values.iter().map(|v| v.parse()).collect::<Result<_, String>>()?));
+            shapes.push(Shape::Empirical(values.iter().map(|v| value(v)).collect::<Result<_, String>>()?));
         }
-        let limit = |text: &Option<String>| text.as_deref().map(str::parse).transpose();
+        let limit = |text: &Option<String>| text.as_deref().map(value).transpose();
         let (low, high): (Option<Q>, Option<Q>) = (limit(&t.min)?, limit(&t.max)?);
+        if let (Some(low), Some(high)) = (low, high)
+            && low.to_f64() > high.to_f64()
+        {
+            return Err(format!("min {low} is above max {high}"));
+        }
         match (shapes.pop(), shapes.pop()) {
             (Some(shape), None) => Ok(Dist { shape, low, high }),
             (None, _) => {
@@ -354,7 +203,7 @@ impl<'de, Q: Quantity> Deserialize<'de> for Dist<Q> {
                 f.write_str("a value with its unit in quotes, or a distribution such as { exponential = { mean = .. } }")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Dist<Q>, E> {
-                text.parse().map(Dist::constant).map_err(E::custom)
+                value(text).map(Dist::constant).map_err(E::custom)
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dist<Q>, A::Error> {
                 let table = WrittenTable::deserialize(MapAccessDeserializer::new(map))?;
@@ -367,7 +216,7 @@ impl<'de, Q: Quantity> Deserialize<'de> for Dist<Q> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::base::Dist;
 
     #[test]
     fn a_wrong_distribution_says_what_is_wrong() {
@@ -377,5 +226,10 @@ mod tests {
         assert!(fault(r#"{"expo":{"mean":"1ms"}}"#).contains("unknown field `expo`"));
         assert!(fault("5").contains("with its unit in quotes"));
         assert!(fault("{}").contains("no shape"));
+        assert!(fault(r#""forever""#).contains("too much for a value that is drawn"));
+        assert!(fault(r#"{"exponential":{"mean":"101000d"}}"#).contains("above 100 years"));
+        assert!(
+            fault(r#"{"empirical":["1ms"],"min":"3ms","max":"2ms"}"#).contains("min 3ms is above max 2ms")
+        );
     }
 }

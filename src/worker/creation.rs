@@ -1,0 +1,168 @@
+//! Creations: the container that is being created for nobody yet, and who gets it (`dispatch = "late"`).
+//!
+//! With late dispatch an invocation begins a creation and then takes the first place of its group that it can have: its own
+//! container's, another's that is ready sooner, or one that frees up. Those who wait are served in order, before anybody who
+//! arrives later.
+
+use super::container::{Fate, Key};
+use super::ledger::Phase;
+use super::state::{Dispose, LateWaiter, State};
+use super::{Disposer, Inner};
+use crate::backend::{Create, CreateFault};
+use crate::base::{FunctionId, StartKind};
+use crate::rt::{self, sync};
+use std::rc::Rc;
+
+/// A container that is being created and belongs to nobody. Dropped before its creation has ended, it is destroyed.
+pub(super) struct Creating {
+    inner: Rc<Inner>,
+    key: Option<Key>,
+}
+
+impl Creating {
+    pub(super) fn new(inner: &Rc<Inner>, key: Key) -> Creating {
+        Creating { inner: Rc::clone(inner), key: Some(key) }
+    }
+
+    /// It was created, and is somebody else's to keep.
+    pub(super) fn done(mut self) -> Key {
+        self.key.take().expect("a creation ends once")
+    }
+
+    /// It could not be created.
+    pub(super) fn failed(mut self, why: &Rc<str>) {
+        self.end(why);
+    }
+
+    fn end(&mut self, why: &Rc<str>) {
+        let Some(key) = self.key.take() else { return };
+        let inner = &self.inner;
+        let unlucky = {
+            let mut state = inner.state.borrow_mut();
+            let group = state.pool.get(key).group;
+            Disposer(inner).dispose(&mut state, key, Fate::Failed, rt::now());
+            state.one_too_many(group)
+        };
+        if let Some(unlucky) = unlucky {
+            let _ = unlucky.place.send(Err(Rc::clone(why)));
+        }
+        inner.pump();
+    }
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        self.end(&Rc::from("the creation of a container was given up"));
+    }
+}
+
+impl State {
+    /// The youngest who waits for a container of a group, if fewer creations are under way than invocations wait: nothing that
+    /// comes would be for it.
+    fn one_too_many(&mut self, group: u32) -> Option<LateWaiter> {
+        let coming = self.pool.creating(group);
+        let waiting = self.late.get_mut(&group)?;
+        waiting.retain(|waiter| !waiter.place.is_closed());
+        if waiting.len() > coming { waiting.pop_back() } else { None }
+    }
+}
+
+impl Inner {
+    /// Creates the sandbox of a container that is entered as creating; `at_once` where it is to have stood already.
+    pub(super) async fn create(
+        self: &Rc<Inner>,
+        key: Key,
+        function: FunctionId,
+        at_once: bool,
+    ) -> Result<(), CreateFault> {
+        let begun = rt::now();
+        let work = {
+            let mut state = self.state.borrow_mut();
+            let cpus = state.functions[function.index()].spec.cpus;
+            let c = state.pool.get(key);
+            let (backend, request) = (
+                c.backend,
+                Create {
+                    function,
+                    memory: c.memory,
+                    cpus,
+                    nth: c.nth,
+                    gpu: c.gpu.map(|part| part.gpu),
+                    at_once,
+                },
+            );
+            self.backends[usize::from(backend)].create(&request)
+        };
+        let created = work.await;
+        let mut state = self.state.borrow_mut();
+        state.created(rt::now());
+        let c = state.pool.get(key);
+        c.sandbox = Some(created?);
+        let group = c.group;
+        if !at_once {
+            state.groups.observe_creation(group, rt::now().since(begun));
+        }
+        Ok(())
+    }
+
+    /// Creates a container for whoever of its group is the first to wait when it is ready.
+    pub(super) fn create_for_any(self: &Rc<Inner>, key: Key, function: FunctionId) {
+        let inner = Rc::clone(self);
+        rt::spawn_detached(async move {
+            let creating = Creating::new(&inner, key);
+            match inner.create(key, function, false).await {
+                Ok(()) => inner.offer(creating.done(), StartKind::Cold),
+                Err(fault) => creating.failed(&fault.why),
+            }
+        });
+    }
+
+    /// Waits for a place in a container of a function's group, behind those who wait already.
+    pub(super) async fn next_place(&self, function: FunctionId) -> Result<(Key, StartKind), Rc<str>> {
+        let (ready, taken) = sync::oneshot();
+        {
+            let mut state = self.state.borrow_mut();
+            let group = state.functions[function.index()].group;
+            let need = state.functions[function.index()].fit;
+            state.late.entry(group).or_default().push_back(LateWaiter { need, place: ready });
+        }
+        taken.await.unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))
+    }
+
+    /// Hands out the places of a container that is ready: to those who wait for one of its kind, else it is idle.
+    pub(super) fn offer(self: &Rc<Inner>, key: Key, start: StartKind) {
+        let now = rt::now();
+        let mut state = self.state.borrow_mut();
+        if !self.hand_over(&mut state, key, start) {
+            self.rest(&mut state, key, now);
+        }
+        drop(state);
+        self.pump();
+    }
+
+    /// Gives the places of a container to invocations that wait for one of its kind, in order: the first enters as `first`
+    /// says, those behind it late. True if one did.
+    pub(super) fn hand_over(&self, state: &mut State, key: Key, first: StartKind) -> bool {
+        let mut start = first;
+        let mut entered = false;
+        while state.pool.has_room(key) {
+            let c = state.pool.get(key);
+            let (group, phase, memory, empty) = (c.group, c.phase, c.memory, c.in_flight == 0);
+            let gpu = c.gpu.map(|part| part.memory);
+            let Some(waiting) = state.late.get_mut(&group) else { break };
+            let Some(next) = waiting.iter().position(|w| w.need.is_met_by(memory, gpu)) else { break };
+            let Some(waiter) = waiting.remove(next) else { break };
+            if waiter.place.send(Ok((key, start))).is_err() {
+                continue;
+            }
+            state.pool.get(key).prewarmed = false;
+            if empty {
+                state.pool.begin_spell(key);
+                state.ledger.shift(phase, Phase::Running, memory, rt::now());
+            }
+            state.pool.occupy(key);
+            (start, entered) = (StartKind::Late, true);
+        }
+        entered
+    }
+}

@@ -1,0 +1,4 @@
+//! Probes: small programs that once found a fault, in the runtime and in the worker, and random ones that look for others.
+
+mod runtime;
+mod worker;
