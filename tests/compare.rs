@@ -88,7 +88,7 @@ fn a_calibration_with_cold_starts_twice_as_long_is_found_out() {
              [backend.process.overhead]\nsleep = \"80us\"\n"
         );
         std::fs::write(folder.join(format!("{name}.toml")), text).expect("a calibration");
-        let calibration = format!("model.calibration={name}.toml");
+        let calibration = format!("model.calibration={}", folder.join(format!("{name}.toml")).display());
         run(&folder, name, &["worker.backends=[\"process\"]", &calibration])
     };
     let (right, wrong) = (calibrated("right", "20ms"), calibrated("wrong", "40ms"));

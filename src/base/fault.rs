@@ -130,6 +130,9 @@ fn neighbour(path: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(here).ok()?.flatten();
     let mut names: Vec<String> = entries.filter_map(|e| e.file_name().into_string().ok()).collect();
     names.sort();
+    // An ending that is the same says nothing: one wrong letter, and another for each four of the name itself.
+    let length = Path::new(name).file_stem().map_or(0, std::ffi::OsStr::len);
+    names.retain(|other| strsim::damerau_levenshtein(name, other) <= 1 + length / 4);
     let near = folder.join(nearest(name, names.iter().map(String::as_str))?);
     let rest = path.strip_prefix(missing).ok()?;
     // Of a folder only what is really in it.

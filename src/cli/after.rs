@@ -84,7 +84,7 @@ pub fn graphite_pull(args: &PullArgs) -> Result<u8> {
 pub fn graphite_check(args: CheckArgs) -> Result<u8> {
     let config = GraphiteConfig {
         carbon: Some(args.carbon),
-        protocol: match args.protocol.as_str() {
+        protocol: match args.protocol.to_lowercase().as_str() {
             "plaintext" => Wire::Plaintext,
             "pickle" => Wire::Pickle,
             other => {

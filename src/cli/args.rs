@@ -161,7 +161,7 @@ pub enum Command {
 #[derive(Args)]
 pub struct ReplayArgs {
     /// The trace's format
-    #[arg(value_enum)]
+    #[arg(value_enum, ignore_case = true)]
     pub format: TraceFormat,
     /// csv: FUNCTIONS.csv INVOCATIONS.csv, or their folder; azure-2019: a folder; iluvatar: the two files or their folder.
     /// Files may be compressed with gzip or zstd, and - is standard input

@@ -129,7 +129,8 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8> {
         return Err(Fault::usage(format!("--out {}: {} is no folder", args.out.display(), above.display())));
     }
     let config = LiveConfig { worker: "calibrate".into(), ..sockets(&args.sockets) };
-    let calibration = world::calibrate(&config, &args.backends, args.rounds, print::measuring)?;
+    let backends: Vec<String> = args.backends.iter().map(|name| name.to_lowercase()).collect();
+    let calibration = world::calibrate(&config, &backends, args.rounds, print::measuring)?;
     let text = toml::to_string(&calibration).map_err(|e| Fault::bug(e.to_string()))?;
     report::replace(&args.out, text.as_bytes())?;
     print::calibrated(&calibration, &args.out);

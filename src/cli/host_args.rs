@@ -25,7 +25,7 @@ others already.";
 #[command(after_help = CALIBRATE)]
 pub struct CalibrateArgs {
     /// Which backends
-    #[arg(long = "backend", value_name = "NAME", default_value = "process", value_parser = ["process", "containerd", "docker"])]
+    #[arg(long = "backend", value_name = "NAME", default_value = "process", value_parser = ["process", "containerd", "docker"], ignore_case = true)]
     pub backends: Vec<String>,
     /// The file to write; one that is there is refused without --force
     #[arg(long, value_name = "FILE", default_value = "host.toml")]
@@ -64,7 +64,7 @@ pub enum TraceDeed {
 #[derive(Args)]
 pub struct GenerateArgs {
     /// What is written: functions.csv and invocations.csv, or the three files of a day of Azure Functions 2019
-    #[arg(value_enum)]
+    #[arg(value_enum, ignore_case = true)]
     pub format: GenerateFormat,
     /// The folder to write into; it must be empty or absent
     pub folder: PathBuf,

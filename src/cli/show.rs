@@ -21,7 +21,7 @@ pub fn share(part: f64, whole: f64) -> String {
     let percent = 100.0 * part / whole;
     match percent {
         p if p > 0.0 && p < 0.05 => "<0.1 %".into(),
-        p if p < 100.0 && p >= 99.95 => ">99.9 %".into(),
+        p if (99.95..100.0).contains(&p) => ">99.9 %".into(),
         p => format!("{} %", trimmed(format!("{p:.1}"))),
     }
 }
@@ -65,7 +65,7 @@ fn scaled(value: f64, units: &[(&str, f64)]) -> String {
 /// Three digits, and all that a larger number has before its point.
 pub fn digits(x: f64) -> String {
     match x.abs() {
-        a if a >= 999.5 && a < 9e15 => {
+        a if (999.5..9e15).contains(&a) => {
             format!("{}{}", if x < 0.0 { "-" } else { "" }, count(a.round() as u64))
         }
         a if a >= 99.95 => format!("{x:.0}"),

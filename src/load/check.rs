@@ -1,6 +1,6 @@
 //! What of a trace's configuration cannot be meant, whatever is in its files: told before they are opened.
 
-use super::slice::mark;
+use super::slice::{Mark, mark};
 use super::trace::{Format, TraceConfig};
 use crate::base::{Fault, Result};
 
@@ -10,8 +10,14 @@ impl TraceConfig {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<()> {
-        for at in self.from.iter().chain(&self.to) {
-            mark(at)?;
+        let [from, to] = [&self.from, &self.to].map(|at| at.as_deref().map(mark).transpose());
+        let is_before = match (from?, to?) {
+            (Some(Mark::TimeOfDay(from)), Some(Mark::TimeOfDay(to)))
+            | (Some(Mark::After(from)), Some(Mark::After(to))) => from < to,
+            _ => true,
+        };
+        if let (false, Some(from), Some(to)) = (is_before, &self.from, &self.to) {
+            return Err(Fault::usage(format!("to is {to}; it is not after the trace's 'from', {from}")));
         }
         let scale = self.rate_scale.unwrap_or(1.0);
         if !(scale.is_finite() && scale > 0.0) {

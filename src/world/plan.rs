@@ -296,17 +296,21 @@ fn effective<T: Plan>(file: Option<&Path>, table: &Table, overrides: &[Override]
     Err(match ((0..overrides.len()).rev().find(is_blamed), file) {
         (Some(nth), _) => {
             let why = fault.to_string();
-            Fault::usage(without_key(&why, &overrides[nth].key)).within(&overrides[nth].from)
+            let Override { from, key, .. } = &overrides[nth];
+            let why =
+                why.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map_or(&*why, |(_, why)| why);
+            // Who wrote the key knows it; who typed a flag may not.
+            let why = if from.contains(key.as_str()) { why } else { without_key(why, key) };
+            Fault::usage(why).within(from)
         }
         (None, Some(file)) => fault.within(file.display()),
         (None, None) => fault,
     })
 }
 
-/// What is wrong with a key's value, for somebody who sees the value and may not know the key: `[worker]: count is 0; it is
-/// at least 1` is told as `it is at least 1`.
+/// What is wrong with a key's value, for somebody who sees the value and may not know the key: `count is 0; it is at least
+/// 1` is told as `it is at least 1`.
 fn without_key<'w>(why: &'w str, key: &str) -> &'w str {
-    let why = why.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).map_or(why, |(_, why)| why);
     let name = key.rsplit('.').next().unwrap_or(key);
     let after = why.strip_prefix(name).and_then(|rest| rest.strip_prefix(" is ")?.split_once("; "));
     after.map_or(why, |(_, what)| what)
@@ -345,6 +349,12 @@ pub(super) fn function_of(json: &[u8]) -> Result<FunctionConfig> {
     if let Some(table) = value.as_object_mut() {
         // A program of its own takes the time that it takes.
         table.entry("duration").or_insert_with(|| "0s".into());
+        for key in keys_of::<FunctionConfig>() {
+            let word = table.get(&key.path).and_then(|value| value.as_str());
+            if let Some(known) = word.and_then(|word| keys::folded(&key, word)) {
+                table.insert(key.path, known.into());
+            }
+        }
     }
     serde_json::from_value(value).map_err(fault)
 }

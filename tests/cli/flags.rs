@@ -45,6 +45,7 @@ fn what_a_flag_said_is_told_of_the_flag() {
         ),
         (&sim, &["--calibration", "hos.toml"], "--calibration hos.toml", "no such file"),
         (&replay, &["--from", "25:00"], "--from 25:00", "not a time of day"),
+        (&replay, &["--from", "09:00", "--to", "08:00"], "--to 08:00", "not after the trace's 'from', 09:00"),
         (&replay, &["--to", "soon"], "--to soon", "not a duration"),
         (&replay, &["--rate-scale", "0"], "--rate-scale 0", "finite number above 0"),
         (&replay, &["--rate-scale", "twice"], "--rate-scale twice", "not a number"),

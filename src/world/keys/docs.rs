@@ -124,7 +124,7 @@ pub const DOCS: &[Doc] = &[
     ),
     must(
         "function.duration",
-        "how long an invocation executes: a time, or a distribution",
+        "how long an invocation executes: a time, or a distribution (uniform, exponential, lognormal, normal, gamma, weibull, empirical)",
         "{ lognormal = { median = \"120ms\", sigma = 0.6 } }",
     ),
     open(
