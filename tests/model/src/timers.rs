@@ -7,6 +7,8 @@ use crate::plan::Ns;
 pub enum Class {
     /// Everything that a worker or a message waits for.
     Timer,
+    /// Deadlines of the waiting.
+    Deadline,
     /// Policy and metric ticks; here the reports to a controller.
     Tick,
     /// Arrivals.

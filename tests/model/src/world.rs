@@ -196,7 +196,7 @@ impl World<'_> {
         }
         if let Some(timeout) = self.plan.worker.queue_timeout {
             let event = Event::WaitedTooLong { call, worker };
-            self.timers.insert(self.now, self.now + timeout, Class::Timer, event);
+            self.timers.insert(self.now, self.now + timeout, Class::Deadline, event);
         }
     }
 
@@ -206,16 +206,20 @@ impl World<'_> {
         let c = &mut w.containers[container];
         let took = self.now - c.created;
         learn(&mut w.groups[c.group].creation, took);
+        let mut kind = StartKind::Late;
         match c.owner.take() {
             Some(call) => {
                 c.state = State::Cached;
                 w.late.retain(|waiting| *waiting != call);
                 self.enter(worker, container, call, StartKind::Cold);
             }
-            None => self.become_idle(worker, container),
+            None => {
+                self.become_idle(worker, container);
+                // Assumed: whoever is the first in a container that was created just now starts cold.
+                kind = StartKind::Cold;
+            }
         }
-        // Assumed: who waits for a creation and takes the first place of another that was created just now starts cold too.
-        self.offer(worker, container, StartKind::Cold);
+        self.offer(worker, container, kind);
         self.settle(worker);
     }
 
@@ -341,7 +345,7 @@ impl World<'_> {
 
     /// Law (Container): with late dispatch who waits for a creation takes a place that frees up sooner, in order, before
     /// later arrivals, whenever a container of the group has room.
-    fn offer(&mut self, worker: usize, container: usize, kind: StartKind) {
+    fn offer(&mut self, worker: usize, container: usize, mut kind: StartKind) {
         while self.plan.worker.late && self.workers[worker].containers[container].has_room(self.now) {
             let w = &mut self.workers[worker];
             let group = w.containers[container].group;
@@ -351,6 +355,7 @@ impl World<'_> {
             let own = w.containers.iter_mut().find(|c| c.owner == Some(call));
             own.into_iter().for_each(|own| own.owner = None);
             self.enter(worker, container, call, kind);
+            kind = StartKind::Late;
         }
     }
 
