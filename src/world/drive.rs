@@ -53,15 +53,15 @@ struct Hope {
 
 impl Hope {
     fn settle(&self, record: &Record) {
-        let Some(left) = self.left.get() else { return };
+        // Of what still ends after the last of them nothing changes any more.
+        let Some(left) = self.left.get().filter(|left| *left > 0) else { return };
         match record.status {
             Status::Unfinished => {}
-            Status::Completed if left > 0 => self.left.set(None),
-            Status::Completed => {}
+            Status::Completed => self.left.set(None),
             status => {
                 self.errors.borrow_mut().add(status, record.error.as_deref());
-                self.left.set(Some(left.saturating_sub(1)));
-                if left <= 1 {
+                self.left.set(Some(left - 1));
+                if left == 1 {
                     self.lost.notify_waiters();
                 }
             }

@@ -139,24 +139,34 @@ fn calendar(unix: f64) -> String {
     jiff::Timestamp::from_second(unix as i64).map_or("the start".into(), |t| t.to_string())
 }
 
-/// The values of several workers added up, by instant. Of one worker's values at one instant the last holds.
+/// The values of several workers added up, by whole seconds since the start.
 #[derive(Default)]
 struct Rows(BTreeMap<u64, Values>);
 
 impl Rows {
-    /// Adds a column of one worker: seconds since the start, and values.
-    fn add(&mut self, column: usize, points: impl Iterator<Item = (u64, f64)>) {
-        let mut points = points.peekable();
-        while let Some((second, value)) = points.next() {
-            if points.peek().is_none_or(|next| next.0 > second) {
-                self.0.entry(second).or_insert([0.0; PATHS.len()])[column] += value;
-            }
+    /// Adds what one worker told: `put` adds a point's values to those of its second.
+    fn add<T>(&mut self, points: impl Iterator<Item = (u64, T)>, put: impl Fn(&mut Values, T)) {
+        for (second, values) in last_of_each(points) {
+            put(self.0.entry(second).or_insert([0.0; PATHS.len()]), values);
         }
     }
 
     fn into_points(self) -> Vec<(f64, Values)> {
         self.0.into_iter().map(|(second, values)| (second as f64, values)).collect()
     }
+}
+
+/// Of the points of one second the last.
+fn last_of_each<T>(points: impl Iterator<Item = (u64, T)>) -> impl Iterator<Item = (u64, T)> {
+    let mut points = points.peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let point = points.next()?;
+            if points.peek().is_none_or(|next| next.0 > point.0) {
+                return Some(point);
+            }
+        }
+    })
 }
 
 /// Draws the plots of a run that has just ended, with what was fetched from Graphite and is to be on the timeline.
@@ -168,11 +178,10 @@ pub fn draw(summary: &Summary, graphite: Vec<Track>, chosen: &[String]) -> Resul
     let start = summary.facts.start_unix_ns;
     let mut rows = Rows::default();
     for worker in &summary.workers {
-        for column in 0..PATHS.len() {
-            // Whole seconds of the calendar, as metrics.csv has them.
-            let second = |at: u64| (start + at) / SECOND - start / SECOND;
-            rows.add(column, worker.series.points().map(|(at, values)| (second(at.0), values[column])));
-        }
+        // Whole seconds of the calendar, as metrics.csv has them.
+        let second = |at: u64| (start + at) / SECOND - start / SECOND;
+        let points = worker.series.points().map(|(at, values)| (second(at.0), values));
+        rows.add(points, |sum, values| sum.iter_mut().zip(values).for_each(|(s, v)| *s += v));
     }
     let distribution = |sketch: &crate::metrics::Sketch| {
         Distribution(sketch.cumulative().into_iter().map(|(ns, n)| (ns as f64 / 1e6, n)).collect())
@@ -240,7 +249,8 @@ pub fn redraw(run: &Finished, chosen: &[String]) -> Result<Vec<Plot>> {
         workers.insert(worker);
         // Ticks are whole steps after the start, and Graphite's seconds are whole.
         let second = |at: f64| (at - start_unix.floor()).max(0.0) as u64;
-        rows.add(column, track.points.iter().map(|(at, value)| (second(*at), value.unwrap_or(0.0))));
+        let points = track.points.iter().map(|(at, value)| (second(*at), value.unwrap_or(0.0)));
+        rows.add(points, |sum, value| sum[column] += value);
     }
     let plan = &run.run["plan"];
     let named: Vec<String> = plan["graphite"]["plot"]
@@ -314,4 +324,15 @@ pub fn save(folder: &Path, plots: &[Plot], with_png: bool) -> Result<Vec<PathBuf
         }
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_of_each;
+
+    #[test]
+    fn the_last_point_of_a_second_holds() {
+        let points = [(1, 'a'), (2, 'b'), (2, 'c'), (4, 'd')];
+        assert_eq!(last_of_each(points.into_iter()).collect::<Vec<_>>(), [(1, 'a'), (2, 'c'), (4, 'd')]);
+    }
 }
