@@ -265,31 +265,6 @@ fn signal(child: &Child, name: &str) {
 }
 
 #[test]
-fn ctrl_c_keeps_the_results_and_leaves_nothing() {
-    let test = "ctrl_c_keeps_the_results_and_leaves_nothing";
-    if !has("process", test, agent().exists() && program("kill"))
-        || !has("root", test, elapse_real::is_root())
-    {
-        return;
-    }
-    let (folder, worker) = (scratch("ctrl-c"), worker_name());
-    let mut child = started(&folder, &worker);
-    let second = Command::new(env!("CARGO_BIN_EXE_elapse"))
-        .args(["live", "s.toml", "--out", "second"])
-        .current_dir(&folder)
-        .output()
-        .expect("elapse");
-    assert_eq!(second.status.code(), Some(3), "two workers of one name");
-    assert!(String::from_utf8_lossy(&second.stderr).contains("runs on this host already"));
-    signal(&child, "INT");
-    assert_eq!(child.wait().expect("an end").code(), Some(130));
-    assert_eq!(leftovers_of(&worker), Vec::<String>::new());
-    let summary = std::fs::read_to_string(folder.join("out/summary.json")).expect("a summary");
-    let summary: serde_json::Value = serde_json::from_str(&summary).expect("JSON");
-    assert!(summary["completed"].as_u64() > Some(10), "{summary}");
-}
-
-#[test]
 fn what_a_killed_worker_leaves_is_cleaned() {
     let test = "what_a_killed_worker_leaves_is_cleaned";
     if !has("process", test, agent().exists() && program("kill"))

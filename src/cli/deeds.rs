@@ -4,13 +4,14 @@ use super::args::{
     CalibrateArgs, CleanArgs, Common, DoctorArgs, GenerateArgs, GenerateFormat, LiveArgs, ReplayArgs,
     SimArgs, TraceFormat,
 };
+use super::repeat::{self, Repeats};
 use super::{INTERRUPTED, print};
 use elapse::backend::LiveConfig;
-use elapse::base::{Fault, FaultKind, Result};
+use elapse::base::{Fault, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
-use elapse::report::{self, Side};
+use elapse::report::{self, Folder};
 use elapse::rt::wall;
-use elapse::world::{self, Overrides, Run, Scenario, Target, load_plan};
+use elapse::world::{self, Finished, Overrides, Run, Scenario, Target, load_plan};
 use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
@@ -35,57 +36,14 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     let wrong = |why| Fault::usage(format!("--cooldown {}: {why}", args.cooldown));
     let cooldown: elapse::base::Duration = args.cooldown.parse().map_err(wrong)?;
     let folder = common.out.clone().unwrap_or_else(|| default_target(&plan));
-    make_room(&folder, args.repeat, common.force)?;
-    let interrupt = listen()?;
-    let mut unfetched = Vec::new();
-    for nth in 1..=args.repeat {
-        if nth > 1 && !elapse_real::rest(cooldown.into(), &interrupt) {
-            return Ok(INTERRUPTED);
-        }
-        let target = folder.join(format!("repeat-{nth}"));
-        say!("repeat {nth} of {}", args.repeat);
-        match run_into(plan.clone(), &common, &world, &target, interrupt.clone()) {
-            Ok(0) => {}
-            // Its own results are whole, and the repeats that follow are as good.
-            Err(fault) if fault.kind() == FaultKind::Check => {
-                print::fault(&fault.within(format!("repeat {nth}")));
-                unfetched.push(nth.to_string());
-            }
-            ended => return ended,
-        }
-    }
-    say!("{}", report::noise_floor(&Side::open(&folder)?)?.trim_end());
-    if unfetched.is_empty() {
-        return Ok(0);
-    }
-    Err(Fault::check(format!(
-        "the results of all {} repeats are whole, but nothing was fetched from Graphite for repeat {}; try elapse graphite pull \
-         {}/repeat-N",
-        args.repeat,
-        unfetched.join(", "),
-        folder.display()
-    )))
-}
-
-/// Sees that a folder will hold these repeats and nothing that would be taken for one of them.
-fn make_room(folder: &Path, repeats: u32, force: bool) -> Result<()> {
-    if folder.join("run.json").exists() {
-        return Err(Fault::usage(format!(
-            "will not write repeats into {}: it is a run itself; name another folder with --out",
-            folder.display()
-        )));
-    }
-    for nth in 1.. {
-        let target = folder.join(format!("repeat-{nth}"));
-        if nth > repeats && !target.exists() {
-            break;
-        }
-        report::check_target(&target, force)?;
-        if nth > repeats {
-            std::fs::remove_dir_all(&target).map_err(|e| Fault::writing(&target, &e))?;
-        }
-    }
-    Ok(())
+    let repeats = Repeats {
+        plan: &plan,
+        common: &common,
+        world: &world,
+        times: args.repeat,
+        cooldown: cooldown.into(),
+    };
+    repeat::run(&repeats, &folder)
 }
 
 pub fn listen() -> Result<Interrupt> {
@@ -198,7 +156,8 @@ fn overrides(common: &Common, more: &[(&'static str, &'static str, &str)]) -> Re
     Ok(overrides)
 }
 
-enum World {
+/// Where a plan runs.
+pub enum World {
     Simulated,
     Live,
     /// What runs at an address, live.
@@ -226,6 +185,33 @@ fn run_into(
     target: &Path,
     interrupt: Interrupt,
 ) -> Result<u8> {
+    let finished = run_to(plan, common, world, target, interrupt)?;
+    print::finished(&finished);
+    if let Some(why) = missed(&finished) {
+        let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
+        return Err(Fault::check(format!(
+            "the run's results are whole, but nothing was fetched from Graphite: {why}; try elapse graphite pull {folder}"
+        )));
+    }
+    Ok(if finished.interrupted { INTERRUPTED } else { 0 })
+}
+
+/// Why nothing came from Graphite, if it was wanted.
+pub fn missed(finished: &Finished) -> Option<&str> {
+    finished.graphite.as_ref()?.fault.as_deref()
+}
+
+/// Runs a plan, and tells how far it is meanwhile.
+///
+/// # Errors
+/// Those of the run.
+pub fn run_to(
+    plan: Scenario,
+    common: &Common,
+    world: &World,
+    target: &Path,
+    interrupt: Interrupt,
+) -> Result<Finished> {
     let progress = print::Progress::new();
     let mut run = Run::new(plan)
         .write_to(target, common.force)
@@ -245,15 +231,7 @@ fn run_into(
     if let Some(bar) = progress {
         bar.clear();
     }
-    let finished = finished?;
-    print::finished(&finished);
-    if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
-        let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
-        return Err(Fault::check(format!(
-            "the run's results are whole, but nothing was fetched from Graphite: {why}; try elapse graphite pull {folder}"
-        )));
-    }
-    Ok(if finished.summary.facts.interrupted { INTERRUPTED } else { 0 })
+    finished
 }
 
 fn default_target(plan: &Scenario) -> PathBuf {
@@ -279,7 +257,7 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
     if !(args.zipf.is_finite() && args.zipf >= 0.0) {
         return Err(Fault::usage(format!("--zipf {} is no exponent; it is a finite number >= 0", args.zipf)));
     }
-    report::check_target(&args.folder, false)?;
+    let folder = Folder::create(&args.folder, false)?;
     let length = match args.format {
         GenerateFormat::Csv => args.invocations,
         GenerateFormat::Azure2019 => args.minutes,
@@ -292,9 +270,9 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
         zipf: args.zipf,
     };
     match args.format {
-        GenerateFormat::Csv => generator::csv(&args.folder, &plan)?,
-        GenerateFormat::Azure2019 => generator::azure_2019(&args.folder, &plan)?,
+        GenerateFormat::Csv => generator::csv(folder.path(), &plan)?,
+        GenerateFormat::Azure2019 => generator::azure_2019(folder.path(), &plan)?,
     }
-    say!("{}", args.folder.display());
+    say!("{}", folder.commit(false)?.display());
     Ok(0)
 }

@@ -14,6 +14,7 @@ mod daemon;
 mod daemon_args;
 mod deeds;
 mod print;
+mod repeat;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};

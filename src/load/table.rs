@@ -1,6 +1,6 @@
 //! Reading CSV tables: columns by name, faults by file and line.
 
-use crate::base::{Fault, NumberFault, Result, nearest};
+use crate::base::{Fault, NumberFault, Result, interrupt, nearest};
 use memchr::memchr;
 use std::fs::File;
 use std::io::Read;
@@ -88,6 +88,7 @@ impl Table {
     /// Reads more of the file; false at its end.
     #[cold]
     fn fill(&mut self) -> Result<bool> {
+        interrupt::check()?;
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         if self.unread.end + SLACK >= self.buffer.len() {

@@ -14,7 +14,7 @@ mod tables;
 
 pub use align::{Alignment, Rule, align};
 pub use compare::{Comparison, Side, Tolerance, compare, noise_floor, tolerances};
-pub use folder::{Folder, amend, check_target, replace, replace_by};
+pub use folder::{Folder, amend, check_target, free_name, interrupted, replace, replace_by};
 pub use plots::{Plot, both, draw, matches, redraw, save, together};
 pub use read::{Distribution, Finished, HeatRow, Track};
 pub use recorder::{FunctionTally, Recorder, Records, Tally};

@@ -22,6 +22,8 @@ pub(super) struct Shared {
     enough: Notify,
     /// Clients of closed loops, by the invocation whose return they wait for.
     clients: RefCell<FxHashMap<u64, OneSender<()>>>,
+    /// When the user ended the run, if that was before its load did.
+    cut: Cell<Option<Time>>,
 }
 
 impl Shared {
@@ -34,6 +36,7 @@ impl Shared {
             settled: Notify::new(),
             enough: Notify::new(),
             clients: RefCell::default(),
+            cut: Cell::new(None),
         })
     }
 
@@ -41,7 +44,7 @@ impl Shared {
     #[inline]
     fn send(&self, call: &mut Invocation) -> Option<()> {
         let number = self.sent.get();
-        if number >= self.limit {
+        if number >= self.limit || self.cut.get().is_some() {
             return None;
         }
         call.number = number;
@@ -63,6 +66,11 @@ impl Shared {
         self.clients.borrow_mut().insert(call.number, tell);
         front.submit(call);
         returned.await.is_ok()
+    }
+
+    /// Ends the run for the records: what has not returned is unfinished, whatever its containers' removal does to it.
+    pub(super) fn cut_short(&self, at: Time) {
+        self.cut.set(Some(at));
     }
 
     fn is_enough(&self) -> bool {
@@ -89,7 +97,10 @@ impl Shared {
 impl Outcome for Shared {
     #[inline]
     fn settle(&self, record: &Record) {
-        self.recorder.borrow_mut().take(record);
+        match self.cut.get() {
+            None => self.recorder.borrow_mut().take(record),
+            Some(at) => self.recorder.borrow_mut().take(&record.clone().unfinished_at(at)),
+        }
         self.outstanding.set(self.outstanding.get() - 1);
         let client = self.clients.borrow_mut().remove(&record.invocation);
         if let Some(client) = client {

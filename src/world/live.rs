@@ -5,11 +5,12 @@ use super::operate::{Started, operate};
 use super::run::{Begun, Progress, Run, facts_of};
 use super::scenario::Scenario;
 use crate::backend::{Backend, Live, LiveConfig, Model, Simulated};
-use crate::base::{Cpus, Duration, Fault, FunctionSpec, Result, Time, nearest};
+use crate::base::{Cpus, Duration, Fault, FaultKind, FunctionSpec, Result, Time, nearest};
 use crate::metrics::HostProbe;
 use crate::report::WorkerFacts;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
+use elapse_real::Interrupt;
 use elapse_real::docker::Dockers;
 use elapse_real::engine::{Common, Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
@@ -119,9 +120,16 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
     let started = Started::default();
     let runtime = rt::Live::new()?;
-    let engines = runtime.block_on(engines(&names, &scenario.live))?;
-    runtime.block_on(sweep(&engines, true))?;
-    runtime.block_on(prepare(&engines, &names, &begun.assembled.functions));
+    let engines = runtime.block_on(before_load(engines(&names, &scenario.live), &run.interrupt))?;
+    let prepared = async {
+        sweep(&engines, true).await?;
+        prepare(&engines, &names, &begun.assembled.functions).await;
+        Ok(())
+    };
+    if let Err(fault) = runtime.block_on(before_load(prepared, &run.interrupt)) {
+        runtime.block_on(sweep(&engines, false))?;
+        return Err(fault);
+    }
     if let Some(span) = begun.station.as_ref().and_then(Station::marker) {
         let from = unix_now();
         elapse_real::mark(span.into());
@@ -150,19 +158,27 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         let told = tell(run.progress.take(), begun.assembled.horizon, run.interrupt.clone());
         rt::select(operate(job, make, shared, started_too), told).await
     });
+    let interrupted = was_interrupted(outcome);
     let worker = started.workers.borrow().first().cloned();
     let ended = worker.map(|worker| {
         runtime.block_on(async {
             let end = rt::now();
             let facts = facts_of(&worker, end, &scenario);
-            worker.drain().await;
+            if matches!(interrupted, Ok(true)) {
+                begun.shared.cut_short(end);
+            } else {
+                rt::select(worker.drain(), tell(None, None, run.interrupt.clone())).await;
+            }
+            if run.interrupt.asked() {
+                worker.stop().await;
+            }
             (end, facts)
         })
     });
     // What is still under way is recorded as unfinished when its task is dropped, and its container goes with it.
     let swept = runtime.block_on(sweep(&engines, false));
     drop(runtime);
-    let interrupted = was_interrupted(outcome)?;
+    let interrupted = interrupted?;
     let left = swept?;
     if !left.is_empty() && !interrupted {
         tracing::warn!(target: "elapse", left = left.join(", "), "removed what the worker had left on the host");
@@ -222,8 +238,22 @@ pub(super) async fn sweep(engines: &Engines, starts: bool) -> Result<Vec<String>
 /// Whether the user ended the run before its load did; or what ended it.
 pub(super) fn was_interrupted(outcome: Either<Result<()>, ()>) -> Result<bool> {
     match outcome {
+        Either::Left(Err(fault)) if fault.kind() == FaultKind::Interrupted => Ok(true),
         Either::Left(outcome) => outcome.map(|()| false),
         Either::Right(()) => Ok(true),
+    }
+}
+
+/// Waits for what comes before the load.
+///
+/// # Errors
+/// Its fault; or that the user wants the end, who does not wait for it.
+pub(super) async fn before_load<T>(work: impl Future<Output = Result<T>>, wish: &Interrupt) -> Result<T> {
+    match rt::select(work, tell(None, None, wish.clone())).await {
+        Either::Left(done) => done,
+        Either::Right(()) => {
+            Err(Fault::interrupted("interrupted before the load began; there are no results"))
+        }
     }
 }
 
@@ -231,7 +261,7 @@ pub(super) fn was_interrupted(outcome: Either<Result<()>, ()>) -> Result<bool> {
 pub(super) async fn tell(
     mut progress: Option<Box<dyn FnMut(Progress)>>,
     horizon: Option<Time>,
-    interrupt: elapse_real::Interrupt,
+    interrupt: Interrupt,
 ) {
     while !interrupt.asked() {
         rt::sleep(LOOK).await;

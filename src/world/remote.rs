@@ -7,7 +7,7 @@
 //! network is in the queue's part before, and in the overhead after.
 
 use super::drive::drive;
-use super::live::{Lived, tell, was_interrupted};
+use super::live::{Lived, before_load, tell, was_interrupted};
 use super::run::{Begun, Run};
 use crate::base::{
     Duration, Fault, Front, FunctionId, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status,
@@ -212,7 +212,8 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         )));
     }
     let ahead = &begun.assembled.prewarm;
-    runtime.block_on(target.register(&functions, scenario.live.behaviour, ahead))?;
+    let registered = target.register(&functions, scenario.live.behaviour, ahead);
+    runtime.block_on(before_load(registered, &run.interrupt))?;
     runtime.restart_clock();
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
     begun.facts.start_unix_ns = anchor;
@@ -259,7 +260,11 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         rt::select(whole, told).await
     });
     let end = runtime.block_on(async { rt::now() });
+    let interrupted = was_interrupted(outcome);
+    if matches!(interrupted, Ok(true)) {
+        begun.shared.cut_short(end);
+    }
     drop(runtime);
-    let interrupted = was_interrupted(outcome)?;
+    let interrupted = interrupted?;
     Ok(Lived { end, interrupted, facts: None, backends: vec![at] })
 }

@@ -3,7 +3,7 @@
 use super::MINUTE;
 use super::files::pull_number;
 use super::law::Law;
-use crate::base::{FunctionId, Invocation, Result, Time};
+use crate::base::{FunctionId, Invocation, Result, Time, interrupt};
 use crate::load::trace::whole_of;
 use crate::load::{Notes, Placement, Source};
 use crate::rt::chance::{Luck, Purpose};
@@ -167,6 +167,7 @@ impl Minutes {
 impl Source for Minutes {
     fn next(&mut self) -> Result<Option<Invocation>> {
         while self.ready.is_empty() && (self.minute as usize) < self.agenda.len() {
+            interrupt::check()?;
             self.expand();
         }
         Ok(self.ready.pop_front())
