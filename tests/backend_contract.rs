@@ -138,6 +138,34 @@ fn many_containers_are_created_at_once_and_each_is_its_own() {
     });
 }
 
+/// Where processors are short they are had in proportion to `cpus`, as the simulator shares them.
+#[test]
+fn containers_weigh_as_much_as_the_processors_that_they_may_use() {
+    on_all("containers_weigh_as_much_as_the_processors_that_they_may_use", |bench| async move {
+        if !bench.is_real() || !bench.limits_memory() {
+            return;
+        }
+        bench.backend().admit(FunctionId(0), &spec("f", Behaviour::Echo)).expect("admitted");
+        let mut all = Vec::new();
+        for cpus in [500, 1500] {
+            let create = Create { cpus: Cpus(cpus), ..create(0) };
+            let created = bench.backend().create(&create).await;
+            all.push(created.unwrap_or_else(|e| panic!("{}: {}", bench.name(), e.why)));
+        }
+        let read = |path: std::path::PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let weight =
+            |group: &std::path::PathBuf| read(group.join("cpu.shares")).or(read(group.join("cpu.weight")));
+        let groups = bench.groups();
+        let weights: Vec<u64> = groups.iter().filter_map(weight).collect();
+        // What was created ahead, for whoever comes, is beside them.
+        let all_of = |wanted: [u64; 2]| wanted.iter().all(|weight| weights.contains(weight));
+        assert!(all_of([512, 1536]) || all_of([50, 150]), "{}: {weights:?} of {groups:?}", bench.name());
+        for sandbox in all {
+            bench.backend().remove(sandbox).await;
+        }
+    });
+}
+
 #[test]
 fn what_was_not_admitted_is_not_created_and_what_is_gone_is_broken() {
     on_all("what_was_not_admitted_is_not_created_and_what_is_gone_is_broken", |bench| async move {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::containers::{agent, common_of, worker_name};
+use common::containers::{agent, bare, common_of, worker_name};
 use common::{has, plan, scratch};
 use elapse::base::FaultKind;
 use elapse::rt;
@@ -11,7 +11,7 @@ use elapse::rt::chance::{Chance, Purpose};
 use elapse::world::Run;
 use elapse_real::Interrupt;
 use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Answers, Engine, Network, Role, Spec};
+use elapse_real::engine::Engine;
 use elapse_real::process::Processes;
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -329,21 +329,7 @@ fn a_sandbox_has_a_session_and_signals_of_its_own() {
     let worker = worker_name();
     let engine = Processes::new(common_of(&worker)).expect("an engine");
     rt::Live::new().expect("a runtime").block_on(async move {
-        let spec = Spec {
-            id: "one".into(),
-            image: None,
-            command: Vec::new(),
-            code: None,
-            role: Role::Behave,
-            env: Vec::new(),
-            memory: 32 << 20,
-            cpus: 1000,
-            pids: 64,
-            answers: Answers::Socket,
-            network: Network::None,
-            gpu: None,
-        };
-        let sandbox = engine.create(spec).await.expect("a sandbox");
+        let sandbox = engine.create(bare("one", 1000)).await.expect("a sandbox");
         let pid = sandbox.trace().expect("a process").pid;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::containers::{agent, call, common_of, creation, daemon, ready, spec, worker_name};
+use common::containers::{agent, bare, call, common_of, creation, daemon, ready, spec, worker_name};
 use common::{has, plan, program, scratch};
 use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig};
 use elapse::base::{Behaviour, Duration, FunctionId, Invocation};
@@ -16,6 +16,7 @@ use elapse_real::engine::{Common, Death, Engine, EngineFault, Local, Sandbox, Sp
 use elapse_real::process::Processes;
 use elapse_real::wire::Address;
 use std::cell::Cell;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -331,6 +332,59 @@ fn what_was_measured_is_what_the_simulator_uses() {
     let other =
         Run::new(plan(&text.replace("['process']", "['docker']"))).simulate().err().expect("not measured");
     assert!(other.to_string().contains("run elapse calibrate --backend docker"), "{other}");
+}
+
+/// Processor seconds that a process has used.
+fn used(pid: i32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
+}
+
+/// One may use a core and the other half of one: together more than there is, so they have two thirds and one third of it, however much
+/// of the core others leave them.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "this thread waits for other processes")]
+fn containers_share_a_core_in_proportion_to_their_processors() {
+    let test = "containers_share_a_core_in_proportion_to_their_processors";
+    if !has("process", test, agent().exists()) || !has("root", test, elapse_real::is_root()) {
+        return;
+    }
+    // All that this thread starts stays on the core.
+    let ours = rustix::thread::sched_getaffinity(None).expect("the cores that are ours");
+    let mut core = rustix::thread::CpuSet::new();
+    core.set((0..rustix::thread::CpuSet::MAX_CPU).find(|core| ours.is_set(*core)).expect("a core"));
+    rustix::thread::sched_setaffinity(None, &core).expect("it is one of ours");
+    let worker = worker_name();
+    let engine = Processes::new(common_of(&worker)).expect("an engine");
+    rt::Live::new().expect("a runtime").block_on(async move {
+        let mut all = Vec::new();
+        for (id, cpus) in [("whole", 1000), ("half", 500)] {
+            let sandbox = engine.create(bare(id, cpus)).await.expect("a sandbox");
+            let Address::Unix(path) = sandbox.address() else { panic!("it answers on a socket") };
+            let mut stream = std::os::unix::net::UnixStream::connect(path).expect("it listens");
+            let call = "POST /invoke?behaviour=spin&duration_ns=60000000000 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(call.as_bytes()).expect("it is called");
+            all.push((sandbox.trace().expect("a process").pid, sandbox, stream));
+        }
+        let spent = || all.iter().map(|(pid, ..)| used(*pid)).collect::<Vec<_>>();
+        let begun = std::time::Instant::now();
+        while spent().iter().any(|seconds| *seconds < 0.05) {
+            assert!(begun.elapsed().as_secs() < 60, "they do not run");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let before = spent();
+        while spent().iter().sum::<f64>() - before.iter().sum::<f64>() < 0.9 {
+            assert!(begun.elapsed().as_secs() < 60, "they do not run");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let [whole, half] = [0, 1].map(|i| spent()[i] - before[i]);
+        assert!((1.6..2.5).contains(&(whole / half)), "{whole} s and {half} s");
+        for (_, sandbox, _) in all {
+            sandbox.destroy().await.expect("it goes");
+        }
+        engine.sweep().await.expect("nothing is left");
+    });
 }
 
 /// An engine whose containers die at once, and which counts its creations and how many removals it is asked for at a time.
