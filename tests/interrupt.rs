@@ -1,6 +1,8 @@
 //! Ctrl-C and SIGTERM: an interrupted run keeps what it has, under a name that nobody takes for a whole run's, and harms nothing
 //! that it is starting.
 
+#![expect(clippy::disallowed_methods, reason = "the tests wait for other processes")]
+
 mod common;
 
 use common::containers::{agent, bare, common_of, worker_name};
@@ -31,7 +33,6 @@ fn started(arguments: &[&str], folder: &Path) -> Child {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("elapse")
 }
 
-#[expect(clippy::disallowed_methods, reason = "this thread waits for another process")]
 fn sleep(span: Duration) {
     std::thread::sleep(span);
 }

@@ -11,7 +11,7 @@ use elapse::base::{Fault, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
 use elapse::report::{self, Folder};
 use elapse::rt::wall;
-use elapse::world::{self, Finished, Overrides, Run, Scenario, Target, load_plan};
+use elapse::world::{self, Calibrating, Finished, Overrides, Run, Scenario, Target, load_plan};
 use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
@@ -83,10 +83,17 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8> {
         return Err(Fault::usage(format!("--out {}: {} is no folder", args.out.display(), above.display())));
     }
     let config = LiveConfig { worker: "calibrate".into(), ..sockets(&args.sockets) };
-    let calibration = world::calibrate(&config, &args.backends, args.rounds, print::measuring)?;
+    let calibrating = Calibrating {
+        config: &config,
+        backends: &args.backends,
+        rounds: args.rounds,
+        force: args.force,
+        interrupt: &listen()?,
+    };
+    let (calibration, off) = calibrating.run(print::measuring)?;
     let text = toml::to_string(&calibration).map_err(|e| Fault::bug(e.to_string()))?;
     report::replace(&args.out, text.as_bytes())?;
-    print::calibrated(&calibration);
+    print::calibrated(&calibration, &off);
     say!("{}", args.out.display());
     Ok(0)
 }

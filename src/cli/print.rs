@@ -2,7 +2,7 @@
 
 use elapse::backend::Calibration;
 use elapse::base::{Dist, Fault, Status};
-use elapse::world::{Finished, Progress as Far, Pulled};
+use elapse::world::{Finished, Progress as Far, Pulled, Stage};
 use elapse_real::doctor::{Finding, Level};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
@@ -31,8 +31,8 @@ pub fn measuring(backend: &str) {
     eprintln!("measuring {backend}; nothing else should run meanwhile");
 }
 
-/// What was measured, in means.
-pub fn calibrated(calibration: &Calibration) {
+/// What was measured, in means, and what of it does not come out when it is simulated again.
+pub fn calibrated(calibration: &Calibration, off: &[Stage]) {
     let ms = |dist: &Dist| format!("{:.3} ms", dist.mean() / 1e6);
     for (name, m) in &calibration.backend {
         let cold: Vec<String> = m.cold_start.iter().map(|(n, d)| format!("{} at {n}", ms(d))).collect();
@@ -43,6 +43,17 @@ pub fn calibrated(calibration: &Calibration) {
             say!("  a reading of its memory: {:.1} us", read.mean() / 1e3);
         }
     }
+    for stage in off {
+        say!(
+            "  note: {}: {}: {:.3} ms measured, {:.3} ms when it is simulated again ({:+.0} %)",
+            stage.backend,
+            stage.what,
+            stage.measured,
+            stage.simulated,
+            stage.off() * 100.0
+        );
+    }
+    calibration.remarks().iter().for_each(|remark| say!("  note: {remark}"));
 }
 
 /// What was seen of this host.

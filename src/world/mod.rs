@@ -15,7 +15,7 @@ mod run;
 mod scenario;
 mod threads;
 
-pub use calibrate::calibrate;
+pub use calibrate::{Calibrating, Stage};
 pub use daemon::{Client, ControllerConfig, DaemonConfig, run as worker, run_controller as controller};
 pub use doctor::doctor;
 pub use graphite::{

@@ -8,6 +8,7 @@ use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
 use super::remote::{self, Target};
 use super::scenario::Scenario;
 use super::threads::log_panics;
+use crate::backend::Calibration;
 use crate::base::{Cpus, Fault, FaultKind, FunctionSpec, Result, Time, interrupt};
 use crate::load::Notes;
 use crate::metrics::Series;
@@ -156,7 +157,8 @@ impl Run {
             station.check_start(self.scenario.start.0)?;
         }
         let mut names = vec!["simulated".to_string()];
-        if self.scenario.model.calibration.is_some() {
+        if let Some(path) = &self.scenario.model.calibration {
+            begun.facts.remarks.extend(Calibration::read(path)?.remarks());
             names = self.scenario.worker.backend_names();
         } else {
             // Where nothing was measured, every backend is modelled alike.
