@@ -3,10 +3,15 @@
 
 mod common;
 
-use common::containers::{Bench, benches};
+use common::containers::{Bench, agent, bare, benches, common_of, worker_name};
+use common::has;
 use elapse::backend::{CallFault, Create, Sandbox};
 use elapse::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use elapse::rt;
+use elapse_real::engine::Engine;
+use elapse_real::process::Processes;
+use elapse_real::wire::Address;
+use std::io::Write;
 use std::rc::Rc;
 
 const MIB: u64 = 1 << 20;
@@ -145,6 +150,34 @@ fn many_containers_are_created_at_once_and_each_is_its_own() {
     });
 }
 
+/// Where processors are short they are had in proportion to `cpus`, as the simulator shares them.
+#[test]
+fn containers_weigh_as_much_as_the_processors_that_they_may_use() {
+    on_all("containers_weigh_as_much_as_the_processors_that_they_may_use", |bench| async move {
+        if !bench.is_real() || !bench.limits_memory() {
+            return;
+        }
+        bench.backend().admit(FunctionId(0), &spec("f", Behaviour::Echo)).expect("admitted");
+        let mut all = Vec::new();
+        for cpus in [500, 1500] {
+            let create = Create { cpus: Cpus(cpus), ..create(0) };
+            let created = bench.backend().create(&create).await;
+            all.push(created.unwrap_or_else(|e| panic!("{}: {}", bench.name(), e.why)));
+        }
+        let read = |path: std::path::PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let weight =
+            |group: &std::path::PathBuf| read(group.join("cpu.shares")).or(read(group.join("cpu.weight")));
+        let groups = bench.groups();
+        let weights: Vec<u64> = groups.iter().filter_map(weight).collect();
+        // What was created ahead, for whoever comes, is beside them.
+        let all_of = |wanted: [u64; 2]| wanted.iter().all(|weight| weights.contains(weight));
+        assert!(all_of([512, 1536]) || all_of([50, 150]), "{}: {weights:?} of {groups:?}", bench.name());
+        for sandbox in all {
+            bench.backend().remove(sandbox).await;
+        }
+    });
+}
+
 #[test]
 fn what_was_not_admitted_is_not_created_and_what_is_gone_is_broken() {
     on_all("what_was_not_admitted_is_not_created_and_what_is_gone_is_broken", |bench| async move {
@@ -173,4 +206,59 @@ fn a_creation_that_nobody_waits_for_leaves_nothing() {
         }
         rt::sleep(Duration::from_millis(if bench.is_real() { 1500 } else { 1 })).await;
     });
+}
+
+/// Processor seconds that a process has used.
+fn used(pid: i32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / 100.0
+}
+
+/// One may use a core and the other half of one: together more than there is, so they have two thirds and one third of it, however much
+/// of the core others leave them.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "this thread waits for other processes")]
+fn containers_share_a_core_in_proportion_to_their_processors() {
+    let test = "containers_share_a_core_in_proportion_to_their_processors";
+    if !has("process", test, agent().exists()) || !has("root", test, elapse_real::is_root()) {
+        return;
+    }
+    // All that this thread starts stays on the core.
+    let ours = rustix::thread::sched_getaffinity(None).expect("the cores that are ours");
+    let mut core = rustix::thread::CpuSet::new();
+    core.set((0..rustix::thread::CpuSet::MAX_CPU).find(|core| ours.is_set(*core)).expect("a core"));
+    rustix::thread::sched_setaffinity(None, &core).expect("it is one of ours");
+    let worker = worker_name();
+    let engine = Processes::new(common_of(&worker)).expect("an engine");
+    rt::Live::new().expect("a runtime").block_on(async move {
+        let mut all = Vec::new();
+        for (id, cpus) in [("whole", 1000), ("half", 500)] {
+            let sandbox = engine.create(bare(id, cpus)).await.expect("a sandbox");
+            let Address::Unix(path) = sandbox.address() else { panic!("it answers on a socket") };
+            let mut stream = std::os::unix::net::UnixStream::connect(path).expect("it listens");
+            let call = "POST /invoke?behaviour=spin&duration_ns=60000000000 HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(call.as_bytes()).expect("it is called");
+            all.push((sandbox.trace().expect("a process").pid, sandbox, stream));
+        }
+        let spent = || all.iter().map(|(pid, ..)| used(*pid)).collect::<Vec<_>>();
+        let begun = std::time::Instant::now();
+        while spent().iter().any(|seconds| *seconds < 0.05) {
+            assert!(begun.elapsed().as_secs() < 60, "they do not run");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let before = spent();
+        while spent().iter().sum::<f64>() - before.iter().sum::<f64>() < 0.9 {
+            assert!(begun.elapsed().as_secs() < 60, "they do not run");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let [whole, half] = [0, 1].map(|i| spent()[i] - before[i]);
+        assert!((1.6..2.5).contains(&(whole / half)), "{whole} s and {half} s");
+        for (_, sandbox, _) in all {
+            sandbox.destroy().await.expect("it goes");
+        }
+        engine.sweep().await.expect("nothing is left");
+    });
+    // The thread may be one of other tests as well.
+    rustix::thread::sched_setaffinity(None, &ours).expect("they are ours");
 }

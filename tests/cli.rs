@@ -282,40 +282,6 @@ fn the_plan_that_is_printed_is_a_scenario_with_the_same_results() {
 }
 
 #[test]
-fn an_interrupted_run_ends_cleanly_with_what_it_has() {
-    let dir = scratch("interrupt");
-    std::fs::write(dir.join("s.toml"), SCENARIO.replace("'10s'", "'90000h'").replace("'5/s'", "'500/s'"))
-        .unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_elapse"))
-        .args(["sim", "s.toml", "--out", "run", "--records", "none"])
-        .current_dir(&dir)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    // Its partial folder appears when it has begun to listen and to run.
-    let begun = |dir: &Path| {
-        std::fs::read_dir(dir)
-            .unwrap()
-            .flatten()
-            .any(|e| e.file_name().to_string_lossy().starts_with(".partial"))
-    };
-    while !begun(&dir) {
-        std::thread::yield_now();
-    }
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(kill.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130));
-    let summary: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(dir.join("run/summary.json")).unwrap()).unwrap();
-    assert_eq!(summary["interrupted"], true);
-    let sum: u64 = ["completed", "failed", "timed_out", "dropped", "lost", "unfinished"]
-        .iter()
-        .map(|s| summary[s].as_u64().unwrap())
-        .sum();
-    assert_eq!(summary["invocations"].as_u64(), Some(sum), "nothing is lost");
-}
-
-#[test]
 fn a_run_leaves_every_file_and_key_that_is_promised() {
     let dir = scratch("folder");
     std::fs::write(dir.join("s.toml"), SCENARIO).unwrap();

@@ -154,7 +154,7 @@ fn a_second_sigterm_ends_at_once_and_the_next_life_removes_what_it_left() {
     daemon.signal("TERM");
     assert!(daemon.notified().contains("STOPPING=1"));
     let asked = Instant::now();
-    daemon.signal("TERM");
+    daemon.signal_again("TERM");
     assert!(!daemon.child.wait().expect("it ends").success());
     assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
     daemon.reconfigure("60s", "1s");

@@ -222,7 +222,7 @@ fn a_controller_waits_no_longer_than_its_drain_and_not_at_all_when_told_twice() 
         controller.signal("TERM");
         assert!(controller.notified().contains("STOPPING=1"));
         if twice {
-            controller.signal("TERM");
+            controller.signal_again("TERM");
             assert!(!controller.child.wait().expect("it ends").success());
             let _ = std::fs::remove_file(&controller.at["unix:".len()..]);
         } else {

@@ -45,10 +45,41 @@ pub fn path_of(worker: &str, engine: &str) -> PathBuf {
 pub struct Limits {
     /// Bytes; 0 is no limit.
     pub memory: u64,
-    /// 1/1000 core; 0 is no limit.
+    /// 1/1000 core; 0 is no limit. Where processors are short they are had in proportion to it.
     pub cpus: u32,
     /// Processes and threads; 0 is no limit.
     pub pids: u32,
+}
+
+/// `cpu.shares` (cgroup v1) of a sandbox of so many 1/1000 core. Where processors are short, groups beside each other have of
+/// them in proportion to it: as much of 1024, which is the kernel's default, as they may use of a core.
+pub fn shares_of(cpus: u32) -> u64 {
+    (u64::from(cpus) * 1024 / 1000).clamp(2, 262_144)
+}
+
+/// `cpu.weight` (cgroup v2), in proportion likewise: as much of the kernel's default, 100.
+pub fn weight_of(cpus: u32) -> u64 {
+    u64::from(cpus / 10).clamp(1, 10_000)
+}
+
+/// Whether this host has one hierarchy for all controllers.
+pub fn is_v2() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
+}
+
+/// Gives the group of a process of somebody else's making the weight of so many 1/1000 core, where there is cgroup v2; 0 leaves
+/// it. A runtime that is told shares makes a weight of them by a law of its own, and newer ones by one that is not proportional.
+///
+/// # Errors
+/// If the process is gone, or its group cannot be written to.
+pub fn weigh(pid: i32, cpus: u32) -> io::Result<()> {
+    if cpus == 0 || !is_v2() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"));
+    let path = path.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    write(&Path::new(ROOT).join(path).join("cpu.weight"), &weight_of(cpus).to_string())
 }
 
 /// A sandbox's groups. Dropping it leaves them; see [`remove`](Group::remove).
@@ -216,8 +247,10 @@ impl Cgroups {
             let quota = u64::from(limits.cpus) * PERIOD_US / 1000;
             if v2 {
                 write(&cpu.join("cpu.max"), &format!("{quota} {PERIOD_US}"))?;
+                write(&cpu.join("cpu.weight"), &weight_of(limits.cpus).to_string())?;
             } else {
                 write(&cpu.join("cpu.cfs_quota_us"), &quota.max(1_000).to_string())?;
+                write(&cpu.join("cpu.shares"), &shares_of(limits.cpus).to_string())?;
             }
         }
         if let Some(pids) = dir("pids").filter(|_| limits.pids > 0) {
@@ -368,5 +401,19 @@ impl Group {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_in_proportion_to_processors() {
+        assert_eq!([100, 500, 1000, 2500].map(shares_of), [102, 512, 1024, 2560]);
+        assert_eq!([100, 500, 1000, 2500].map(weight_of), [10, 50, 100, 250]);
+        // The kernel's bounds.
+        assert_eq!([1, u32::MAX].map(shares_of), [2, 262_144]);
+        assert_eq!([1, u32::MAX].map(weight_of), [1, 10_000]);
     }
 }

@@ -3,7 +3,7 @@
 //! The agent and the socket's directory are bound into any image; an image that is an HTTP server on `$PORT` is started as
 //! it is. Containers bear the label `elapse.worker`. A death is told by the daemon's answer to a wait.
 
-use crate::cgroup::{Gauge, SLICE, path_of, remove_everywhere};
+use crate::cgroup::{Gauge, SLICE, path_of, remove_everywhere, shares_of, weigh};
 use crate::ending;
 use crate::engine::{
     self, Common, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
@@ -183,6 +183,8 @@ impl Dockers {
         let begun = async {
             let seen = begun.await.map_err(|e| fault(&e))?;
             let pid = seen.state.and_then(|s| s.pid).unwrap_or(0) as i32;
+            // Who may use docker need not be root; the daemon has made a weight of the shares in any case.
+            let _ = weigh(pid, spec.cpus);
             if spec.network == Network::Bridge {
                 // The daemon made the namespace; it is joined to our bridge, not to the daemon's.
                 container.network.replace(Some(self.common.networks.attach(pid).await?));
@@ -273,6 +275,7 @@ impl Dockers {
         }
         if spec.cpus > 0 {
             host.nano_cpus = Some(i64::from(spec.cpus) * 1_000_000);
+            host.cpu_shares = Some(shares_of(spec.cpus) as i64);
         }
         if spec.pids > 0 {
             host.pids_limit = Some(i64::from(spec.pids));

@@ -1,7 +1,7 @@
 //! What this process has used, facts about the host, and the signals that end a run.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two looks whether the user asks for the end.
@@ -159,7 +159,33 @@ pub fn host() -> Host {
 
 /// Tells whether the user asked for an end (Ctrl-C, or SIGTERM). The second time, the process ends at once.
 #[derive(Clone, Debug, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<Wish>);
+
+/// When the end was asked for.
+#[derive(Debug, Default)]
+struct Wish {
+    /// Nanoseconds of the monotonic clock; 0 if it was not.
+    first: AtomicU64,
+}
+
+/// A signal so soon after the first one says the same: timeout(1) tells a process, and then the group that it is in.
+const SAME: u64 = 200_000_000;
+/// The exit code of a process that ends at once, as shells tell an interrupted one.
+const INTERRUPTED: i32 = 130;
+
+impl Wish {
+    /// Notes a wish at an instant; whether it is one to end at once. Safe in a signal handler.
+    fn asked_at(&self, now: u64) -> bool {
+        let first = self.first.compare_exchange(0, now.max(1), Ordering::Relaxed, Ordering::Relaxed);
+        first.is_err_and(|first| now.saturating_sub(first) > SAME)
+    }
+}
+
+/// Nanoseconds of the monotonic clock. Safe in a signal handler.
+fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
 
 impl Interrupt {
     /// Listens for SIGINT and SIGTERM.
@@ -168,23 +194,28 @@ impl Interrupt {
     /// If the kernel does not let it.
     pub fn listen() -> std::io::Result<Interrupt> {
         use signal_hook::consts::{SIGINT, SIGTERM};
-        let flag = Arc::new(AtomicBool::new(false));
+        let wish = Arc::new(Wish::default());
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first one finds the flag unset and sets it, the second one finds it set and ends.
-            signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&flag))?;
-            signal_hook::flag::register(signal, Arc::clone(&flag))?;
+            let wish = Arc::clone(&wish);
+            let heard = move || {
+                if wish.asked_at(monotonic()) {
+                    signal_hook::low_level::exit(INTERRUPTED);
+                }
+            };
+            // SAFETY: the handler reads a clock, uses an atomic and may end the process: all are allowed in handlers.
+            unsafe { signal_hook::low_level::register(signal, heard) }?;
         }
-        Ok(Interrupt(flag))
+        Ok(Interrupt(wish))
     }
 
     /// Asks for it, as the first signal does.
     pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.asked_at(monotonic());
     }
 
     /// Whether it was asked for.
     pub fn asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.first.load(Ordering::Relaxed) != 0
     }
 }
 
@@ -261,5 +292,23 @@ impl Hangup {
     /// Whether it came since this was asked last.
     pub fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_wish_ends_at_once_unless_it_comes_with_the_first() {
+        let wish = Wish::default();
+        assert!(!wish.asked_at(5_000_000_000));
+        assert!(!wish.asked_at(5_000_001_000), "told twice by one");
+        assert!(!wish.asked_at(4_000_000_000), "read before the first, kept after it");
+        assert!(wish.asked_at(5_300_000_000));
+        let interrupt = Interrupt::default();
+        assert!(!interrupt.asked());
+        interrupt.ask();
+        assert!(interrupt.asked());
     }
 }

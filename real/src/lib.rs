@@ -17,6 +17,7 @@
 //! graphite  points sent to Graphite, and read back
 //! lock      one worker of a name on a host
 //! doctor    what of this host would spoil a run
+//! quiet     what others have of the host's processors
 //! host      facts about the host, resource usage, signals
 //! threads   threads that serve as long as the process does, on show
 //! ```
@@ -34,6 +35,7 @@ pub mod image;
 pub mod lock;
 pub mod net;
 pub mod process;
+pub mod quiet;
 #[cfg(feature = "containerd")]
 pub mod registry;
 pub mod threads;

@@ -4,10 +4,11 @@
 //! they share processors, and because the kernel lets one at a time into some of its parts. The simulator shares processors by
 //! itself. So a span is drawn as it was measured in a state of the processors like the present one; how several of a kind slow
 //! each other down is a speed that follows their number as it changes, and counts for the processors as much less: what was
-//! measured comes out again, and what is different counts.
+//! measured comes out again ([`inverse`](super::inverse)), and what is different counts.
 
+use super::Measured;
+use super::inverse::{cpu_among, undisturbed};
 use super::sharing::Speeds;
-use super::{Measured, Processor};
 use crate::base::{Behaviour, Cpus, Dist, Duration};
 use crate::rt::chance::Draw;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -125,11 +126,30 @@ impl Calibrated {
         Some(Effort { span, busy, speeds: Some(Rc::clone(&self.creating)) })
     }
 
+    /// Processors that executions get together: as many as the host has where that was not measured.
+    fn effective(&self) -> f64 {
+        self.measured.processor.as_ref().map_or(self.processors, |p| p.cores)
+    }
+
     /// Processor time of a creation, in ns.
     fn cpu_of_creation(&self) -> f64 {
         let Some(p) = &self.measured.processor else { return 0.0 };
         let alone = self.measured.cold_start(1).map_or(0.0, mean);
-        p.creation.map_or(p.creating * alone, |time| time.0 as f64)
+        let cpu = p.creation.map_or(p.creating * alone, |time| time.0 as f64);
+        self.credible(cpu, &self.measured.cold_start)
+    }
+
+    /// Processor time of a removal, in ns.
+    fn cpu_of_removal(&self) -> f64 {
+        let Some(p) = &self.measured.processor else { return 0.0 };
+        let cpu = p.removal.map_or(p.removing * mean(&self.measured.removal), |time| time.0 as f64);
+        self.credible(cpu, &self.measured.removal_at_once)
+    }
+
+    /// Of what was counted as processor time of each, as much as so many of them can have had while they took so long.
+    fn credible(&self, cpu: f64, at_once: &BTreeMap<String, Dist>) -> f64 {
+        let cores = self.effective();
+        at_once.iter().fold(cpu, |cpu, (number, dist)| cpu_among(number_of(number), mean(dist), cpu, cores))
     }
 
     /// A creation that only starts what was created ahead, if that was measured and there is one of its kind. Who takes it makes
@@ -149,7 +169,7 @@ impl Calibrated {
         let Some(refill) = &self.measured.pool_refill else {
             return Effort { span: Duration::ZERO, busy: 0.0, speeds: None };
         };
-        let busy = self.cpu_of_creation() / mean(refill);
+        let busy = undisturbed(mean(refill), self.cpu_of_creation(), 0.0, self.effective()).busy;
         Effort { span: refill.sample(luck), busy, speeds: Some(Rc::clone(&self.creating)) }
     }
 
@@ -161,10 +181,8 @@ impl Calibrated {
     /// A removal.
     pub(super) fn removal(&self, luck: &mut Draw) -> Effort {
         let m = &self.measured;
-        let of = |p: &Processor| p.removal.map_or(p.removing * mean(&m.removal), |time| time.0 as f64);
-        let cpu = m.processor.as_ref().map_or(0.0, of);
         let states = [Some(&m.removal), m.removal_awake.as_ref(), m.removal_busy.as_ref()];
-        let (span, busy) = self.drawn(states, cpu, luck);
+        let (span, busy) = self.drawn(states, self.cpu_of_removal(), luck);
         Effort { span, busy, speeds: Some(Rc::clone(&self.removing)) }
     }
 
@@ -172,22 +190,19 @@ impl Calibrated {
     /// processor time; and how many processors that keeps busy.
     fn drawn(&self, states: [Option<&Dist>; 3], cpu: f64, luck: &mut Draw) -> (Duration, f64) {
         let [idle, awake, busy] = states;
+        // What executed beside it while it was measured: nothing, one execution, or one on each processor.
+        let (alone, one, all) =
+            (idle.map(|d| (d, 0.0)), awake.map(|d| (d, 1.0)), busy.map(|d| (d, self.processors)));
         let found = match self.load() {
-            Load::Idle => idle,
-            Load::Awake => awake.or(idle),
-            Load::Busy => busy.or(awake).or(idle),
+            Load::Idle => alone,
+            Load::Awake => one.or(alone),
+            Load::Busy => all.or(one).or(alone),
         };
-        let Some(dist) = found else { return (Duration::ZERO, 0.0) };
+        let Some((dist, beside)) = found else { return (Duration::ZERO, 0.0) };
         let usual = mean(dist);
-        let mut undisturbed = usual;
-        if self.load() == Load::Busy && busy.is_some() {
-            // It was slowed down by as many executions as there are processors, and is again: what is left is its own.
-            let cores = self.measured.processor.as_ref().map_or(self.processors, |p| p.cores);
-            let share = (cores / (self.processors + (cpu / usual).min(1.0))).min(1.0);
-            undisturbed = (usual - cpu * (1.0 / share - 1.0)).max(cpu.min(usual));
-        }
-        let span = dist.sample(luck).0 as f64 * undisturbed / usual;
-        (Duration::from_nanos_f64(span), cpu / undisturbed)
+        let own = undisturbed(usual, cpu, beside, self.effective());
+        let span = dist.sample(luck).0 as f64 * own.span / usual;
+        (Duration::from_nanos_f64(span), own.busy)
     }
 
     /// A call of what does this: how long it takes, `cpu` being the share of the intended duration that is processor time.
@@ -211,10 +226,13 @@ impl Calibrated {
             let at_once = self.echoes.get().try_into().unwrap_or(u32::MAX);
             let among = m.concurrent(at_once).filter(|_| at_once > 1).or_else(|| m.overhead(does));
             span += among.map_or(Duration::ZERO, |dist| dist.sample(luck));
-            // In steps: what shares processors is kept by its fraction, and those should be few.
+            // In steps: what shares processors is kept by its fraction, and those should be few. Together they have no more
+            // than there are, as what was measured of several is what they took with that.
             const STEPS: f64 = 32.0;
             let wire = m.overhead(does).map_or(0.0, mean) / span.0.max(1) as f64;
-            fraction = (wire.min(1.0) * STEPS).ceil() / STEPS;
+            let most = (self.effective() / f64::from(at_once.max(1))).min(1.0);
+            fraction =
+                if wire < most { (wire * STEPS).ceil().min(most * STEPS) } else { most * STEPS } / STEPS;
         } else if let Some(overhead) = m.overhead(does) {
             span += overhead.sample(luck);
         }
@@ -227,14 +245,19 @@ impl Calibrated {
 
 /// How creations or removals slow each other down, from what was measured of so many at once.
 fn speeds_of(by_number: &BTreeMap<String, Dist>) -> Speeds {
-    let number = |key: &String| key.parse::<u32>().unwrap_or(1);
-    let mut spans: Vec<(u32, f64)> = by_number.iter().map(|(key, dist)| (number(key), mean(dist))).collect();
+    let mut spans: Vec<(u32, f64)> =
+        by_number.iter().map(|(key, dist)| (number_of(key), mean(dist))).collect();
     spans.sort_by_key(|(number, _)| *number);
     // Whatever was measured of several is seen beside one alone.
     if spans.first().is_some_and(|(number, _)| *number != 1) {
         spans.clear();
     }
     Speeds::new(&spans)
+}
+
+/// How many at once a key of a table says.
+fn number_of(key: &str) -> u32 {
+    key.parse().unwrap_or(1)
 }
 
 fn mean(dist: &Dist) -> f64 {
@@ -248,16 +271,44 @@ pub(super) fn cores_of(cores: f64) -> Cpus {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sharing::rate;
+    use super::super::inverse::Undisturbed;
+    use super::super::inverse::tests::disturbed;
     use super::*;
     use crate::rt::chance::{Chance, Purpose};
 
     fn host(pooled: u32) -> Calibrated {
-        let text = "first_call = \"0s\"\nremoval = \"10ms\"\ncold_start_awake = \"25ms\"\ncold_start_busy = \"50ms\"\n\
+        Calibrated::new(toml::from_str(FILE).unwrap(), Behaviour::Sleep, 2, pooled)
+    }
+
+    const FILE: &str = "first_call = \"0s\"\nremoval = \"10ms\"\ncold_start_awake = \"25ms\"\ncold_start_busy = \"50ms\"\n\
                     pooled_start = \"3ms\"\npool_refill = \"30ms\"\n[cold_start]\n1 = \"20ms\"\n[overhead]\nsleep = \"0s\"\n\
                     echo = \"20us\"\n[concurrent]\n1 = \"20us\"\n16 = \"320us\"\n[processor]\ncores = 1.9\ncreating = 0.8\n\
                     removing = 1.2\n";
-        Calibrated::new(toml::from_str(text).unwrap(), Behaviour::Sleep, 2, pooled)
+
+    /// Executions got 0.45 of two processors, as others kept these busy, and others' processor time was taken for that of creations:
+    /// 14 ms came out as seconds.
+    #[test]
+    fn on_a_host_that_was_busy_nothing_has_more_processor_time_than_there_was() {
+        let file = FILE
+            .replace("cores = 1.9", "cores = 0.45\ncreation = \"1900ms\"\nremoval = \"700ms\"")
+            .replace("\"20ms\"", "\"14ms\"");
+        let host = Calibrated::new(toml::from_str(&file).unwrap(), Behaviour::Sleep, 2, 0);
+        let creation = host.creation(None, &mut luck()).unwrap();
+        assert_eq!((creation.span, creation.busy), (Duration::from_millis(14), 0.45));
+        let removal = host.removal(&mut luck());
+        assert_eq!((removal.span, removal.busy), (Duration::from_millis(10), 0.45));
+        let again = |effort: &Effort, beside| {
+            disturbed(Undisturbed { span: effort.span.0 as f64 / 1e6, busy: effort.busy }, beside, 0.45)
+        };
+        assert!((again(&creation, 0.0) - 14.0).abs() < 1e-6);
+        let spin = || {
+            host.call(Behaviour::Spin, Duration::from_secs(1), false, (Cpus::from_cores(1), 1.0), &mut luck())
+                .2
+        };
+        let _first = spin();
+        assert!((again(&host.creation(None, &mut luck()).unwrap(), 1.0) - 25.0).abs() < 1e-3);
+        let _second = spin();
+        assert!((again(&host.creation(None, &mut luck()).unwrap(), 2.0) - 50.0).abs() < 1e-3);
     }
 
     fn luck() -> Draw {
@@ -279,9 +330,9 @@ mod tests {
         let second = spin();
         let busy = creation();
         // Beside two executions it is slowed down to what was measured there.
-        let share = 1.9 / (2.0 + busy.busy);
-        let slowed = ms(&busy) / rate(busy.busy, share);
-        assert!((slowed - 50.0).abs() < 0.5 && ms(&busy) < 50.0, "{slowed} of {}", ms(&busy));
+        let own = Undisturbed { span: ms(&busy), busy: busy.busy };
+        let slowed = disturbed(own, 2.0, 1.9);
+        assert!((slowed - 50.0).abs() < 1e-3 && ms(&busy) < 50.0, "{slowed} of {}", ms(&busy));
         assert!((ms(&busy) * busy.busy - 16.0).abs() < 1e-3);
         drop((first, second));
         assert_eq!(ms(&creation()), 20.0);

@@ -39,6 +39,24 @@ pub struct Fingerprint {
     pub memory_mb: u64,
     /// When, UTC.
     pub date: String,
+    /// How quiet it was meanwhile; not in files that were written before that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
+}
+
+/// How quiet a host was while it was measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quiet {
+    /// Processors that others kept busy, on average, while nothing of the measuring ran.
+    pub others: f64,
+    /// Share of that time in which something waited for a processor, 0 to 1; none where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<f64>,
+    /// Share of the processors' time that the hypervisor gave to other machines, 0 to 1.
+    pub steal: f64,
+    /// What of the host spoils the figures, in sentences: none of one that was quiet, else it was measured by force.
+    pub spoilt: Vec<String>,
 }
 
 /// What was measured of one backend: distributions as quantiles of what was seen.
@@ -172,6 +190,30 @@ fn nearest(by_number: &BTreeMap<String, Dist>, at_once: u32) -> Option<&Dist> {
 }
 
 impl Calibration {
+    /// What somebody who simulates with it should know of the host on which it was measured, in sentences.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        let spoilt = self.host.quiet.iter().flat_map(|quiet| &quiet.spoilt).cloned().collect::<Vec<_>>();
+        if !spoilt.is_empty() {
+            all.push(format!(
+                "The calibration was measured by force on a host that was not quiet ({}).",
+                spoilt.join("; ")
+            ));
+        }
+        for (name, measured) in &self.backend {
+            let had = measured.processor.map_or(f64::INFINITY, |p| p.cores);
+            // So much is lost on a quiet host at the very most.
+            if had < 0.75 * self.host.cores as f64 {
+                all.push(format!(
+                    "The calibration of {name} was measured while executions had {had:.2} of {} processors: others had the rest, or it \
+                     is limited there.",
+                    self.host.cores
+                ));
+            }
+        }
+        all
+    }
+
     /// Which one a run was given: the checksum of the file, and the host that was measured. Nothing of a file that cannot be
     /// read any more.
     pub fn about(path: &Path) -> serde_json::Value {
@@ -196,5 +238,30 @@ impl Calibration {
             measured.check().map_err(why)?;
         }
         Ok(calibration)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_was_not_quiet_is_told() {
+        let file = |quiet: &str, cores: &str| -> Calibration {
+            let text = format!(
+                "[host]\nkernel = \"k\"\ncpu = \"c\"\ncores = 2\nmemory_mb = 1\ndate = \"d\"\n{quiet}[backend.process]\nfirst_call = \"0s\"\n\
+                 removal = \"1ms\"\n[backend.process.cold_start]\n1 = \"14ms\"\n[backend.process.overhead]\n[backend.process.processor]\n\
+                 cores = {cores}\ncreating = 1.0\nremoving = 1.0\n"
+            );
+            toml::from_str(&text).expect("a calibration")
+        };
+        assert_eq!(file("", "1.9").remarks(), Vec::<String>::new());
+        let quiet = "[host.quiet]\nothers = 0.01\nsteal = 0.0\nspoilt = []\n";
+        assert_eq!(file(quiet, "1.6").remarks(), Vec::<String>::new());
+        let forced = file(&quiet.replace("[]", "[\"load: 7.0\"]"), "0.45").remarks();
+        assert!(forced[0].contains("by force") && forced[0].contains("(load: 7.0)"), "{forced:?}");
+        assert!(forced[1].contains("0.45 of 2 processors"), "{forced:?}");
+        let again = toml::to_string(&file(quiet, "1.9")).expect("TOML");
+        assert_eq!(toml::from_str::<Calibration>(&again).expect("the same"), file(quiet, "1.9"));
     }
 }

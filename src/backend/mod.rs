@@ -4,6 +4,7 @@
 //! answers are [`Work`], a future that costs nothing where there is nothing to wait for.
 
 mod calibrated;
+mod inverse;
 mod live;
 mod live_config;
 mod measured;
@@ -12,7 +13,7 @@ mod simulated;
 
 pub use live::{Keeper, Live};
 pub use live_config::{LiveConfig, OciRuntime};
-pub use measured::{Calibration, Fingerprint, Measured, Processor};
+pub use measured::{Calibration, Fingerprint, Measured, Processor, Quiet};
 pub use simulated::{Contention, Model, Simulated};
 
 use crate::base::{Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Time};

@@ -19,6 +19,8 @@ pub enum FaultKind {
     Bug,
     /// A peer refused, for instance a registration (exit 5).
     Refused,
+    /// The user ended it before there was anything to keep (exit 130).
+    Interrupted,
 }
 
 impl FaultKind {
@@ -30,6 +32,7 @@ impl FaultKind {
             FaultKind::Host => 3,
             FaultKind::Bug => 4,
             FaultKind::Refused => 5,
+            FaultKind::Interrupted => 130,
         }
     }
 }
@@ -65,6 +68,11 @@ impl Fault {
     /// A peer refused.
     pub fn refused(message: impl Into<String>) -> Fault {
         Fault { kind: FaultKind::Refused, message: message.into() }
+    }
+
+    /// The user ended it before there was anything to keep.
+    pub fn interrupted(message: impl Into<String>) -> Fault {
+        Fault { kind: FaultKind::Interrupted, message: message.into() }
     }
 
     /// A fault in the contents of a file, at a line counted from 1.

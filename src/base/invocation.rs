@@ -170,6 +170,27 @@ impl Record {
             error: None,
         }
     }
+
+    /// The record of the same call in a run that ended at an instant before it returned: what came later did not happen.
+    #[must_use]
+    pub fn unfinished_at(self, end: Time) -> Record {
+        let seen = |instant: Option<Time>| instant.filter(|at| *at <= end);
+        let dispatch = seen(self.dispatch);
+        Record {
+            status: Status::Unfinished,
+            enqueue: seen(self.enqueue),
+            dispatch,
+            start: self.start.filter(|_| dispatch.is_some()),
+            cause: self.cause.filter(|_| dispatch.is_some()),
+            backend: self.backend.filter(|_| dispatch.is_some()),
+            container: self.container.filter(|_| dispatch.is_some()),
+            exec_start: seen(self.exec_start),
+            exec_end: seen(self.exec_end),
+            returned: end,
+            error: None,
+            ..self
+        }
+    }
 }
 
 /// Counts since a worker's start.

@@ -8,6 +8,7 @@ mod exchange;
 mod fault;
 mod front;
 mod function;
+pub mod interrupt;
 mod invocation;
 mod number;
 mod outside;

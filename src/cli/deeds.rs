@@ -3,14 +3,15 @@
 use super::args::{ReplayArgs, TraceFormat};
 use super::host_args::{CalibrateArgs, CleanArgs, DoctorArgs, GenerateArgs, GenerateFormat};
 use super::progress::Progress;
+use super::repeat::{self, Repeats};
 use super::run_args::{Common, Flag, LiveArgs, SimArgs, Simulated};
 use super::{INTERRUPTED, fail_if, print};
 use elapse::backend::{Calibration, LiveConfig};
-use elapse::base::{Fault, FaultKind, Result};
+use elapse::base::{Fault, Result};
 use elapse::load::{Format, TraceConfig, generate as generator};
-use elapse::report::{self, Side};
+use elapse::report::{self, Folder};
 use elapse::rt::wall;
-use elapse::world::{self, Overrides, Run, Scenario, Target, load_plan};
+use elapse::world::{self, Calibrating, Finished, Overrides, Run, Scenario, Target, load_plan};
 use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
@@ -38,58 +39,14 @@ pub fn live(args: LiveArgs) -> Result<u8> {
     let wrong = |why| Fault::usage(format!("--cooldown {}: {why}", args.cooldown));
     let cooldown: elapse::base::Duration = args.cooldown.parse().map_err(wrong)?;
     let folder = common.out.clone().unwrap_or_else(|| default_target(&plan));
-    make_room(&folder, args.repeat, common.force)?;
-    let interrupt = listen()?;
-    let mut failed = Vec::new();
-    for nth in 1..=args.repeat {
-        if nth > 1 && !elapse_real::rest(cooldown.into(), &interrupt) {
-            return Ok(INTERRUPTED);
-        }
-        let target = folder.join(format!("repeat-{nth}"));
-        if !print::is_quiet() && !print::is_json() {
-            say!("repeat {nth} of {}", args.repeat);
-        }
-        match run_into(plan.clone(), &common, &world, &target, interrupt.clone()) {
-            Ok(0) => {}
-            // Its own results are whole, and the repeats that follow are as good.
-            Err(fault) if fault.kind() == FaultKind::Check => {
-                print::fault(&fault.within(format!("repeat {nth}")));
-                failed.push(nth.to_string());
-            }
-            ended => return ended,
-        }
-    }
-    print::noise_floor(report::noise_floor(&Side::open(&folder)?)?.trim_end(), &folder);
-    if failed.is_empty() {
-        return Ok(0);
-    }
-    Err(Fault::check(format!(
-        "the results of all {} repeats are whole, in {}; what was wrong with repeat {} is told above",
-        args.repeat,
-        folder.display(),
-        failed.join(", ")
-    )))
-}
-
-/// Sees that a folder will hold these repeats and nothing that would be taken for one of them.
-fn make_room(folder: &Path, repeats: u32, force: bool) -> Result<()> {
-    if folder.join("run.json").exists() {
-        return Err(Fault::usage(format!(
-            "will not write repeats into {}: it is a run itself; name another folder with --out",
-            folder.display()
-        )));
-    }
-    for nth in 1.. {
-        let target = folder.join(format!("repeat-{nth}"));
-        if nth > repeats && !target.exists() {
-            break;
-        }
-        report::check_target(&target, force)?;
-        if nth > repeats {
-            std::fs::remove_dir_all(&target).map_err(|e| Fault::writing(&target, &e))?;
-        }
-    }
-    Ok(())
+    let repeats = Repeats {
+        plan: &plan,
+        common: &common,
+        world: &world,
+        times: args.repeat,
+        cooldown: cooldown.into(),
+    };
+    repeat::run(&repeats, &folder)
 }
 
 pub fn listen() -> Result<Interrupt> {
@@ -130,10 +87,17 @@ pub fn calibrate(args: &CalibrateArgs) -> Result<u8> {
     }
     let config = LiveConfig { worker: "calibrate".into(), ..sockets(&args.sockets) };
     let backends: Vec<String> = args.backends.iter().map(|name| name.to_lowercase()).collect();
-    let calibration = world::calibrate(&config, &backends, args.rounds, print::measuring)?;
+    let calibrating = Calibrating {
+        config: &config,
+        backends: &backends,
+        rounds: args.rounds,
+        force: args.force,
+        interrupt: &listen()?,
+    };
+    let (calibration, off) = calibrating.run(print::measuring)?;
     let text = toml::to_string(&calibration).map_err(|e| Fault::bug(e.to_string()))?;
     report::replace(&args.out, text.as_bytes())?;
-    print::calibrated(&calibration, &args.out);
+    print::calibrated(&calibration, &off, &args.out);
     Ok(0)
 }
 
@@ -208,7 +172,8 @@ fn with_common(mut over: Overrides, common: &Common) -> Result<Overrides> {
     Ok(over)
 }
 
-enum World {
+/// Where a plan runs.
+pub enum World {
     Simulated,
     Live,
     /// What runs at an address, live.
@@ -235,7 +200,49 @@ fn run_into(
     target: &Path,
     interrupt: Interrupt,
 ) -> Result<u8> {
-    let conditions = fail_if::read(&common.fail_if)?;
+    let finished = run_to(plan, common, world, target, interrupt)?;
+    print::finished(&finished);
+    check(&finished, common)
+}
+
+/// What a run that is whole comes to: an exit code.
+///
+/// # Errors
+/// A check that failed: nothing completed, nothing came from Graphite though it was wanted, or a condition of --fail-if held.
+pub fn check(finished: &Finished, common: &Common) -> Result<u8> {
+    if let Some(why) = &finished.gave_up {
+        return Err(Fault::check(format!(
+            "{why}; the run was ended early, which [measure] give_up = \"off\" prevents"
+        )));
+    }
+    if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
+        let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
+        return Err(Fault::check(format!(
+            "the run's results are whole, but nothing was fetched from Graphite: {why}; try elapse graphite pull {folder}"
+        )));
+    }
+    if finished.interrupted {
+        return Ok(INTERRUPTED);
+    }
+    match fail_if::held(&fail_if::read(&common.fail_if)?, &finished.summary.json()).as_slice() {
+        [] => Ok(0),
+        held => Err(Fault::check(format!("--fail-if: {}", held.join("; ")))),
+    }
+}
+
+/// Runs a plan, and tells how far it is meanwhile.
+///
+/// # Errors
+/// Those of the run.
+pub fn run_to(
+    plan: Scenario,
+    common: &Common,
+    world: &World,
+    target: &Path,
+    interrupt: Interrupt,
+) -> Result<Finished> {
+    // What cannot be meant is told before anything runs.
+    fail_if::read(&common.fail_if)?;
     let progress = Progress::new();
     tracing::info!(
         target: "elapse", name = plan.name, seed = plan.seed, functions = plan.functions.len(), results = %target.display(), "begins"
@@ -262,25 +269,7 @@ fn run_into(
         target: "elapse", polls = counters.polls, fires = counters.fires, cancels = counters.cancels, longest_queue =
         counters.longest_queue, wall_seconds = finished.wall_seconds, cpu_seconds = finished.cpu_seconds, "finished"
     );
-    print::finished(&finished);
-    if let Some(why) = &finished.gave_up {
-        return Err(Fault::check(format!(
-            "{why}; the run was ended early, which [measure] give_up = \"off\" prevents"
-        )));
-    }
-    if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
-        let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
-        return Err(Fault::check(format!(
-            "the run's results are whole, but nothing was fetched from Graphite: {why}; try elapse graphite pull {folder}"
-        )));
-    }
-    if finished.summary.facts.interrupted {
-        return Ok(INTERRUPTED);
-    }
-    match fail_if::held(&conditions, &finished.summary.json()).as_slice() {
-        [] => Ok(0),
-        held => Err(Fault::check(format!("--fail-if: {}", held.join("; ")))),
-    }
+    Ok(finished)
 }
 
 fn default_target(plan: &Scenario) -> PathBuf {
@@ -306,7 +295,7 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
     if !(args.zipf.is_finite() && args.zipf >= 0.0) {
         return Err(Fault::usage(format!("--zipf {} is no exponent; it is a finite number >= 0", args.zipf)));
     }
-    report::check_target(&args.folder, false)?;
+    let folder = Folder::create(&args.folder, false)?;
     let length = match args.format {
         GenerateFormat::Csv => args.invocations,
         GenerateFormat::Azure2019 => args.minutes,
@@ -319,9 +308,9 @@ pub fn generate(args: &GenerateArgs) -> Result<u8> {
         zipf: args.zipf,
     };
     match args.format {
-        GenerateFormat::Csv => generator::csv(&args.folder, &plan)?,
-        GenerateFormat::Azure2019 => generator::azure_2019(&args.folder, &plan)?,
+        GenerateFormat::Csv => generator::csv(folder.path(), &plan)?,
+        GenerateFormat::Azure2019 => generator::azure_2019(folder.path(), &plan)?,
     }
-    print::paths(std::slice::from_ref(&args.folder));
+    print::paths(std::slice::from_ref(&folder.commit(false)?));
     Ok(0)
 }

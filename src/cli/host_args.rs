@@ -30,7 +30,7 @@ pub struct CalibrateArgs {
     /// The file to write; one that is there is refused without --force
     #[arg(long, value_name = "FILE", default_value = "host.toml")]
     pub out: PathBuf,
-    /// Replace the file
+    /// Replace the file, and measure although the host is not quiet (what doctor finds, and others at work)
     #[arg(long)]
     pub force: bool,
     /// Containers created of each kind; four times as many calls are measured

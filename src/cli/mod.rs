@@ -14,6 +14,7 @@ mod fail_if;
 mod host_args;
 mod print;
 mod progress;
+mod repeat;
 mod run_args;
 mod show;
 mod summary;

@@ -3,7 +3,7 @@
 use super::{show, summary};
 use elapse::backend::Calibration;
 use elapse::base::{Dist, Fault, Result, nearest};
-use elapse::world::{Finished, Plan, Pulled};
+use elapse::world::{Finished, Plan, Pulled, Stage};
 use elapse_real::doctor::{Finding, Level};
 use serde_json::{Value, json};
 use std::fmt::Arguments;
@@ -117,8 +117,8 @@ pub fn measuring(backend: &str) {
     }
 }
 
-/// What was measured, in means, and where it is.
-pub fn calibrated(calibration: &Calibration, path: &Path) {
+/// What was measured, in means, what of it does not come out when it is simulated again, and where it is.
+pub fn calibrated(calibration: &Calibration, off: &[Stage], path: &Path) {
     if is_json() {
         let measured = serde_json::to_value(calibration).unwrap_or_default();
         return value(&json!({"out": path, "calibration": measured}));
@@ -133,6 +133,17 @@ pub fn calibrated(calibration: &Calibration, path: &Path) {
             say!("  a reading of its memory: {}", ms(read));
         }
     }
+    for stage in off {
+        say!(
+            "  note: {}: {}: {:.3} ms measured, {:.3} ms when it is simulated again ({:+.0} %)",
+            stage.backend,
+            stage.what,
+            stage.measured,
+            stage.simulated,
+            stage.off() * 100.0
+        );
+    }
+    calibration.remarks().iter().for_each(|remark| say!("  note: {remark}"));
     say!("{}", path.display());
 }
 

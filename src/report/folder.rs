@@ -1,4 +1,5 @@
-//! The folder of a run: written beside its name, and renamed when it is whole. Nothing half-written bears a final name.
+//! The folder of a run: written beside its name, and renamed when it is whole. Nothing half-written bears a final name, and
+//! what an interrupted run has bears another one.
 
 use crate::base::{Fault, Result};
 use std::fs::{self, File};
@@ -53,6 +54,49 @@ pub fn check_target(target: &Path, force: bool) -> Result<()> {
     )))
 }
 
+/// How the name of a folder ends that holds what an interrupted run has.
+const INTERRUPTED: &str = ".interrupted";
+
+/// Where the results for `target` are kept if the run is interrupted.
+pub fn interrupted(target: &Path) -> PathBuf {
+    let mut name = target.as_os_str().to_owned();
+    name.push(INTERRUPTED);
+    PathBuf::from(name)
+}
+
+/// Sees that a folder to be read is there.
+///
+/// # Errors
+/// It is not, but what a run left there that was interrupted is.
+pub(super) fn check_source(folder: &Path) -> Result<()> {
+    let left = interrupted(folder);
+    if folder.exists() || !left.exists() {
+        return Ok(());
+    }
+    Err(Fault::usage(format!(
+        "cannot read {}: it is not there, as its run was interrupted; what that has is in {}: name that, or run it again",
+        folder.display(),
+        left.display()
+    )))
+}
+
+/// A name that nothing has yet: with `-2` and so on behind it, but before `.interrupted`.
+pub fn free_name(target: &Path) -> PathBuf {
+    let name = target.display().to_string();
+    let (stem, end) = name.strip_suffix(INTERRUPTED).map_or((name.as_str(), ""), |stem| (stem, INTERRUPTED));
+    let mut names = (2u64..).map(|n| PathBuf::from(format!("{stem}-{n}{end}")));
+    names.find(|path| !path.exists()).unwrap_or_else(|| target.to_path_buf())
+}
+
+/// Where finished results go that are wanted at `target`: there if that is free, or holds a run and `force` replaces it; else
+/// beside it.
+fn place(target: &Path, force: bool) -> PathBuf {
+    match check_target(target, force) {
+        Ok(()) => target.to_path_buf(),
+        Err(_) => free_name(target),
+    }
+}
+
 impl Folder {
     /// Starts a folder that will be `target`.
     ///
@@ -94,22 +138,20 @@ impl Folder {
         fs::write(self.partial.join(name), text).map_err(|e| Fault::writing(&self.target.join(name), &e))
     }
 
-    /// Gives it its name, and returns that: with `-2` and so on behind it if somebody took it meanwhile.
+    /// Gives it its name, and returns that: with `-2` and so on behind it if somebody took it meanwhile. What an interrupted
+    /// run has is kept under a name that ends in `.interrupted`; a run that has the name already stays as it is.
     ///
     /// # Errors
     /// If the file system refuses; the results then stay where the fault says.
-    pub fn commit(mut self) -> Result<PathBuf> {
+    pub fn commit(mut self, cut: bool) -> Result<PathBuf> {
         // Empty without plots; an entry more would say that there are some.
         let _ = fs::remove_dir(self.partial.join("plots"));
         // From here on the results are whole: whatever goes wrong, they are not removed.
         self.done = true;
-        if check_target(&self.target, self.force).is_err() {
-            let name = self.target.display().to_string();
-            let free = (2..).map(|n| PathBuf::from(format!("{name}-{n}"))).find(|p| !p.exists());
-            if let Some(free) = free {
-                self.target = free;
-            }
+        if cut {
+            self.target = interrupted(&self.target);
         }
+        self.target = place(&self.target, self.force);
         let kept = |e: &std::io::Error| {
             Fault::host(format!(
                 "cannot rename the results to {}: {e}; they are whole, in {}",

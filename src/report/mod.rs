@@ -22,7 +22,7 @@ mod tables;
 pub use align::{Alignment, align};
 pub use compare::{Comparison, Side, Tolerance, compare, noise_floor, tolerances};
 pub use errors::Errors;
-pub use folder::{Folder, amend, check_target, replace, replace_by};
+pub use folder::{Folder, amend, check_target, free_name, interrupted, replace, replace_by};
 pub use pattern::matches;
 pub use plots::{Plot, both, check_font, draw, outlined, redraw, save, together};
 pub use read::{Distribution, Finished, HeatRow, Track};

@@ -1,5 +1,6 @@
 //! Reads a finished run back from its folder: what plots, alignment and comparison are made of.
 
+use super::folder::check_source;
 use crate::base::{Duration, Fault, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -79,6 +80,7 @@ impl Finished {
     /// # Errors
     /// If it holds no run.
     pub fn open(folder: &Path) -> Result<Finished> {
+        check_source(folder)?;
         let read = |name: &str| -> Result<Value> {
             let path = folder.join(name);
             let file = File::open(&path).map_err(|e| Fault::reading(&path, &e))?;

@@ -320,12 +320,19 @@ impl Worker {
     /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container,
     /// waiting as long again for that to be confirmed; no container is created any more then. True if nothing was left.
     pub async fn drain(&self) -> bool {
-        let limit = {
-            let mut state = self.0.state.borrow_mut();
-            state.draining = true;
-            state.config.drain
-        };
-        let finished = rt::timeout(limit, async {
+        let limit = self.drain_limit();
+        self.drain_within(limit, limit).await
+    }
+
+    /// Stops admitting and removes every idle container, without waiting for what is admitted. Removals may take a moment.
+    pub async fn stop(&self) -> bool {
+        const MOMENT: Duration = Duration::from_secs(2);
+        self.drain_within(Duration::ZERO, MOMENT).await
+    }
+
+    async fn drain_within(&self, admitted: Duration, removals: Duration) -> bool {
+        self.0.state.borrow_mut().draining = true;
+        let finished = rt::timeout(admitted, async {
             loop {
                 let told = self.0.quiet.notified();
                 if self.0.is_quiet() {
@@ -343,7 +350,7 @@ impl Worker {
                 disposer.dispose(&mut state, key, Fate::Condemned, rt::now());
             }
         }
-        let removed = rt::timeout(limit, async {
+        let removed = rt::timeout(removals, async {
             loop {
                 let told = self.0.quiet.notified();
                 if self.0.state.borrow().ledger.count(Phase::Removing) == 0 {

@@ -40,6 +40,8 @@ pub(super) struct Shared {
     /// Clients of closed loops, by the invocation whose return they wait for.
     clients: RefCell<FxHashMap<u64, OneSender<Status>>>,
     hope: Hope,
+    /// When the user ended the run, if that was before its load did.
+    cut: Cell<Option<Time>>,
 }
 
 /// Whether anything completes at all.
@@ -90,6 +92,7 @@ impl Shared {
             enough: Notify::new(),
             clients: RefCell::default(),
             hope: Hope::default(),
+            cut: Cell::new(None),
         })
     }
 
@@ -111,7 +114,7 @@ impl Shared {
     #[inline]
     fn send(&self, call: &mut Invocation) -> Option<()> {
         let number = self.sent.get();
-        if number >= self.limit {
+        if number >= self.limit || self.cut.get().is_some() {
             return None;
         }
         call.number = number;
@@ -211,6 +214,11 @@ impl Shared {
         returned.await.ok()
     }
 
+    /// Ends the run for the records: what has not returned is unfinished, whatever its containers' removal does to it.
+    pub(super) fn cut_short(&self, at: Time) {
+        self.cut.set(Some(at));
+    }
+
     fn is_enough(&self) -> bool {
         self.sent.get() >= self.limit
     }
@@ -230,7 +238,10 @@ impl Outcome for Shared {
     #[inline]
     fn settle(&self, record: &Record) {
         let inside = self.is_inside(record.arrival);
-        self.recorder.borrow_mut().take(record);
+        match self.cut.get() {
+            None => self.recorder.borrow_mut().take(record),
+            Some(at) => self.recorder.borrow_mut().take(&record.clone().unfinished_at(at)),
+        }
         self.hope.settle(record);
         self.outstanding.set(self.outstanding.get() - 1);
         self.inside.set(self.inside.get() - u64::from(inside));

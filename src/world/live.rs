@@ -7,11 +7,12 @@ use super::operate::{Started, operate};
 use super::run::{Begun, Progress, Run};
 use super::scenario::{GiveUp, Scenario};
 use crate::backend::{Backend, Live, LiveConfig, Model, Simulated};
-use crate::base::{Cpus, Duration, Fault, FunctionSpec, Result, Time, nearest};
+use crate::base::{Cpus, Duration, Fault, FaultKind, FunctionSpec, Result, Time, nearest};
 use crate::metrics::HostProbe;
 use crate::report::WorkerFacts;
 use crate::rt::wall::unix_now;
 use crate::rt::{self, Either};
+use elapse_real::Interrupt;
 use elapse_real::docker::Dockers;
 use elapse_real::engine::{Common, Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
@@ -124,9 +125,16 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
     let started = Started::default();
     let runtime = rt::Live::new()?;
-    let engines = runtime.block_on(engines(&names, &scenario.live))?;
-    runtime.block_on(sweep(&engines, true))?;
-    runtime.block_on(prepare(&engines, &names, &begun.assembled.functions));
+    let engines = runtime.block_on(before_load(engines(&names, &scenario.live), &run.interrupt))?;
+    let prepared = async {
+        sweep(&engines, true).await?;
+        prepare(&engines, &names, &begun.assembled.functions).await;
+        Ok(())
+    };
+    if let Err(fault) = runtime.block_on(before_load(prepared, &run.interrupt)) {
+        runtime.block_on(sweep(&engines, false))?;
+        return Err(fault);
+    }
     if let Some(span) = begun.station.as_ref().and_then(Station::marker) {
         let from = unix_now();
         elapse_real::mark(span.into());
@@ -158,12 +166,20 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         let driven = operate(job, make, shared, started_too);
         while_hopeful(driven, &watched, scenario.measure.give_up, told).await
     });
+    let interrupted = matches!(outcome, Ok(Ending::Interrupted));
     let worker = started.workers.borrow().first().cloned();
     let ended = worker.map(|worker| {
         runtime.block_on(async {
             let end = rt::now();
             let facts = facts_of(&worker, end, &scenario);
-            worker.drain().await;
+            if interrupted {
+                begun.shared.cut_short(end);
+            } else {
+                rt::select(worker.drain(), tell(None, None, run.interrupt.clone())).await;
+            }
+            if run.interrupt.asked() {
+                worker.stop().await;
+            }
             (end, facts)
         })
     });
@@ -266,6 +282,7 @@ pub(super) async fn while_hopeful(
     shared.watch(give_up.0);
     let stopped = rt::select(shared.hopeless(), interrupted);
     Ok(match rt::select(driven, stopped).await {
+        Either::Left(Err(fault)) if fault.kind() == FaultKind::Interrupted => Ending::Interrupted,
         Either::Left(outcome) => outcome.map(|()| Ending::Whole)?,
         Either::Right(Either::Right(())) => Ending::Interrupted,
         Either::Right(Either::Left(errors)) => {
@@ -275,11 +292,24 @@ pub(super) async fn while_hopeful(
     })
 }
 
+/// Waits for what comes before the load.
+///
+/// # Errors
+/// Its fault; or that the user wants the end, who does not wait for it.
+pub(super) async fn before_load<T>(work: impl Future<Output = Result<T>>, wish: &Interrupt) -> Result<T> {
+    match rt::select(work, tell(None, None, wish.clone())).await {
+        Either::Left(done) => done,
+        Either::Right(()) => {
+            Err(Fault::interrupted("interrupted before the load began; there are no results"))
+        }
+    }
+}
+
 /// Tells now and then how far the run is; done when the user wants its end.
 pub(super) async fn tell(
     mut progress: Option<Box<dyn FnMut(Progress)>>,
     horizon: Option<Time>,
-    interrupt: elapse_real::Interrupt,
+    interrupt: Interrupt,
 ) {
     while !interrupt.asked() {
         rt::sleep(LOOK).await;

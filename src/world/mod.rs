@@ -20,7 +20,7 @@ mod setup;
 mod threads;
 mod window;
 
-pub use calibrate::calibrate;
+pub use calibrate::{Calibrating, Stage};
 pub use daemon::{Client, ControllerConfig, DaemonConfig, run as worker, run_controller as controller};
 pub use doctor::doctor;
 pub use graphite::{

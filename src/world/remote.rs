@@ -7,7 +7,7 @@
 //! network is in the queue's part before, and in the overhead after.
 
 use super::drive::{drive, until_measured};
-use super::live::{Ending, Lived, tell, while_hopeful};
+use super::live::{Ending, Lived, before_load, tell, while_hopeful};
 use super::run::{Begun, Run};
 use crate::base::{
     Duration, Fault, Front, FunctionId, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status,
@@ -214,7 +214,8 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         )));
     }
     let ahead = &begun.assembled.prewarm;
-    runtime.block_on(target.register(&functions, scenario.live.behaviour, ahead))?;
+    let registered = target.register(&functions, scenario.live.behaviour, ahead);
+    runtime.block_on(before_load(registered, &run.interrupt))?;
     runtime.restart_clock();
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
     begun.facts.start_unix_ns = anchor;
@@ -259,6 +260,9 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         while_hopeful(whole, &watched, scenario.measure.give_up, told).await
     });
     let end = runtime.block_on(async { rt::now() });
+    if matches!(outcome, Ok(Ending::Interrupted)) {
+        begun.shared.cut_short(end);
+    }
     drop(runtime);
     let ending = outcome?;
     let interrupted = ending == Ending::Interrupted;

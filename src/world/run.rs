@@ -11,7 +11,8 @@ use super::scenario::{Scenario, Start};
 use super::setup::setup;
 use super::threads::log_panics;
 use super::window;
-use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
+use crate::backend::Calibration;
+use crate::base::{Cpus, Fault, FaultKind, FunctionSpec, Result, Time, interrupt};
 use crate::load::Notes;
 use crate::metrics::Series;
 use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary, WorkerFacts};
@@ -74,6 +75,8 @@ pub struct Finished {
     pub graphite: Option<FromGraphite>,
     /// What the first invocations of a live run said, where it was ended because none of them completed.
     pub gave_up: Option<String>,
+    /// Whether the user ended it early. Where that was after the last return, the figures are whole, and plots are missing.
+    pub interrupted: bool,
 }
 
 impl Run {
@@ -153,12 +156,14 @@ impl Run {
     /// # Errors
     /// What of the plan or its data cannot be used, or what this host lacks.
     pub fn simulate(mut self) -> Result<Finished> {
+        let heeding = self.heed();
         let mut begun = self.begin()?;
         if let Some(station) = &begun.station {
             station.check_start(self.scenario.start.0)?;
         }
         let mut names = vec!["simulated".to_string()];
-        if self.scenario.model.calibration.is_some() {
+        if let Some(path) = &self.scenario.model.calibration {
+            begun.facts.remarks.extend(Calibration::read(path)?.remarks());
             names = self.scenario.worker.backend_names();
         } else {
             // Where nothing was measured, every backend is modelled alike.
@@ -180,6 +185,7 @@ impl Run {
         let job = self.job(&mut begun);
         let main = operate(job, simulated, shared, started.clone());
         begun.facts.interrupted = match sim.block_on(main) {
+            Ok(Err(fault)) if fault.kind() == FaultKind::Interrupted => true,
             Ok(outcome) => {
                 outcome?;
                 false
@@ -205,6 +211,7 @@ impl Run {
         }
         // Drops what is still under way, which records it as unfinished.
         sim.shut_down();
+        drop(heeding);
         self.finish(begun)
     }
 
@@ -221,6 +228,7 @@ impl Run {
                  elapse controller CONFIG in front of them",
             ));
         }
+        let heeding = self.heed();
         let mut begun = self.begin()?;
         let lived = match self.remote.take() {
             Some(target) => {
@@ -240,7 +248,14 @@ impl Run {
         begun.facts.end = lived.end;
         begun.facts.backend = lived.backends.join(" and ");
         begun.workers = lived.facts.into_iter().collect();
+        drop(heeding);
         self.finish(begun)
+    }
+
+    /// Lets what reads or computes for long on this thread ask whether the user wants the end.
+    fn heed(&self) -> interrupt::Heeding {
+        let asked = self.interrupt.clone();
+        interrupt::heed(move || asked.asked())
     }
 
     /// Everything before the first instant.
@@ -332,6 +347,8 @@ impl Run {
 
     /// Everything after the last instant.
     fn finish(&self, begun: Begun) -> Result<Finished> {
+        // Who asked for the end before has it, with plots of what there is; who asks now does not wait for plots.
+        let heeding = (!self.interrupt.asked()).then(|| self.heed());
         let Begun { clock, cpu_before, mut facts, functions, mut workers, counters, .. } = begun;
         let mut recorder = begun.shared.recorder.borrow_mut();
         recorder.finish()?;
@@ -367,6 +384,7 @@ impl Run {
         };
         let cpu_so_far = move || elapse_real::usage().cpu_seconds - cpu_before;
         let event_hash = begun.event_hash;
+        let interrupted = summary.facts.interrupted;
         let mut finished = Finished {
             summary,
             counters,
@@ -376,22 +394,24 @@ impl Run {
             folder: None,
             graphite: None,
             gave_up: begun.gave_up,
+            interrupted,
         };
         let chosen = &self.scenario.graphite.plot;
         if let Some(folder) = begun.folder {
             report::write_all(&folder, &finished.summary)?;
             if self.plots {
-                let plots = report::draw(&finished.summary, Vec::new(), chosen)?;
                 let about =
                     finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
-                report::write_plots_of(folder.path(), &about, &plots, false)?;
+                self.plot(&folder, &finished.summary, &about)?;
             }
+            finished.interrupted |= interrupt::check().is_err();
+            drop(heeding);
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
             let about = finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
             let text = serde_json::to_string_pretty(&about).unwrap_or_default() + "\n";
             folder.put("run.json", text.as_bytes())?;
-            finished.folder = Some(folder.commit()?);
+            finished.folder = Some(folder.commit(finished.interrupted)?);
         }
         finished.wall_seconds = clock.elapsed().as_secs_f64();
         finished.cpu_seconds = cpu_so_far();
@@ -402,6 +422,18 @@ impl Run {
             finished.graphite = Some(visit.pay(station, finished.folder.as_deref(), chosen)?);
         }
         Ok(finished)
+    }
+
+    /// Draws the plots and writes them, with the page, unless the user asks for the end meanwhile.
+    fn plot(&self, folder: &Folder, summary: &Summary, about: &serde_json::Value) -> Result<()> {
+        if interrupt::check().is_err() {
+            return Ok(());
+        }
+        let plots = report::draw(summary, Vec::new(), &self.scenario.graphite.plot)?;
+        if interrupt::check().is_ok() {
+            report::write_plots_of(folder.path(), about, &plots, false)?;
+        }
+        Ok(())
     }
 
     fn observe(&mut self, sim: &Sim, horizon: Option<Time>) {

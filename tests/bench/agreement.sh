@@ -87,7 +87,11 @@ for load in $loads; do
 done
 rm -rf probe
 for backend in $backends; do
-    [ -f "$backend.toml" ] || "$elapse" calibrate --backend "$backend" --containerd "$socket" --out "$backend.toml"
+    # A host is measured when it is quiet, which it is some minutes after a build or another calibration.
+    for _ in $(seq 10); do
+        [ -f "$backend.toml" ] || "$elapse" calibrate --backend "$backend" --containerd "$socket" --out "$backend.toml" || sleep 60
+    done
+    [ -f "$backend.toml" ] || exit 3
     for load in $loads; do
         run=$backend-$load
         scenario "$backend" "$load" "[model]

@@ -6,7 +6,7 @@ use elapse::base::{Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocati
 use elapse::rt::{self, Options, Sim};
 use elapse_real::docker::Dockers;
 use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Common, Engine, agent_path};
+use elapse_real::engine::{Answers, Common, Engine, Network, Role, Spec, agent_path};
 use elapse_real::net::{Networks, Subnet};
 use elapse_real::process::Processes;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Bench {
     kind: Kind,
     backend: std::cell::RefCell<Option<Rc<dyn Backend>>>,
+    /// The name that everything of it bears on the host.
+    worker: std::cell::RefCell<String>,
 }
 
 #[derive(Clone)]
@@ -71,7 +73,10 @@ pub fn benches(test: &str) -> Vec<Rc<Bench>> {
         kinds.push(Kind::Containerd(socket.clone(), 0));
         kinds.push(Kind::Containerd(socket, 1));
     }
-    kinds.into_iter().map(|kind| Rc::new(Bench { kind, backend: Default::default() })).collect()
+    kinds
+        .into_iter()
+        .map(|kind| Rc::new(Bench { kind, backend: Default::default(), worker: Default::default() }))
+        .collect()
 }
 
 impl Bench {
@@ -112,12 +117,23 @@ impl Bench {
         }
     }
 
+    /// The groups of its containers, where they are beside each other: cgroup v1's of processors, or v2's.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        let engine = self.backend().name().to_string();
+        let worker = self.worker.borrow().clone();
+        let v1 = Path::new("/sys/fs/cgroup/cpu");
+        let root = if v1.exists() { v1 } else { Path::new("/sys/fs/cgroup") };
+        let all = std::fs::read_dir(root.join("elapse.slice").join(worker).join(engine));
+        all.into_iter().flatten().flatten().map(|e| e.path()).filter(|path| path.is_dir()).collect()
+    }
+
     /// Runs a test inside the runtime of the backend's world; afterwards nothing of it may be on the host.
     pub fn run<F: Future<Output = ()> + 'static>(
         self: Rc<Self>,
         test: impl FnOnce(Rc<Bench>) -> F + 'static,
     ) {
         let worker = worker_name();
+        self.worker.replace(worker.clone());
         if self.is_real() {
             let runtime = rt::Live::new().expect("a runtime");
             let common = common_of(&worker);
@@ -190,4 +206,22 @@ pub fn call(ms: u64) -> Invocation {
 pub async fn ready(backend: &Live, spec: &FunctionSpec) -> Sandbox {
     backend.admit(FunctionId(0), spec).expect("admitted");
     backend.create(&creation()).await.unwrap_or_else(|e| panic!("{}", e.why))
+}
+
+/// A sandbox of the agent alone, as an engine is asked for it.
+pub fn bare(id: &str, cpus: u32) -> Spec {
+    Spec {
+        id: id.into(),
+        image: None,
+        command: Vec::new(),
+        code: None,
+        role: Role::Behave,
+        env: Vec::new(),
+        memory: 32 << 20,
+        cpus,
+        pids: 64,
+        answers: Answers::Socket,
+        network: Network::None,
+        gpu: None,
+    }
 }

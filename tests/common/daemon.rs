@@ -208,6 +208,12 @@ impl Daemon {
         assert!(sent.expect("kill").success());
     }
 
+    /// Sends a second one. At once it would be the same wish, told twice.
+    pub fn signal_again(&self, name: &str) {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        self.signal(name);
+    }
+
     /// Reads its configuration again, and has done so when this returns.
     pub fn reload(&self) {
         self.signal("HUP");

@@ -1,6 +1,7 @@
 //! The OCI runtime specification of a sandbox.
 
 use super::import::Unpacked;
+use crate::cgroup;
 use crate::engine::{Network, Spec};
 use crate::image::{AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ fn mount(at: &str, kind: &str, options: &[&str]) -> Value {
 
 /// The specification as JSON.
 pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
-    let Wanted { spec, image, agent, sockets, cgroup, port, network } = wanted;
+    let Wanted { spec, image, agent, sockets, cgroup: group, port, network } = wanted;
     let mut env = image.env.clone();
     env.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
     match port {
@@ -87,6 +88,12 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
     }
     if spec.cpus > 0 {
         resources["cpu"] = json!({ "period": 100_000, "quota": u64::from(spec.cpus) * 100 });
+        if cgroup::is_v2() {
+            // By itself, as runtimes make weights of shares by laws of their own.
+            resources["unified"] = json!({ "cpu.weight": cgroup::weight_of(spec.cpus).to_string() });
+        } else {
+            resources["cpu"]["shares"] = json!(cgroup::shares_of(spec.cpus));
+        }
     }
     if spec.pids > 0 {
         resources["pids"] = json!({ "limit": spec.pids });
@@ -107,7 +114,7 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
         "hostname": "elapse",
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": cgroup,
+            "cgroupsPath": group,
             "namespaces": namespaces,
             "resources": resources,
             "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"],

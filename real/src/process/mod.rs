@@ -5,6 +5,7 @@
 //! Either way it dies with the worker, unless it is to outlive it. The listening socket is made before the process, so the first call waits in its
 //! backlog.
 
+mod signals;
 mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};

@@ -2,8 +2,10 @@
 //!
 //! `clone` with CLONE_VM and CLONE_VFORK, as `posix_spawn` does: no page tables are copied, and the thread that asks
 //! waits until the child has become another program. So it runs on threads of its own, never on the worker's. Between
-//! clone and exec the child may only make system calls: everything it needs is prepared before.
+//! clone and exec the child may only make system calls: everything it needs is prepared before. No signal reaches it
+//! meanwhile: see [`signals`].
 
+use super::signals::{self, Blocked};
 use crate::image::CODE_INSIDE;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fs::File;
@@ -160,11 +162,12 @@ pub fn spawn(program: &Program) -> io::Result<(i32, OwnedFd)> {
         }
     }
     let mut pidfd: c_int = -1;
+    let blocked = Blocked::all();
     // The stack grows down from its end, which is aligned to 16 bytes.
     let top = (stack.as_mut_ptr() as usize + STACK) & !15;
     // SAFETY: the child runs `child` on a stack of its own that outlives it, because with CLONE_VFORK this thread goes on
     // only when the child has executed another program or exited. What it reads through `plan` lives until then, and it
-    // touches no lock, allocator or thread-local of ours.
+    // touches no lock, allocator or thread-local of ours. Its handlers are copies, and its signals are blocked like ours.
     let pid = unsafe {
         libc::clone(
             child,
@@ -174,8 +177,9 @@ pub fn spawn(program: &Program) -> io::Result<(i32, OwnedFd)> {
             &raw mut pidfd,
         )
     };
-    if pid < 0 {
-        let e = io::Error::last_os_error();
+    let cloned = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+    drop(blocked);
+    if let Err(e) = cloned {
         return Err(io::Error::new(e.kind(), format!("clone: {e}")));
     }
     // SAFETY: the kernel made this descriptor for us, and nothing else owns it.
@@ -205,6 +209,10 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
     let program = plan.program;
     // SAFETY: see the caller; every pointer is a CString or array that the parent keeps.
     unsafe {
+        // First of all: from here on what is sent to our group, a Ctrl-C for instance, is not for it.
+        if !signals::leave_group() {
+            return "making a session";
+        }
         for door in &program.doors {
             if libc::write(door.as_raw_fd(), c"0".as_ptr().cast(), 1) != 1 {
                 return "joining the cgroup";
@@ -222,8 +230,6 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
                 _ => {}
             }
             libc::sethostname(c"elapse".as_ptr(), 6);
-        } else if libc::setpgid(0, 0) != 0 {
-            return "making a process group";
         }
         if libc::dup2(plan.null, 0) < 0
             || libc::dup2(program.log.as_raw_fd(), 1) < 0
@@ -253,7 +259,7 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return "giving up privileges";
         }
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        signals::unblock();
         libc::execve(program.path.as_ptr(), plan.argv.as_ptr(), plan.envp.as_ptr());
         "executing the program"
     }

@@ -4,7 +4,7 @@
 use super::MINUTE;
 use super::law::Law;
 use super::sparse::{Cursor, Sparse, WHOLE};
-use crate::base::{FunctionId, Invocation, Result, Time};
+use crate::base::{FunctionId, Invocation, Result, Time, interrupt};
 use crate::load::scale::whole_of;
 use crate::load::{Notes, Placement, Source};
 use crate::rt::chance::{Draw, Luck, Purpose};
@@ -185,6 +185,7 @@ impl Minutes {
 impl Source for Minutes {
     fn next(&mut self) -> Result<Option<Invocation>> {
         while self.ready.is_empty() && (self.minute as usize) < self.agenda.len() {
+            interrupt::check()?;
             self.expand();
         }
         let call = self.ready.pop_front();

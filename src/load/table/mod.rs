@@ -4,7 +4,7 @@ mod input;
 mod zstd;
 
 use super::Notes;
-use crate::base::{Fault, NumberFault, Result, nearest, time_of};
+use crate::base::{Fault, NumberFault, Result, interrupt, nearest, time_of};
 pub(super) use input::is_standard_input;
 use input::{Input, foreign};
 use memchr::memchr;
@@ -126,6 +126,7 @@ impl Table {
     /// Reads more of the file; false at its end.
     #[cold]
     fn fill(&mut self) -> Result<bool> {
+        interrupt::check()?;
         self.buffer.copy_within(self.unread.clone(), 0);
         self.unread = 0..self.unread.len();
         if self.unread.end + SLACK >= self.buffer.len() {

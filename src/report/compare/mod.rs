@@ -10,6 +10,7 @@ mod text;
 pub use judge::{Check, Tolerance, tolerances};
 pub use text::noise_floor;
 
+use super::folder::check_source;
 use super::read::{Distribution, Finished, each_row, float};
 use crate::base::{Fault, Result};
 use records::Times;
@@ -37,6 +38,7 @@ impl Side {
     /// # Errors
     /// If it holds none, or both a run and repeats.
     pub fn open(folder: &Path) -> Result<Side> {
+        check_source(folder)?;
         let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
         let name = whole.file_name().map_or("run".into(), |n| n.to_string_lossy().into_owned());
         let mut repeats: Vec<_> = std::fs::read_dir(folder)

@@ -305,7 +305,7 @@ pub(super) fn refusal(fault: &Fault) -> Answer {
     let status = match fault.kind() {
         FaultKind::Usage => 422,
         FaultKind::Host => 503,
-        FaultKind::Check | FaultKind::Bug | FaultKind::Refused => 500,
+        FaultKind::Check | FaultKind::Bug | FaultKind::Refused | FaultKind::Interrupted => 500,
     };
     Answer::error(status, &fault.to_string())
 }

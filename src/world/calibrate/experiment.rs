@@ -1,27 +1,23 @@
-//! Measures this host's backends, so that the simulator can be given their delays.
+//! What is done with a backend to measure it: the same on a host's and on the simulated one that was given what was measured.
 //!
 //! Containers are created one, two and four at a time, and beside busy processors; each is called once for its first call
 //! and then, with pauses as a real load has them, for sleeps and spins whose intended duration is known. What a call takes
 //! beyond it is overhead: the wire, the host's scheduling, the timer's lateness. How many processors are busy while
 //! containers are created and removed, and how many executions get when there are more of them than processors, lets the
-//! simulator share them as the host does. Nothing else should run meanwhile.
+//! simulator share them as the host does.
 
-use super::live::{common, engine};
-use crate::backend::{
-    Backend, Calibration, Create, Fingerprint, Live, LiveConfig, Measured, Processor, Sandbox,
-};
+use super::quiet::Watch;
+use crate::backend::{Backend, Create, Live, Measured, Processor, Sandbox};
 use crate::base::{
     Behaviour, Cpus, Dist, Duration, Fault, FunctionId, FunctionSpec, Invocation, Mem, Result, Time,
 };
 use crate::rt;
-use elapse_real::engine::Engine;
-use elapse_real::lock::NameLock;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// What is called, in the order of its function's number.
-const BEHAVIOURS: [Behaviour; 3] = [Behaviour::Sleep, Behaviour::Spin, Behaviour::Echo];
+pub(super) const BEHAVIOURS: [Behaviour; 3] = [Behaviour::Sleep, Behaviour::Spin, Behaviour::Echo];
 /// Creations at once.
 const AT_ONCE: [u32; 3] = [1, 2, 4];
 /// Warm calls at once.
@@ -34,139 +30,29 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_millis(100);
 /// Before creations, and before removals. Right after something else they find caches warm and processors awake, and take a
 /// quarter to a half of what they take in a real load.
-const REST: Duration = Duration::from_millis(200);
+pub(super) const REST: Duration = Duration::from_millis(200);
 /// Points of a distribution that are kept.
 const POINTS: usize = 101;
 
-/// Measures these backends, with so many rounds of each kind.
+/// A backend that is measured.
+#[derive(Clone)]
+pub(super) struct Bench {
+    pub(super) backend: Rc<dyn Backend>,
+    /// The same, where it tells the parts of a creation.
+    live: Option<Rc<Live>>,
+    /// Processors.
+    cores: u32,
+    /// Looks at what others have of the processors; a simulated backend has nobody beside it, and counts no processor time.
+    watch: Option<Rc<Watch>>,
+    /// Creations and calls so far: each has luck of its own.
+    counted: Rc<Cell<u64>>,
+}
+
+/// Lets a backend know what is called.
 ///
 /// # Errors
-/// A backend that cannot run here, or a container that fails.
-pub fn calibrate(
-    config: &LiveConfig,
-    backends: &[String],
-    rounds: u32,
-    mut tell: impl FnMut(&str),
-) -> Result<Calibration> {
-    config.check().map_err(Fault::usage)?;
-    let _name = NameLock::take(&config.worker).map_err(Fault::host)?;
-    let runtime = rt::Live::new()?;
-    let mut measured = BTreeMap::new();
-    for name in backends {
-        tell(name);
-        let Some(engine) = runtime.block_on(engine(name, config, common(config)?))? else {
-            return Err(Fault::usage("the simulated backend is what a calibration is for; name a real one"));
-        };
-        let swept = |e: elapse_real::engine::EngineFault| Fault::host(e.why);
-        runtime.block_on(engine.sweep()).map_err(swept)?;
-        runtime.block_on(engine.prepare(None)).map_err(swept)?;
-        let outcome = runtime.block_on(async {
-            let fresh = fresh(&engine, config).await?;
-            let backend = Rc::new(Live::new(Rc::clone(&engine), config.clone()));
-            let mut measured = measure(&backend, rounds).await?;
-            (measured.prepare, measured.first_start) = (Some(fresh.0), Some(fresh.1));
-            beside_load(&backend, rounds, &mut measured).await?;
-            Ok(measured)
-        });
-        runtime.block_on(engine.sweep()).map_err(swept)?;
-        let outcome = outcome.and_then(|measured| {
-            let ahead = runtime.block_on(created_ahead(name, config, rounds))?;
-            Ok(Measured {
-                pooled_start: ahead.as_ref().map(|(start, _)| start.clone()),
-                pool_refill: ahead.map(|(_, refill)| refill),
-                ..measured
-            })
-        });
-        runtime.block_on(engine.sweep()).map_err(swept)?;
-        measured.insert(name.clone(), outcome?);
-    }
-    let host = elapse_real::host();
-    let date = rt::wall::unix_now().as_secs() as i64;
-    let host = Fingerprint {
-        kernel: host.kernel,
-        cpu: host.cpu,
-        cores: host.cores,
-        memory_mb: host.memory >> 20,
-        date: jiff::Timestamp::from_second(date).unwrap_or_default().to_string(),
-    };
-    let late = runtime.block_on(async {
-        let mut late = Vec::new();
-        for i in 0..rounds * 4 {
-            let due = rt::now() + Duration::from_micros(1_000 + 137 * u64::from(i % 64));
-            rt::sleep_until(due).await;
-            late.push(rt::now().since(due));
-        }
-        late
-    });
-    let folder = std::env::current_dir().unwrap_or_else(|_| std::env::temp_dir());
-    // A folder that cannot be written says nothing about the host.
-    let synced = elapse_real::sync_times(&folder, rounds * 2).ok();
-    let fsync = synced.map(|times| quantiles(times.into_iter().map(Duration::from).collect())).transpose()?;
-    Ok(Calibration { host, timer_lateness: Some(quantiles(late)?), fsync, backend: measured })
-}
-
-/// How long an image takes that the engine has not seen, and the first cold start after it.
-async fn fresh(engine: &Rc<dyn Engine>, config: &LiveConfig) -> Result<(Dist, Dist)> {
-    const ROUNDS: usize = 3;
-    let (mut prepared, mut first) = (Vec::new(), Vec::new());
-    let swept = |e: elapse_real::engine::EngineFault| Fault::host(e.why);
-    for _ in 0..ROUNDS {
-        engine.sweep().await.map_err(swept)?;
-        let begun = rt::now();
-        engine.prepare(None).await.map_err(swept)?;
-        prepared.push(rt::now().since(begun));
-        let backend = Rc::new(Live::new(Rc::clone(engine), config.clone()));
-        admit(&backend)?;
-        let begun = rt::now();
-        let sandbox = create(&backend, 0).await?;
-        first.push(rt::now().since(begun));
-        backend.remove(sandbox).await;
-    }
-    Ok((quantiles(prepared)?, quantiles(first)?))
-}
-
-/// Cold starts from what was created ahead, and how long it takes until another one is there; nothing of an engine that
-/// creates none ahead.
-async fn created_ahead(name: &str, config: &LiveConfig, rounds: u32) -> Result<Option<(Dist, Dist)>> {
-    const PATIENCE: Duration = Duration::from_secs(10);
-    let config = LiveConfig { pooled: 1, ..config.clone() };
-    let Some(engine) = engine(name, &config, common(&config)?).await? else { return Ok(None) };
-    if engine.ready_ahead().is_none() {
-        return Ok(None);
-    }
-    engine.prepare(None).await.map_err(|e| Fault::host(e.why))?;
-    let backend = Live::new(Rc::clone(&engine), config);
-    admit(&backend)?;
-    let (mut starts, mut refills) = (Vec::new(), Vec::new());
-    for nth in 0..(rounds / 2).max(3) {
-        if rt::timeout(PATIENCE, one_ahead(&*engine)).await.is_err() {
-            break;
-        }
-        rt::sleep(REST).await;
-        let begun = rt::now();
-        let sandbox = create(&backend, nth).await?;
-        starts.push(rt::now().since(begun));
-        if rt::timeout(PATIENCE, one_ahead(&*engine)).await.is_ok() {
-            refills.push(rt::now().since(begun));
-        }
-        backend.remove(sandbox).await;
-    }
-    engine.sweep().await.map_err(|e| Fault::host(e.why))?;
-    if starts.is_empty() || refills.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some((quantiles(starts)?, quantiles(refills)?)))
-}
-
-/// Waits until a container that was created ahead is there.
-async fn one_ahead(engine: &dyn Engine) {
-    const LOOK: Duration = Duration(500_000);
-    while engine.ready_ahead() == Some(0) {
-        rt::sleep(LOOK).await;
-    }
-}
-
-fn admit(backend: &Live) -> Result<()> {
+/// Why it cannot run it.
+pub(super) fn admit(backend: &dyn Backend) -> Result<()> {
     for (id, behaviour) in (0u32..).zip(BEHAVIOURS) {
         let mut spec = FunctionSpec::new(behaviour.word(), MEMORY);
         spec.program.behaviour = Some(behaviour);
@@ -177,21 +63,26 @@ fn admit(backend: &Live) -> Result<()> {
     Ok(())
 }
 
-async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
-    admit(backend)?;
+/// Measures it, with so many rounds of each kind.
+///
+/// # Errors
+/// What of it failed.
+pub(super) async fn measure(bench: &Bench, rounds: u32) -> Result<Measured> {
+    let backend = &bench.backend;
+    admit(&**backend)?;
     let mut steps: [Vec<Duration>; 2] = Default::default();
     let (mut by_number, mut overhead) = (BTreeMap::new(), BTreeMap::new());
     let (mut first_calls, mut removals_by_number) = (Vec::new(), BTreeMap::new());
     for at_once in AT_ONCE {
         let (mut cold_starts, mut removals) = (Vec::new(), Vec::new());
         for _ in 0..rounds.div_ceil(at_once) {
-            rt::sleep(REST).await;
+            bench.rest().await;
             let creations: Vec<_> = (0..at_once)
-                .map(|nth| {
-                    let backend = Rc::clone(backend);
+                .map(|_| {
+                    let bench = bench.clone();
                     rt::spawn(async move {
                         let begun = rt::now();
-                        let created = create(&backend, nth).await;
+                        let created = bench.create().await;
                         (created, rt::now().since(begun))
                     })
                 })
@@ -202,15 +93,15 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
                 sandboxes.push(created?);
                 cold_starts.push(took);
             }
-            if at_once == 1 {
-                steps.iter_mut().zip(backend.last_steps()).for_each(|(all, step)| all.push(step));
+            if let Some(live) = bench.live.as_ref().filter(|_| at_once == 1) {
+                steps.iter_mut().zip(live.last_steps()).for_each(|(all, step)| all.push(step));
             }
             for sandbox in &sandboxes {
-                let first = call(backend, *sandbox, Behaviour::Echo, Duration::ZERO).await?;
-                let second = call(backend, *sandbox, Behaviour::Echo, Duration::ZERO).await?;
+                let first = bench.call(*sandbox, Behaviour::Echo, Duration::ZERO).await?;
+                let second = bench.call(*sandbox, Behaviour::Echo, Duration::ZERO).await?;
                 first_calls.push(Duration(first.0.saturating_sub(second.0)));
             }
-            rt::sleep(REST).await;
+            bench.rest().await;
             let removed: Vec<_> = sandboxes
                 .into_iter()
                 .map(|sandbox| {
@@ -231,13 +122,13 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
     }
     let alone = AT_ONCE[0].to_string();
     let removal = removals_by_number.get(&alone).cloned().unwrap_or_else(|| Dist::constant(Duration::ZERO));
-    let sandbox = create(backend, 0).await?;
+    let sandbox = bench.create().await?;
     for behaviour in BEHAVIOURS {
         let mut beyond = Vec::new();
         for _ in 0..rounds * 4 {
             rt::sleep(PAUSE).await;
             let intended = if behaviour == Behaviour::Echo { Duration::ZERO } else { CALL };
-            let took = call(backend, sandbox, behaviour, intended).await?;
+            let took = bench.call(sandbox, behaviour, intended).await?;
             beyond.push(Duration(took.0.saturating_sub(intended.0)));
         }
         overhead.insert(behaviour, quantiles(beyond)?);
@@ -259,10 +150,11 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
         removal_at_once: removals_by_number,
         pooled_start: None,
         pool_refill: None,
-        steps: BTreeMap::from([
-            ("sandbox".into(), quantiles(started)?),
-            ("answer".into(), quantiles(answered)?),
-        ]),
+        steps: if started.is_empty() {
+            BTreeMap::new()
+        } else {
+            BTreeMap::from([("sandbox".into(), quantiles(started)?), ("answer".into(), quantiles(answered)?)])
+        },
         prepare: None,
         first_start: None,
         cold_start_awake: None,
@@ -276,31 +168,32 @@ async fn measure(backend: &Rc<Live>, rounds: u32) -> Result<Measured> {
     })
 }
 
-/// What processors that are busy with something else, or shared, do to all of it.
-async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -> Result<()> {
-    let cores = elapse_real::host().cores.max(1) as u32;
+/// Measures what processors that are busy with something else, or shared, do to all of it.
+///
+/// # Errors
+/// What of it failed.
+pub(super) async fn beside_load(bench: &Bench, rounds: u32, measured: &mut Measured) -> Result<()> {
+    let (backend, cores) = (&bench.backend, bench.cores);
     // One right after the other: how many processors that keeps busy.
     let n = rounds.clamp(4, 40);
     let mut sandboxes = Vec::new();
-    rt::sleep(REST).await;
-    let before = Busy::now();
-    for nth in 0..n {
-        sandboxes.push(create(backend, nth).await?);
+    bench.rest().await;
+    let before = Busy::now(bench);
+    for _ in 0..n {
+        sandboxes.push(bench.create().await?);
     }
-    let creating = before.processors();
-    let creation = before.used_by_each(n);
-    let before = Busy::now();
+    let (creating, creation) = (before.processors(), before.used_by_each(n));
+    let before = Busy::now(bench);
     for sandbox in sandboxes {
         backend.remove(sandbox).await;
     }
-    let removing = before.processors();
-    let removal = before.used_by_each(n);
+    let (removing, removal) = (before.processors(), before.used_by_each(n));
 
     // Executions at once that are bound by their processors.
     let most = 4 * cores;
     let mut sandboxes = Vec::new();
-    for nth in 0..most.max(AT_ONCE_WARM[2]) {
-        sandboxes.push(create(backend, nth).await?);
+    for _ in 0..most.max(AT_ONCE_WARM[2]) {
+        sandboxes.push(bench.create().await?);
     }
     let mut effective = f64::from(cores);
     for at_once in [1, cores, 2 * cores, most] {
@@ -310,8 +203,8 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
             let calls: Vec<_> = sandboxes[..at_once as usize]
                 .iter()
                 .map(|sandbox| {
-                    let (backend, sandbox) = (Rc::clone(backend), *sandbox);
-                    rt::spawn(async move { call(&backend, sandbox, Behaviour::Spin, LONG).await })
+                    let (bench, sandbox) = (bench.clone(), *sandbox);
+                    rt::spawn(async move { bench.call(sandbox, Behaviour::Spin, LONG).await })
                 })
                 .collect();
             let before = stretched.len();
@@ -336,8 +229,8 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
             let calls: Vec<_> = sandboxes[..at_once as usize]
                 .iter()
                 .map(|sandbox| {
-                    let (backend, sandbox) = (Rc::clone(backend), *sandbox);
-                    rt::spawn(async move { call(&backend, sandbox, Behaviour::Echo, Duration::ZERO).await })
+                    let (bench, sandbox) = (bench.clone(), *sandbox);
+                    rt::spawn(async move { bench.call(sandbox, Behaviour::Echo, Duration::ZERO).await })
                 })
                 .collect();
             for call in calls {
@@ -352,10 +245,10 @@ async fn beside_load(backend: &Rc<Live>, rounds: u32, measured: &mut Measured) -
     }
     // With a processor to spare nothing is slowed down, but processors and caches are awake.
     if cores > 1 {
-        let (cold_start, removal) = creations_beside(backend, &sandboxes[..1], rounds).await?;
+        let (cold_start, removal) = creations_beside(bench, &sandboxes[..1], rounds).await?;
         (measured.cold_start_awake, measured.removal_awake) = (Some(cold_start), Some(removal));
     }
-    let (cold_start, removal) = creations_beside(backend, &sandboxes[..cores as usize], rounds).await?;
+    let (cold_start, removal) = creations_beside(bench, &sandboxes[..cores as usize], rounds).await?;
     (measured.cold_start_busy, measured.removal_busy) = (Some(cold_start), Some(removal));
     for sandbox in &sandboxes[..cores as usize] {
         backend.remove(*sandbox).await;
@@ -378,27 +271,27 @@ fn got_together(took: &[f64], cores: u32) -> f64 {
 }
 
 /// Cold starts and removals while these containers execute, each bound by its processor.
-async fn creations_beside(backend: &Rc<Live>, busy: &[Sandbox], rounds: u32) -> Result<(Dist, Dist)> {
+async fn creations_beside(bench: &Bench, busy: &[Sandbox], rounds: u32) -> Result<(Dist, Dist)> {
     let stop = Rc::new(Cell::new(false));
     let load: Vec<_> = busy
         .iter()
         .map(|sandbox| {
-            let (backend, sandbox, stop) = (Rc::clone(backend), *sandbox, Rc::clone(&stop));
+            let (bench, sandbox, stop) = (bench.clone(), *sandbox, Rc::clone(&stop));
             rt::spawn(async move {
-                while !stop.get() && call(&backend, sandbox, Behaviour::Spin, LONG).await.is_ok() {}
+                while !stop.get() && bench.call(sandbox, Behaviour::Spin, LONG).await.is_ok() {}
             })
         })
         .collect();
     let (mut cold_starts, mut removals) = (Vec::new(), Vec::new());
     let measured = async {
-        for nth in 0..(rounds / 2).max(3) {
+        for _ in 0..(rounds / 2).max(3) {
             rt::sleep(REST).await;
             let begun = rt::now();
-            let sandbox = create(backend, nth).await?;
+            let sandbox = bench.create().await?;
             cold_starts.push(rt::now().since(begun));
             rt::sleep(REST).await;
             let begun = rt::now();
-            backend.remove(sandbox).await;
+            bench.backend.remove(sandbox).await;
             removals.push(rt::now().since(begun));
         }
         Ok(())
@@ -410,27 +303,79 @@ async fn creations_beside(backend: &Rc<Live>, busy: &[Sandbox], rounds: u32) -> 
     Ok((quantiles(cold_starts)?, quantiles(removals)?))
 }
 
-/// The processors' use from an instant on.
-struct Busy(Time, f64);
+/// The processors' use from an instant on, less what others had of them before.
+struct Busy<'a> {
+    bench: &'a Bench,
+    from: Time,
+    used: f64,
+}
 
-impl Busy {
-    fn now() -> Busy {
-        Busy(rt::now(), elapse_real::load().host_cpu_seconds)
+impl Busy<'_> {
+    fn now(bench: &Bench) -> Busy<'_> {
+        let used = if bench.watch.is_some() { elapse_real::load().host_cpu_seconds } else { 0.0 };
+        Busy { bench, from: rt::now(), used }
     }
 
     /// Processor time that was used since.
     fn used(&self) -> f64 {
-        (elapse_real::load().host_cpu_seconds - self.1).max(0.0)
+        let Some(watch) = &self.bench.watch else { return 0.0 };
+        let others = watch.others().processors() * rt::now().since(self.from).as_secs_f64();
+        (elapse_real::load().host_cpu_seconds - self.used - others).max(0.0)
     }
 
     /// How many were busy since, on average.
     fn processors(&self) -> f64 {
-        self.used() / rt::now().since(self.0).as_secs_f64().max(1e-9)
+        self.used() / rt::now().since(self.from).as_secs_f64().max(1e-9)
     }
 
     /// What each of so many things has used since.
     fn used_by_each(&self, n: u32) -> Option<Duration> {
         Some(Duration::from_nanos_f64(self.used() / f64::from(n.max(1)) * 1e9))
+    }
+}
+
+impl Bench {
+    /// A host's, with whoever looks at what others have of that.
+    pub(super) fn of_host(live: Rc<Live>, cores: u32, watch: Rc<Watch>) -> Bench {
+        let backend = Rc::clone(&live) as Rc<dyn Backend>;
+        Bench { live: Some(live), watch: Some(watch), ..Bench::new(backend, cores) }
+    }
+
+    /// A backend on a host of so many processors.
+    pub(super) fn new(backend: Rc<dyn Backend>, cores: u32) -> Bench {
+        Bench { backend, live: None, cores, watch: None, counted: Rc::default() }
+    }
+
+    fn next(&self) -> u64 {
+        self.counted.replace(self.counted.get() + 1)
+    }
+
+    async fn create(&self) -> Result<Sandbox> {
+        create(&*self.backend, self.next()).await
+    }
+
+    async fn call(&self, sandbox: Sandbox, does: Behaviour, intended: Duration) -> Result<Duration> {
+        let function = BEHAVIOURS.iter().position(|b| *b == does).unwrap_or_default() as u32;
+        let begun = rt::now();
+        let order = Invocation {
+            number: self.next(),
+            function: FunctionId(function),
+            arrival: Time::ZERO,
+            intended,
+            fails: false,
+            usage: None,
+        };
+        let answer = self.backend.invoke(sandbox, &order).await;
+        answer.map_err(|fault| Fault::host(format!("a call failed while it was measured: {fault:?}")))?;
+        Ok(rt::now().since(begun))
+    }
+
+    /// Rests before something is measured; what runs meanwhile is others'.
+    async fn rest(&self) {
+        match &self.watch {
+            Some(watch) => watch.rest(REST).await,
+            None => rt::sleep(REST).await,
+        }
     }
 }
 
@@ -442,36 +387,27 @@ fn shares(mut seen: Vec<f64>) -> Vec<f64> {
     (0..=SHARES).map(|i| (seen[i * last / SHARES] * 1e4).round() / 1e4).collect()
 }
 
-async fn create(backend: &Live, nth: u32) -> Result<Sandbox> {
+/// Creates a container of the first of them.
+///
+/// # Errors
+/// Why it came to nothing.
+pub(super) async fn create(backend: &dyn Backend, nth: u64) -> Result<Sandbox> {
     let request = Create {
         function: FunctionId(0),
         memory: MEMORY,
         cpus: Cpus::from_cores(1),
-        nth: u64::from(nth),
+        nth,
         gpu: None,
         at_once: false,
     };
     backend.create(&request).await.map_err(|fault| Fault::host(fault.why.to_string()))
 }
 
-async fn call(backend: &Live, sandbox: Sandbox, does: Behaviour, intended: Duration) -> Result<Duration> {
-    let function = BEHAVIOURS.iter().position(|b| *b == does).unwrap_or_default() as u32;
-    let begun = rt::now();
-    let order = Invocation {
-        number: 0,
-        function: FunctionId(function),
-        arrival: Time::ZERO,
-        intended,
-        fails: false,
-        usage: None,
-    };
-    let answer = backend.invoke(sandbox, &order).await;
-    answer.map_err(|fault| Fault::host(format!("a call failed while it was measured: {fault:?}")))?;
-    Ok(rt::now().since(begun))
-}
-
 /// Equally likely values that stand for all that were seen.
-fn quantiles(mut seen: Vec<Duration>) -> Result<Dist> {
+///
+/// # Errors
+/// If nothing was.
+pub(super) fn quantiles(mut seen: Vec<Duration>) -> Result<Dist> {
     seen.sort_unstable();
     let n = seen.len();
     let points = n.min(POINTS);
