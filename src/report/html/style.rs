@@ -19,7 +19,7 @@ iframe{width:100%;height:22rem;border:1px solid var(--line);background:#fff}\
 footer{color:var(--soft);font-size:.85rem;margin-top:2.5rem}a{color:#0072b2}\
 @media(prefers-color-scheme:dark){\
 :root{--ink:#e4e4e4;--soft:#a8a8a8;--line:#3a3d42;--back:#16181b;--warn:#3a2f1a;color-scheme:dark}a{color:#56b4e9}\
-svg [fill='#FFFFFF']{fill:#16181b}svg text,svg [fill='#282828']{fill:#e4e4e4}svg [stroke='#282828']{stroke:#e4e4e4}\
+svg [fill='#FFFFFF']{fill:#16181b}svg [stroke='#FFFFFF']{stroke:#16181b}svg text,svg [fill='#282828']{fill:#e4e4e4}svg [stroke='#282828']{stroke:#e4e4e4}\
 svg [stroke='#E1E1E1']{stroke:#33363b}svg [stroke='#C8C8C8']{stroke:#55585d}\
 svg [stroke='#6E6E6E']{stroke:#a8a8a8}svg [fill='#6E6E6E']{fill:#a8a8a8}\
 svg [stroke='#0072B2']{stroke:#3d9fe0}svg [fill='#0072B2']{fill:#3d9fe0}}\

@@ -43,7 +43,7 @@ pub(super) enum Form {
     Line(Vec<(f64, f64)>),
     /// A dashed one.
     Dashed(Vec<(f64, f64)>),
-    /// Points with words: to their right and below, where no line of a distribution is, or to the left at the right edge.
+    /// Points with words to their right and below, where no line of a distribution is.
     Dots(Vec<(f64, f64, String)>),
 }
 
@@ -177,16 +177,6 @@ pub(super) enum Across {
     Linear(Axis),
     /// From and to.
     Logarithmic(f64, f64),
-}
-
-impl Across {
-    /// How far along the axis a value is, 0 to 1.
-    fn share(&self, x: f64) -> f64 {
-        match self {
-            Across::Linear(axis) => (x - axis.range.0) / (axis.range.1 - axis.range.0),
-            Across::Logarithmic(low, high) => (x / low).ln() / (high / low).ln(),
-        }
-    }
 }
 
 /// Axes, and what is drawn on them.
@@ -356,15 +346,11 @@ pub(super) fn panel(area: &Area<'_>, panel: &Panel<'_>) -> Drawn<()> {
                     }
                 }
                 if let Form::Dots(dots) = &mark.form {
+                    let style = text(13).color(&colour).pos(Pos::new(HPos::Left, VPos::Top));
                     chart.draw_series(dots.iter().map(|(x, y, words)| {
-                        let (across, at) = match panel.across.share(*x) > 0.85 {
-                            true => (HPos::Right, (-9, 3)),
-                            false => (HPos::Left, (9, 3)),
-                        };
-                        let style = text(13).color(&colour).pos(Pos::new(across, VPos::Top));
                         EmptyElement::at((*x, *y))
                             + Circle::new((0, 0), 4, colour.filled())
-                            + Text::new(words.clone(), at, style)
+                            + Text::new(words.clone(), (9, 3), style.clone())
                     }))?;
                 }
                 if !mark.name.is_empty() && named > 1 && !names_above {

@@ -49,7 +49,9 @@ fn draw(drawing: &Drawing<'_>) -> Drawn<String> {
     let Drawing { title, all, alone } = *drawing;
     let left = left_of(all);
     let top = top_of(all.iter().map(|(_, d)| d.count()).max().unwrap_or(1));
-    let high = all.iter().filter_map(|(_, d)| d.0.last()).map(|p| p.0).fold(left, f64::max) * 1.15;
+    let most = all.iter().filter_map(|(_, d)| d.0.last()).map(|p| p.0).fold(left * 2.0, f64::max);
+    // Room for the words beside the last points.
+    let high = most * (most / left).powf(if alone { 0.15 } else { 0.03 });
     let mut marks = Vec::new();
     for (i, (name, values)) in all.iter().enumerate() {
         let n = values.count();
@@ -111,7 +113,14 @@ pub(super) fn latency(data: &Data) -> Drawn<Plot> {
         name += &format!(" (none in {share} %)");
     }
     let all = [("latency".to_string(), &data.latency), (name, before)];
-    let title = format!("{}: latency of {} invocations", data.name, super::grouped(data.latency.count()));
+    let n = data.latency.count();
+    // Those that were dropped, or never ended, have none.
+    let of = if n < data.invocations {
+        format!(" of {}", super::grouped(data.invocations))
+    } else {
+        String::new()
+    };
+    let title = format!("{}: latency of {}{of} invocations", data.name, super::grouped(n));
     let svg = draw(&Drawing { title: &title, all: &all, alone: true })?;
     let quantiles: Vec<String> =
         marked(&data.latency).into_iter().map(|(_, name, v)| format!("{name} {}", words(v))).collect();
