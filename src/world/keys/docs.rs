@@ -79,6 +79,10 @@ pub const DOCS: &[Doc] = &[
     open("worker.queue.limit", "invocations that may wait; further ones are dropped", "any number", "1000"),
     open("worker.queue.timeout", "longest wait; after it an invocation is dropped", "no limit", "\"60s\""),
     open("worker.timeout", "longest execution, then it has timed_out; or \"forever\"", "300s", "\"300s\""),
+    key(
+        "worker.accounting",
+        "what an idle container is charged: reserved, what is reserved for it; measured, what was last read of it",
+    ),
     open(
         "worker.unit",
         "who shares a container: invocations of one function, or of an app",
@@ -195,6 +199,7 @@ pub const DOCS: &[Doc] = &[
     ),
     open("function.load.closed.clients", "clients", "", "16"),
     open("function.load.closed.think", "between an answer and the next call", "0s", "\"1s\""),
+    open("function.load.closed.retry", "least time between a refusal and the next call", "1ms", "\"1ms\""),
     open(
         "function.load.zipf",
         "beside one of these: `count` functions share it by a Zipf law of this exponent",
@@ -215,6 +220,14 @@ pub const DOCS: &[Doc] = &[
         "1",
     ),
     open("trace.rate_scale", "multiplies the number of invocations", "1", "0.5"),
+    open("trace.time_scale", "multiplies the time between invocations; durations stay", "1", "0.5"),
+    open("trace.clones", "functions for each of the trace's, each with luck of its own", "1", "2"),
+    open(
+        "trace.skip_bad",
+        "csv: wrong rows are left out and counted, instead of ending the run",
+        "false",
+        "true",
+    ),
     key("trace.placement", "azure-2019: where in its minute an invocation is placed"),
     key("trace.durations", "azure-2019: how durations are drawn from the trace's percentiles"),
     key("trace.counts", "azure-2019: whether a minute counts starts or ends"),
