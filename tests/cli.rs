@@ -330,6 +330,7 @@ fn a_run_leaves_every_file_and_key_that_is_promised() {
         "distributions.csv",
         "heat.csv",
         "methods.txt",
+        "methods.bib",
         "report.html",
     ] {
         assert!(dir.join("r").join(name).metadata().is_ok_and(|m| m.len() > 50), "{name}");

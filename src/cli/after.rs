@@ -14,8 +14,12 @@ pub fn plot(args: &PlotArgs) -> Result<u8> {
     for (name, folder) in names_of(&args.runs).into_iter().zip(&args.runs) {
         runs.push((name, Finished::open(folder)?));
     }
+    let drawn = |plots| match &args.font {
+        Some(font) => report::outlined(plots, font),
+        None => Ok(plots),
+    };
     for (name, run) in &runs {
-        let plots = report::redraw(run, &args.series)?;
+        let plots = drawn(report::redraw(run, &args.series)?)?;
         let paths = match &args.out {
             Some(out) => report::save(&out.join(name), &plots, true)?,
             None => report::write_plots(&run.folder, &plots, true)?,
@@ -23,7 +27,7 @@ pub fn plot(args: &PlotArgs) -> Result<u8> {
         print::paths(&paths);
     }
     if let Some(out) = args.out.as_ref().filter(|_| runs.len() > 1) {
-        print::paths(&report::save(out, &[report::together(&runs)?], true)?);
+        print::paths(&report::save(out, &drawn(vec![report::together(&runs)?])?, true)?);
     }
     Ok(0)
 }

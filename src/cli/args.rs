@@ -253,6 +253,9 @@ pub struct PlotArgs {
     /// Fetched series that the timeline shows, by pattern [default: up to four that are not ours]
     #[arg(long = "series", value_name = "PATTERN")]
     pub series: Vec<String>,
+    /// A font for names whose letters the built-in one lacks
+    #[arg(long, value_name = "FILE")]
+    pub font: Option<PathBuf>,
     /// Write into this folder instead, with the latencies of all the runs in one picture
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

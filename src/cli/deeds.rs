@@ -263,6 +263,11 @@ fn run_into(
         counters.longest_queue, wall_seconds = finished.wall_seconds, cpu_seconds = finished.cpu_seconds, "finished"
     );
     print::finished(&finished);
+    if let Some(why) = &finished.gave_up {
+        return Err(Fault::check(format!(
+            "{why}; the run was ended early, which [measure] give_up = \"off\" prevents"
+        )));
+    }
     if let Some(why) = finished.graphite.as_ref().and_then(|g| g.fault.as_ref()) {
         let folder = finished.folder.as_ref().map_or("RUN".into(), |f| f.display().to_string());
         return Err(Fault::check(format!(

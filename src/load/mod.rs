@@ -19,7 +19,7 @@ mod trace;
 pub use arrivals::{ClosedLoop, Load, OpenLoad};
 pub use function::{FunctionConfig, Profile};
 pub use merge::Merge;
-pub use trace::{Counts, Durations, Format, Placement, TraceConfig, open};
+pub use trace::{Counts, Durations, Format, Per, Placement, TraceConfig, open};
 
 use crate::base::{Compute, Dist, FunctionId, FunctionSpec, Invocation, Result, Time};
 use std::cell::RefCell;

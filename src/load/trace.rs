@@ -59,6 +59,18 @@ pub enum Counts {
     End,
 }
 
+/// What cold starts are drawn for, where a trace has none of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    /// Each function has a median from the law, and its creations lie around it: simulators of the field have one cold time a
+    /// function.
+    #[default]
+    Function,
+    /// Each creation is drawn from the law by itself.
+    Creation,
+}
+
 /// A scenario's `[trace]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +121,9 @@ pub struct TraceConfig {
     /// Who shares a container; by default what the memory file speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<Unit>,
+    /// What a cold start that the format does not tell is drawn for.
+    #[serde(default)]
+    pub cold_start_per: Per,
     /// Cold starts, where the format has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<Dist>,
@@ -142,6 +157,7 @@ impl TraceConfig {
             durations: Durations::Percentiles,
             counts: Counts::Start,
             unit: None,
+            cold_start_per: Per::Function,
             cold_start: None,
         }
     }

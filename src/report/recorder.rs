@@ -1,11 +1,9 @@
 //! The recorder: takes records in order of return (ties by number), hashes, counts and writes them.
 
-use crate::base::{ColdCause, Fault, FunctionSpec, Record, Result, StartKind, Status, Time};
+use super::records::Writer;
+use crate::base::{ColdCause, FunctionSpec, Record, Result, StartKind, Status, Time};
 use crate::metrics::{Heat, Sketch};
-use crate::rt::chance::{Chance, Luck, Purpose};
-use rand::RngExt;
 use std::fs::File;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// Which records are written.
@@ -74,6 +72,8 @@ pub struct Tally {
     pub overhead: Sketch,
     /// Latency over intended duration, in millionths, over those that completed.
     pub slowdown: Sketch,
+    /// Why invocations did not complete.
+    pub errors: super::Errors,
     /// Those that completed within the window, whenever they arrived.
     pub returned: u64,
     /// Those that started late, or that waited in the queue while a container was created on their worker.
@@ -154,21 +154,6 @@ pub struct Recorder {
     heat: Option<Heat>,
 }
 
-struct Writer {
-    file: File,
-    path: PathBuf,
-    text: Vec<u8>,
-    start_unix_ns: u64,
-    names: Vec<String>,
-    backends: Vec<String>,
-    share: f64,
-    luck: Luck,
-    fault: Option<Fault>,
-}
-
-const HEADER: &str = "invocation,function,worker,backend,container,start_kind,cold_cause,status,arrival_unix_ns,enqueue_ns,\
-dispatch_ns,exec_start_ns,exec_end_ns,return_ns,intended_ns,memory_mb,attempt,weight,error\n";
-
 impl Recorder {
     /// A recorder of invocations that arrive in [from, until).
     pub fn new(functions: &[FunctionSpec], window: (Time, Time)) -> Recorder {
@@ -212,13 +197,7 @@ impl Recorder {
             Records::Full => 1.0,
             Records::Sample(share) => share,
         };
-        let luck = Chance::new(seed).named("records");
-        let names = names.iter().map(|n| super::tables::quoted(n).into_owned()).collect();
-        let text = Vec::with_capacity(1 << 17);
-        let mut writer =
-            Writer { file, path, text, start_unix_ns, names, backends: Vec::new(), share, luck, fault: None };
-        writer.text.extend_from_slice(HEADER.as_bytes());
-        self.writer = Some(writer);
+        self.writer = Some(Writer::new(file, path, share, start_unix_ns, &names, seed));
     }
 
     /// The names of the backends, as records number them.
@@ -312,6 +291,9 @@ impl Recorder {
         let f = &mut self.functions[r.function.index()];
         t.ended[r.status as usize] += 1;
         f.ended[r.status as usize] += 1;
+        if r.status != Status::Completed {
+            t.errors.add(r.status, r.error.as_deref());
+        }
         f.intended_sum += u128::from(r.intended.0);
         let place = usize::from(r.worker);
         if self.workers.len() <= place {
@@ -413,90 +395,5 @@ impl Recorder {
     /// The last arrival.
     pub fn last_arrival(&self) -> Time {
         self.last_arrival
-    }
-}
-
-impl Writer {
-    fn write(&mut self, r: &Record) {
-        if self.share < 1.0 && self.luck.draw(Purpose::Sampling, r.invocation).random::<f64>() >= self.share {
-            return;
-        }
-        let start = self.start_unix_ns;
-        let out = &mut self.text;
-        number(out, r.invocation);
-        text(out, &self.names[r.function.index()]);
-        field(out, u64::from(r.worker));
-        text(out, r.backend.and_then(|b| self.backends.get(usize::from(b))).map_or("", String::as_str));
-        optional(out, r.container);
-        text(out, r.start.map_or("", StartKind::word));
-        text(out, r.cause.map_or("", ColdCause::word));
-        text(out, r.status.word());
-        field(out, start + r.arrival.0);
-        for instant in [r.enqueue, r.dispatch, r.exec_start, r.exec_end] {
-            optional(out, instant.map(|t| t.since(r.arrival).0));
-        }
-        // What did not end has no return.
-        optional(out, (r.status != Status::Unfinished).then(|| r.returned.since(r.arrival).0));
-        field(out, r.intended.0);
-        out.push(b',');
-        mib(out, r.memory.0);
-        field(out, u64::from(r.attempt));
-        if self.share < 1.0 {
-            text(out, &format!("{}", 1.0 / self.share))
-        } else {
-            field(out, 1)
-        }
-        match r.error.as_deref() {
-            Some(why) => text(out, &super::tables::quoted(why)),
-            None => out.push(b','),
-        }
-        out.push(b'\n');
-        if out.len() > (1 << 17) - 4096 {
-            self.flush();
-        }
-    }
-
-    fn flush(&mut self) {
-        if self.fault.is_none()
-            && let Err(e) = self.file.write_all(&self.text)
-        {
-            self.fault = Some(Fault::writing(&self.path, &e));
-        }
-        self.text.clear();
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.flush();
-        self.fault.map_or(Ok(()), Err)
-    }
-}
-
-fn number(out: &mut Vec<u8>, n: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
-}
-
-fn field(out: &mut Vec<u8>, n: u64) {
-    out.push(b',');
-    number(out, n);
-}
-
-fn optional(out: &mut Vec<u8>, n: Option<u64>) {
-    out.push(b',');
-    if let Some(n) = n {
-        number(out, n);
-    }
-}
-
-fn text(out: &mut Vec<u8>, text: &str) {
-    out.push(b',');
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// Bytes as MiB with at most three decimals.
-fn mib(out: &mut Vec<u8>, bytes: u64) {
-    number(out, bytes >> 20);
-    let thousandths = ((bytes & 0xf_ffff) * 1000) >> 20;
-    if thousandths > 0 {
-        out.extend_from_slice(format!(".{thousandths:03}").as_bytes());
     }
 }

@@ -74,6 +74,8 @@ pub struct RunFacts {
     pub remarks: Vec<String>,
     /// Busy seconds of the trace and as drawn.
     pub busy: Option<(f64, f64)>,
+    /// What it was set up with.
+    pub setup: super::Setup,
 }
 
 /// How much of the time of invocations and creations is processor time.
@@ -366,6 +368,10 @@ impl Summary {
         put("trace_busy_seconds", maybe(self.facts.busy.map(|b| b.0)));
         put("drawn_busy_seconds", maybe(self.facts.busy.map(|b| b.1)));
         let dirty = self.facts.dirty.iter().map(|(kind, n)| (kind.clone(), json!(n)));
+        let (named, others) = t.errors.named();
+        let kinds = named.iter().map(|(text, count)| json!({"text": text, "count": count})).collect();
+        put("errors", Value::Array(kinds));
+        put("other_errors", json!(others));
         put("trace_notes", Value::Object(dirty.collect()));
         put("remarks", json!(self.facts.remarks));
         Value::Object(map)
@@ -408,39 +414,6 @@ impl Summary {
 
     /// One paragraph for the set-up section of a paper.
     pub fn methods(&self) -> String {
-        let worker = match self.workers.first() {
-            Some(w) => format!(
-                "The worker had {} cores and {} memory, dispatched {}, and evicted idle containers by {}.",
-                w.cores,
-                w.capacity.unwrap_or(Mem::MAX),
-                w.policies.1,
-                w.policies.0
-            ),
-            None => {
-                "What was driven is a process of its own, with resources and policies of its own.".to_string()
-            }
-        };
-        let (from, until) = self.facts.window;
-        let whole = from == Time::ZERO && until == Time::MAX;
-        let window = if whole {
-            "Figures cover the run from its first instant to its last return.".to_string()
-        } else {
-            format!("Figures cover invocations that arrived from {from} to {}.", until.min(self.facts.end))
-        };
-        format!(
-            "We ran Elapse {} ({}) with seed {} on {}: {} invocations of {} functions over {:.0} s of {} time. {worker} \
-             {window} Quantiles are within 1 %; counts, means and maxima are exact. Result hash {:016x}.{}{}\n",
-            env!("CARGO_PKG_VERSION"),
-            self.facts.backend,
-            self.facts.seed,
-            self.facts.load,
-            self.invocations(),
-            self.functions.len(),
-            self.facts.end.as_secs_f64(),
-            if self.facts.backend == "simulated" { "virtual" } else { "real" },
-            self.result_hash,
-            if self.facts.remarks.is_empty() { "" } else { " " },
-            self.facts.remarks.join(" ")
-        )
+        super::methods::methods(self)
     }
 }

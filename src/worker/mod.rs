@@ -21,6 +21,7 @@ mod pool;
 mod prewarm;
 pub mod queue;
 mod registration;
+mod room;
 mod state;
 mod status;
 mod tally;
@@ -34,9 +35,7 @@ pub use prewarm::Retry;
 pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Sandbox, Work, close_all};
-use crate::base::{
-    Duration, Fault, FunctionId, FunctionSpec, Held, Mem, Result, StartKind, Time, WorkerCounts,
-};
+use crate::base::{Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts};
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
@@ -262,51 +261,6 @@ impl Worker {
     /// The worker at this instant.
     pub fn snapshot(&self) -> Snapshot {
         self.0.snapshot()
-    }
-
-    /// What happened in the window so far, and the containers that there were at its beginning.
-    pub fn window_counts(&self) -> (WorkerCounts, u64) {
-        self.0.state.borrow().counts.window()
-    }
-
-    /// Restarts of its loops in the window.
-    pub fn window_restarts(&self) -> u64 {
-        let (from, until) = self.0.state.borrow().counts.bounds();
-        self.0.loops.borrow().iter().map(|l| l.pulse.restarts_in(from, until)).sum()
-    }
-
-    /// Ends the window of its figures at an instant that has not passed, where it was not known at the start.
-    pub fn end_window(&self, until: Time) {
-        let mut state = self.0.state.borrow_mut();
-        state.counts.end_window(until);
-        state.ledger.end_window(until);
-        state.held.end_window(until);
-        self.0.backends.iter().for_each(|b| b.measure_in(self.0.window_from, until));
-    }
-
-    /// Lets what it holds count in its fleet as well. Before it holds anything.
-    pub fn count_in(&self, fleet: &Fleet) {
-        let mut state = self.0.state.borrow_mut();
-        state.ledger.count_in(Rc::clone(&fleet.memory));
-        state.fleet = Some(fleet.clone());
-    }
-
-    /// Processors, invocations and its queue over the window, up to `now`.
-    pub fn use_of(&self, now: Time) -> Held {
-        let mut state = self.0.state.borrow_mut();
-        state.held.settle(now);
-        let held = state.use_so_far();
-        match self.0.backends.iter().find_map(|b| b.shared()) {
-            Some(shared) => Held { cores: (shared.core_seconds, shared.peak), ..held },
-            None => held,
-        }
-    }
-
-    /// Memory over the window, up to `now`.
-    pub fn memory_use(&self, now: Time) -> MemoryUse {
-        let mut state = self.0.state.borrow_mut();
-        state.ledger.settle(now);
-        state.memory_use()
     }
 
     /// Containers that are alive: creating, running or cached.

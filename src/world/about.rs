@@ -14,8 +14,8 @@ impl Finished {
         command: &[String],
         scenario: &Scenario,
         marker: Marker,
-        at: Option<serde_json::Value>,
-    ) -> Result<String> {
+        at: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value> {
         let usage = elapse_real::usage();
         let host = elapse_real::host();
         let plan = serde_json::to_value(scenario)
@@ -31,6 +31,7 @@ impl Finished {
             "start_unix_ns": self.summary.facts.start_unix_ns,
             "end_unix_ns": self.summary.facts.start_unix_ns + self.summary.facts.end.0,
             "marker_unix_seconds": marker.map(|(from, until)| [from, until]),
+            "clock": self.summary.facts.setup.clock.json(),
             "plan": plan,
             "calibration": scenario.model.calibration.as_deref().map(Calibration::about),
             "at": at,
@@ -51,7 +52,7 @@ impl Finished {
             "result_hash": format!("{:016x}", self.summary.result_hash),
         });
         without_secrets(&mut value);
-        Ok(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n")
+        Ok(value)
     }
 }
 

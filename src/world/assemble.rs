@@ -1,9 +1,9 @@
 //! Puts a scenario's functions, loads and trace together into one workload.
 
 use super::{Scenario, means};
-use crate::base::{FunctionId, FunctionSpec, Invocation, Result, Time};
-use crate::load::{self, ClosedLoop, Merge, Notes, Source};
-use crate::rt::chance::Chance;
+use crate::base::{Dist, FunctionId, FunctionSpec, Invocation, Result, Time};
+use crate::load::{self, ClosedLoop, Merge, Notes, Per, Source};
+use crate::rt::chance::{Chance, Luck, Purpose};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -93,7 +93,13 @@ pub(super) fn assemble(scenario: &Scenario) -> Result<Assembled> {
         (end, epoch) = (workload.end, workload.epoch);
         standing = workload.prewarm.into_iter().map(|(f, n)| (FunctionId(f.0 + offset), n)).collect();
         functions.extend(workload.functions.into_iter().map(|mut spec| {
-            spec.cold_start = spec.cold_start.or_else(|| workload.cold_start.clone());
+            let law = workload.cold_start.as_ref();
+            spec.cold_start = spec.cold_start.take().or_else(|| {
+                Some(match trace.cold_start_per {
+                    Per::Function => around_a_median(law?, chance.named(&spec.name)),
+                    Per::Creation => law?.clone(),
+                })
+            });
             spec
         }));
         loads.push(format!(
@@ -157,6 +163,16 @@ impl Default for Assembled {
             load: String::new(),
         }
     }
+}
+
+/// A function's own cold starts where a trace has none: its median is drawn from the law for all, and its creations lie around
+/// that. A law of one value stays as it is.
+fn around_a_median(law: &Dist, luck: Luck) -> Dist {
+    const SIGMA: f64 = 0.2;
+    if law.as_constant().is_some() {
+        return law.clone();
+    }
+    Dist::lognormal(law.sample(&mut luck.draw(Purpose::ColdStart, u64::MAX)), SIGMA)
 }
 
 /// Whole clients for the i-th of these shares, so that they add up to `clients`.

@@ -4,7 +4,7 @@
 use super::window;
 use crate::base::{Duration, Fault, Front, FunctionId, Invocation, Outcome, Record, Result, Status, Time};
 use crate::load::{ClosedLoop, Source};
-use crate::report::Recorder;
+use crate::report::{Errors, Recorder};
 use crate::rt::chance::Purpose;
 use crate::rt::sync::{Notify, OneSender, oneshot};
 use crate::rt::{self, Class, Either};
@@ -39,6 +39,34 @@ pub(super) struct Shared {
     enough: Notify,
     /// Clients of closed loops, by the invocation whose return they wait for.
     clients: RefCell<FxHashMap<u64, OneSender<Status>>>,
+    hope: Hope,
+}
+
+/// Whether anything completes at all.
+#[derive(Default)]
+struct Hope {
+    /// How many ends without a completion are too many; `None` where that is not asked, or something completed.
+    left: Cell<Option<u32>>,
+    errors: RefCell<Errors>,
+    lost: Notify,
+}
+
+impl Hope {
+    fn settle(&self, record: &Record) {
+        let Some(left) = self.left.get() else { return };
+        match record.status {
+            Status::Unfinished => {}
+            Status::Completed if left > 0 => self.left.set(None),
+            Status::Completed => {}
+            status => {
+                self.errors.borrow_mut().add(status, record.error.as_deref());
+                self.left.set(Some(left.saturating_sub(1)));
+                if left <= 1 {
+                    self.lost.notify_waiters();
+                }
+            }
+        }
+    }
 }
 
 impl Shared {
@@ -61,7 +89,22 @@ impl Shared {
             settled: Notify::new(),
             enough: Notify::new(),
             clients: RefCell::default(),
+            hope: Hope::default(),
         })
+    }
+
+    /// Asks that so many ends without a completion be told.
+    pub(super) fn watch(&self, ends: Option<u32>) {
+        self.hope.left.set(ends);
+    }
+
+    /// Waits until that many have ended and none has completed; says why they did not.
+    pub(super) async fn hopeless(&self) -> String {
+        let hope = &self.hope;
+        while hope.left.get() != Some(0) {
+            hope.lost.notified().await;
+        }
+        hope.errors.borrow().words().unwrap_or_default()
     }
 
     /// Numbers an invocation that is sent now; `None` when there have been enough.
@@ -188,6 +231,7 @@ impl Outcome for Shared {
     fn settle(&self, record: &Record) {
         let inside = self.is_inside(record.arrival);
         self.recorder.borrow_mut().take(record);
+        self.hope.settle(record);
         self.outstanding.set(self.outstanding.get() - 1);
         self.inside.set(self.inside.get() - u64::from(inside));
         let client = self.clients.borrow_mut().remove(&record.invocation);

@@ -1,9 +1,11 @@
 //! The live world: the same worker, on tokio, with real containers of this host.
 
+use super::drive::Shared;
+use super::facts::facts_of;
 use super::graphite::Station;
 use super::operate::{Started, operate};
-use super::run::{Begun, Progress, Run, facts_of};
-use super::scenario::Scenario;
+use super::run::{Begun, Progress, Run};
+use super::scenario::{GiveUp, Scenario};
 use crate::backend::{Backend, Live, LiveConfig, Model, Simulated};
 use crate::base::{Cpus, Duration, Fault, FunctionSpec, Result, Time, nearest};
 use crate::metrics::HostProbe;
@@ -15,6 +17,7 @@ use elapse_real::engine::{Common, Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
 use elapse_real::net::Networks;
 use elapse_real::process::Processes;
+use std::future::Future;
 use std::rc::Rc;
 
 /// The backends that a worker can have, by name.
@@ -24,6 +27,8 @@ pub const BACKENDS: [&str; 4] = ["process", "containerd", "docker", "simulated"]
 pub(super) struct Lived {
     pub(super) end: Time,
     pub(super) interrupted: bool,
+    /// What the first invocations said, where the run was ended because none of them completed.
+    pub(super) gave_up: Option<String>,
     /// None where the worker is another process.
     pub(super) facts: Option<WorkerFacts>,
     pub(super) backends: Vec<String>,
@@ -143,13 +148,15 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
         .as_ref()
         .and_then(|s| s.sink(&scenario.name, "worker-0", scenario.worker.status, Some(anchor)));
     let (shared, started_too, backends) = (Rc::clone(&begun.shared), started.clone(), engines.clone());
+    let watched = Rc::clone(&begun.shared);
     let make = move |scenario: &Scenario| {
         let cores = scenario.worker.cores.unwrap_or(Cpus::MAX);
         Ok(make_backends(backends.clone(), cores, &scenario.live, &scenario.model, scenario.seed))
     };
     let outcome = runtime.block_on(async {
         let told = tell(run.progress.take(), horizon, run.interrupt.clone());
-        rt::select(operate(job, make, shared, started_too), told).await
+        let driven = operate(job, make, shared, started_too);
+        while_hopeful(driven, &watched, scenario.measure.give_up, told).await
     });
     let worker = started.workers.borrow().first().cloned();
     let ended = worker.map(|worker| {
@@ -163,13 +170,19 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     // What is still under way is recorded as unfinished when its task is dropped, and its container goes with it.
     let swept = runtime.block_on(sweep(&engines, false));
     drop(runtime);
-    let interrupted = was_interrupted(outcome)?;
+    let ending = outcome?;
     let left = swept?;
-    if !left.is_empty() && !interrupted {
+    if !left.is_empty() && ending == Ending::Whole {
         tracing::warn!(target: "elapse", left = left.join(", "), "removed what the worker had left on the host");
     }
     let (end, facts) = ended.ok_or_else(|| Fault::bug("the worker was never started"))?;
-    Ok(Lived { end, interrupted, facts: Some(facts), backends: names })
+    Ok(Lived {
+        end,
+        interrupted: ending == Ending::Interrupted,
+        gave_up: ending.gave_up(),
+        facts: Some(facts),
+        backends: names,
+    })
 }
 
 /// Reads what the host does, in the order of `HOST_PATHS`.
@@ -220,12 +233,46 @@ pub(super) async fn sweep(engines: &Engines, starts: bool) -> Result<Vec<String>
     Ok(all)
 }
 
-/// Whether the user ended the run before its load did; or what ended it.
-pub(super) fn was_interrupted(outcome: Either<Result<()>, ()>) -> Result<bool> {
-    match outcome {
-        Either::Left(outcome) => outcome.map(|()| false),
-        Either::Right(()) => Ok(true),
+/// How a live run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With its load.
+    Whole,
+    /// The user wanted it.
+    Interrupted,
+    /// Nothing completed: a sentence with what was said.
+    GaveUp(String),
+}
+
+impl Ending {
+    pub(super) fn gave_up(self) -> Option<String> {
+        match self {
+            Ending::GaveUp(why) => Some(why),
+            Ending::Whole | Ending::Interrupted => None,
+        }
     }
+}
+
+/// Waits for a load, unless the user wants the end or none of the first invocations completes.
+///
+/// # Errors
+/// What ended the load.
+pub(super) async fn while_hopeful(
+    driven: impl Future<Output = Result<()>>,
+    shared: &Rc<Shared>,
+    give_up: GiveUp,
+    interrupted: impl Future<Output = ()>,
+) -> Result<Ending> {
+    shared.watch(give_up.0);
+    let stopped = rt::select(shared.hopeless(), interrupted);
+    Ok(match rt::select(driven, stopped).await {
+        Either::Left(outcome) => outcome.map(|()| Ending::Whole)?,
+        Either::Right(Either::Right(())) => Ending::Interrupted,
+        Either::Right(Either::Left(errors)) => {
+            let ends = give_up.0.unwrap_or(0);
+            Ending::GaveUp(format!("none of the first {ends} invocations completed: {errors}"))
+        }
+    })
 }
 
 /// Tells now and then how far the run is; done when the user wants its end.

@@ -7,7 +7,7 @@
 //! network is in the queue's part before, and in the overhead after.
 
 use super::drive::{drive, until_measured};
-use super::live::{Lived, tell, was_interrupted};
+use super::live::{Ending, Lived, tell, while_hopeful};
 use super::run::{Begun, Run};
 use crate::base::{
     Duration, Fault, Front, FunctionId, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status,
@@ -219,7 +219,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });
     begun.facts.start_unix_ns = anchor;
     begun.shared.recorder.borrow_mut().starts_at(anchor);
-    let shared = Rc::clone(&begun.shared);
+    let (shared, watched) = (Rc::clone(&begun.shared), Rc::clone(&begun.shared));
     let assembled = std::mem::take(&mut begun.assembled);
     let (clients, at) = (target.clients, target.at.clone());
     begun.facts.remarks.push(how_it_is_measured(clients, closed));
@@ -256,12 +256,13 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
     let whole = until_measured(&shared, driven, scenario.finishes());
     let outcome = runtime.block_on(async {
         let told = tell(run.progress.take(), assembled.horizon, run.interrupt.clone());
-        rt::select(whole, told).await
+        while_hopeful(whole, &watched, scenario.measure.give_up, told).await
     });
     let end = runtime.block_on(async { rt::now() });
     drop(runtime);
-    let interrupted = was_interrupted(outcome)?;
-    Ok(Lived { end, interrupted, facts: None, backends: vec![at] })
+    let ending = outcome?;
+    let interrupted = ending == Ending::Interrupted;
+    Ok(Lived { end, interrupted, gave_up: ending.gave_up(), facts: None, backends: vec![at] })
 }
 
 #[cfg(test)]

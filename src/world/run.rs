@@ -2,21 +2,22 @@
 
 use super::assemble::{Assembled, assemble};
 use super::drive::Shared;
+use super::facts::{EVENTS_AT_ONCE, TICKS_ALONE, fleet_peaks, parts, waits_for_ever};
 use super::graphite::{FromGraphite, Marker, Station, Visit};
 use super::live;
 use super::operate::{Job, MakeEviction, MakeQueue, Started, operate, simulated};
 use super::remote::{self, Target};
 use super::scenario::{Scenario, Start};
+use super::setup::setup;
 use super::threads::log_panics;
 use super::window;
-use crate::backend::Contention;
-use crate::base::{Behaviour, Cpus, Fault, FunctionSpec, Held, Result, Time};
+use crate::base::{Cpus, Fault, FunctionSpec, Result, Time};
 use crate::load::Notes;
 use crate::metrics::Series;
-use crate::report::{self, Folder, Recorder, RunFacts, Summary, WorkerFacts};
+use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary, WorkerFacts};
 use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Options, Sim, Stop};
-use crate::worker::{Worker, eviction::Eviction, queue::QueuePolicy};
+use crate::worker::{eviction::Eviction, queue::QueuePolicy};
 use elapse_real::Interrupt;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,8 @@ pub struct Finished {
     pub folder: Option<PathBuf>,
     /// What came of Graphite, if it was wanted.
     pub graphite: Option<FromGraphite>,
+    /// What the first invocations of a live run said, where it was ended because none of them completed.
+    pub gave_up: Option<String>,
 }
 
 impl Run {
@@ -172,6 +175,7 @@ impl Run {
         self.observe(&sim, begun.assembled.horizon);
         let (shared, started) = (Rc::clone(&begun.shared), Started::default());
         begun.facts.backend = "simulated".into();
+        begun.facts.setup = setup(&self.scenario, false, Start(begun.facts.start_unix_ns));
         begun.shared.recorder.borrow_mut().backends(names);
         let job = self.job(&mut begun);
         let main = operate(job, simulated, shared, started.clone());
@@ -228,7 +232,11 @@ impl Run {
             }
             None => live::run(&mut self, &mut begun)?,
         };
+        begun.facts.setup = setup(&self.scenario, true, self.scenario.start);
         begun.facts.interrupted = lived.interrupted;
+        let early = lived.gave_up.as_ref().map(|why| format!("The run was ended early: {why}."));
+        begun.facts.remarks.extend(early);
+        begun.gave_up = lived.gave_up;
         begun.facts.end = lived.end;
         begun.facts.backend = lived.backends.join(" and ");
         begun.workers = lived.facts.into_iter().collect();
@@ -243,6 +251,9 @@ impl Run {
         let cpu_before = elapse_real::usage().cpu_seconds;
         if let Some((target, force)) = &self.target {
             report::check_target(target, *force)?;
+        }
+        if let Some(font) = self.scenario.plots.font.as_deref().filter(|_| self.plots) {
+            report::check_font(font)?;
         }
         let assembled = assemble(&self.scenario)?;
         let station = Station::open(&self.scenario.graphite, &self.interrupt)?;
@@ -281,6 +292,7 @@ impl Run {
             dirty: Vec::new(),
             remarks: Vec::new(),
             busy: None,
+            setup: Setup::default(),
         };
         let shared = Shared::new(recorder, self.scenario.invocations, plan);
         let (functions, notes) = (assembled.functions.clone(), Rc::clone(&assembled.notes));
@@ -302,6 +314,7 @@ impl Run {
             shift: 0,
             marker: None,
             at: None,
+            gave_up: None,
         })
     }
 
@@ -362,20 +375,22 @@ impl Run {
             cpu_seconds: 0.0,
             folder: None,
             graphite: None,
+            gave_up: begun.gave_up,
         };
         let chosen = &self.scenario.graphite.plot;
         if let Some(folder) = begun.folder {
             report::write_all(&folder, &finished.summary)?;
             if self.plots {
                 let plots = report::draw(&finished.summary, Vec::new(), chosen)?;
-                report::write_plots(folder.path(), &plots, false)?;
+                let about =
+                    finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
+                report::write_plots_of(folder.path(), &about, &plots, false)?;
             }
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
-            folder.put(
-                "run.json",
-                finished.run_json(&self.command, &self.scenario, begun.marker, begun.at)?.as_bytes(),
-            )?;
+            let about = finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
+            let text = serde_json::to_string_pretty(&about).unwrap_or_default() + "\n";
+            folder.put("run.json", text.as_bytes())?;
             finished.folder = Some(folder.commit()?);
         }
         finished.wall_seconds = clock.elapsed().as_secs_f64();
@@ -413,7 +428,7 @@ pub(super) struct Begun {
     cpu_before: f64,
     folder: Option<Folder>,
     pub(super) window: (Time, Time),
-    functions: Vec<FunctionSpec>,
+    pub(super) functions: Vec<FunctionSpec>,
     notes: Rc<RefCell<Notes>>,
     pub(super) assembled: Assembled,
     pub(super) shared: Rc<Shared>,
@@ -428,6 +443,8 @@ pub(super) struct Begun {
     pub(super) marker: Marker,
     /// Where the load went, if not to a worker of the run's own.
     at: Option<serde_json::Value>,
+    /// What the first invocations said, where it was ended because none of them completed.
+    gave_up: Option<String>,
 }
 
 fn remarks(notes: &Notes) -> Vec<String> {
@@ -447,91 +464,4 @@ fn remarks(notes: &Notes) -> Vec<String> {
         });
     }
     remarks
-}
-
-/// Events at one instant beyond which a simulation is taken to stand still.
-const EVENTS_AT_ONCE: u64 = 10_000_000;
-/// Ticks in a row, with nothing else to come, after which a simulation is taken to wait for ever.
-const TICKS_ALONE: u64 = 1_000;
-
-impl Run {
-    /// Why time does not go on.
-    fn stands_still(&self, begun: &Begun, at: Time) -> Fault {
-        let (function, sent) = begun.shared.last_called();
-        let name = begun.functions.get(function.index()).map_or("?", |f| f.name.as_str());
-        let closed =
-            self.scenario.functions.iter().any(|f| f.load.as_ref().is_some_and(|l| l.closed.is_some()));
-        let hint = if closed {
-            "; give its closed loop a think time, or its calls a duration, above 0"
-        } else {
-            "; spread its arrivals over time"
-        };
-        Fault::usage(format!(
-            "time stands still at {at}: more than {EVENTS_AT_ONCE} events at this instant, {sent} invocations so far, the last of \
-             function '{name}'{hint}"
-        ))
-    }
-}
-
-/// Why nothing happens any more though invocations wait.
-fn waits_for_ever(begun: &Begun, at: Time) -> Fault {
-    let (function, sent) = begun.shared.last_called();
-    let name = begun.functions.get(function.index()).map_or("?", |f| f.name.as_str());
-    Fault::bug(format!(
-        "nothing but ticks happens since about {at}, and {} invocations wait for ever ({sent} were sent, the last of function \
-         '{name}')",
-        begun.shared.outstanding()
-    ))
-}
-
-/// How much of the time of invocations and creations is processor time, by what the model says.
-fn parts(scenario: &Scenario, functions: &[FunctionSpec]) -> report::Parts {
-    let measured = scenario.model.calibration.is_some();
-    if !measured && scenario.model.contention != Contention::Shared {
-        return report::Parts::default();
-    }
-    let part = |f: &FunctionSpec| match f.program.behaviour.or(measured.then_some(scenario.live.behaviour)) {
-        Some(Behaviour::Spin) => 1.0,
-        Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
-        _ => scenario.model.cpu_fraction,
-    };
-    let creation = Some(scenario.model.cold_cpu_fraction);
-    report::Parts { invocation: functions.iter().map(part).collect(), creation }
-}
-
-fn fleet_peaks(fleet: &crate::worker::Fleet, end: Time) -> report::FleetPeaks {
-    let memory = fleet.memory_peaks(end);
-    let [cores, in_flight, queued] = fleet.held_peaks(end).map(|peak| (0.0, peak));
-    report::FleetPeaks {
-        memory: [memory.used, memory.running, memory.creating, memory.cached],
-        held: Held { cores, in_flight, queued },
-    }
-}
-
-impl Started {
-    /// What the workers came to, measured once more at the end.
-    fn facts(&self, end: Time, scenario: &Scenario) -> Vec<WorkerFacts> {
-        let workers = self.workers.borrow();
-        workers.iter().map(|w| facts_of(w, end, scenario)).collect()
-    }
-}
-
-/// What a worker came to, measured once more at the end. Inside its runtime.
-pub(super) fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> WorkerFacts {
-    worker.measure_last(end);
-    let memory = worker.memory_use(end);
-    let (counts, containers_at_begin) = worker.window_counts();
-    WorkerFacts {
-        name: format!("worker-{}", worker.number()),
-        cores: scenario.worker.cores.unwrap_or(Cpus::MAX),
-        policies: worker.policy_names(),
-        counts,
-        containers_at_begin,
-        held: worker.use_of(end),
-        capacity: memory.capacity,
-        peaks: [memory.peaks.used, memory.peaks.running, memory.peaks.creating, memory.peaks.cached],
-        gb_seconds: memory.gb_seconds,
-        loop_restarts: worker.window_restarts(),
-        series: worker.series(),
-    }
 }

@@ -8,6 +8,7 @@ use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::Records;
 use crate::worker::{Config, Retry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::path::PathBuf;
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +61,9 @@ pub struct Scenario {
     /// Where points go and come from besides.
     #[serde(default)]
     pub graphite: GraphiteConfig,
+    /// How pictures are drawn.
+    #[serde(default)]
+    pub plots: Plots,
 }
 
 fn first_seed() -> u64 {
@@ -90,6 +94,63 @@ pub struct Measure {
     pub until: Option<Duration>,
     /// Whether what still runs at the end is followed to its own.
     pub at_end: AtEnd,
+    /// Live, when so many invocations have ended and none of them completed, the run ends; `"off"` never.
+    pub give_up: GiveUp,
+}
+
+/// See [`Measure::give_up`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GiveUp(pub Option<u32>);
+
+impl Default for GiveUp {
+    fn default() -> GiveUp {
+        GiveUp(Some(20))
+    }
+}
+
+impl Serialize for GiveUp {
+    fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(ends) => s.serialize_u32(ends),
+            None => s.serialize_str("off"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for GiveUp {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<GiveUp, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Ends(i64),
+            Text(String),
+        }
+        let wrong = |what: String| {
+            let why = format!("give_up is {what}; it is a number of invocations of at least 1, or \"off\"");
+            Err(serde::de::Error::custom(why))
+        };
+        match Written::deserialize(d)? {
+            Written::Ends(ends) => match u32::try_from(ends) {
+                Ok(ends @ 1..) => Ok(GiveUp(Some(ends))),
+                _ => wrong(ends.to_string()),
+            },
+            Written::Text(text) => match (text.as_str(), text.parse()) {
+                ("off", _) => Ok(GiveUp(None)),
+                // As a flag has it.
+                (_, Ok(ends @ 1..)) => Ok(GiveUp(Some(ends))),
+                _ => wrong(format!("'{text}'")),
+            },
+        }
+    }
+}
+
+/// How pictures are drawn.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plots {
+    /// A font file for names whose letters the built-in one lacks; relative to the scenario.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub font: Option<PathBuf>,
 }
 
 /// See [`Measure::at_end`].
@@ -216,6 +277,7 @@ impl Scenario {
             prewarm: Retry::default(),
             metrics: Metrics::default(),
             graphite: GraphiteConfig::default(),
+            plots: Plots::default(),
         }
     }
 

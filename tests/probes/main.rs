@@ -1,4 +1,5 @@
 //! Probes: small programs that once found a fault, in the runtime and in the worker, and random ones that look for others.
 
+mod law;
 mod runtime;
 mod worker;

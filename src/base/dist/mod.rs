@@ -129,6 +129,11 @@ impl<Q: Quantity> Dist<Q> {
         Dist { shape: Shape::LogNormal { median, sigma: variance.sqrt() }, low: None, high: None }
     }
 
+    /// Lognormal around a median.
+    pub fn lognormal(median: Q, sigma: f64) -> Dist<Q> {
+        Dist { shape: Shape::LogNormal { median, sigma }, low: None, high: None }
+    }
+
     /// The value, if there is only one.
     pub fn as_constant(&self) -> Option<Q> {
         match &self.shape {

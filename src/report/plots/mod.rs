@@ -1,14 +1,20 @@
 //! Plots, drawn from sketches, counts and thinned-out series, never from the records one by one.
 
 mod chart;
-mod figures;
+mod distributions;
+mod fonts;
+mod geometry;
+mod heat_map;
+mod over_time;
 
-pub(super) use chart::font_rule;
+pub(super) use fonts::font_rule;
+pub use fonts::{check_font, outlined};
 
 use super::Summary;
 use super::read::{Distribution, Finished, HeatRow, Track};
 use crate::base::{Fault, Result};
 use crate::metrics::PATHS;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A drawn plot.
@@ -18,14 +24,18 @@ pub struct Plot {
     pub name: &'static str,
     /// What it shows.
     pub title: String,
-    /// The picture, without the font: see [`Plot::standalone`].
+    /// The picture, with its title and without the font: see [`Plot::standalone`].
     pub svg: String,
 }
 
 impl Plot {
+    fn new(name: &'static str, title: String, svg: &str) -> Plot {
+        Plot { name, svg: titled(svg, &title), title }
+    }
+
     /// The picture as a file of its own, with its font inside.
     pub fn standalone(&self) -> String {
-        chart::with_font(&self.svg)
+        fonts::with_font(&self.svg)
     }
 
     /// The picture as pixels.
@@ -33,99 +43,183 @@ impl Plot {
     /// # Errors
     /// Our bug, if it cannot be drawn.
     pub fn png(&self) -> Result<Vec<u8>> {
-        chart::png(&self.svg).map_err(|e| undrawn(&*e))
+        fonts::png(&self.svg).map_err(|e| undrawn(&*e))
     }
+}
+
+/// A picture that says that it is one, and of what, to who does not see it.
+fn titled(svg: &str, title: &str) -> String {
+    let Some((head, rest)) = svg.find('>').map(|at| svg.split_at(at)) else { return svg.to_string() };
+    format!("{head} role=\"img\"><title>{}</title>{}", super::html::escape(title), &rest[1..])
+}
+
+/// A whole number with its thousands apart.
+pub(super) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 fn undrawn(why: &dyn std::fmt::Display) -> Fault {
     Fault::bug(format!("cannot draw the plots: {why}"))
 }
 
-/// Seconds since the start, and the workers' values added up.
-type Row = (f64, [f64; PATHS.len()]);
+/// The values of an instant, in the order of the paths.
+type Values = [f64; PATHS.len()];
 
 /// What the plots need to know of a run.
 #[derive(Default)]
 struct Data {
     name: String,
-    /// In words.
-    start: String,
+    clock: Clock,
     start_unix: f64,
     /// Seconds.
     end: f64,
     latency: Distribution,
     start_delay: Distribution,
-    points: Vec<Row>,
+    /// Seconds since the start, and the workers' values added up.
+    points: Vec<(f64, Values)>,
+    workers: usize,
     capacity_mb: Option<f64>,
+    peak_used_mb: Option<f64>,
+    invocations: u64,
+    functions: u64,
     heat: Vec<HeatRow>,
     graphite: Vec<Track>,
     /// Which of them the timeline shows: patterns.
     chosen: Vec<String>,
 }
 
+/// What a run's axis of time counts from.
+#[derive(Clone, Debug, Default)]
+struct Clock {
+    /// In words.
+    since: String,
+    /// What the clock shows at the run's time 0, in seconds.
+    offset: f64,
+}
+
+impl Clock {
+    /// From what `run.json` says of the clock; the calendar, where it says nothing.
+    fn of(clock: &serde_json::Value, start_unix: f64) -> Clock {
+        match clock["offset_seconds"].as_f64() {
+            Some(offset) => {
+                let since = clock["since"].as_str().unwrap_or("the start").to_string();
+                Clock { since, offset }
+            }
+            None => Clock { since: calendar(start_unix), offset: 0.0 },
+        }
+    }
+}
+
+impl Data {
+    /// By what seconds are divided on the axis of time, into which unit, and what the axis says.
+    fn axis(&self) -> (f64, &'static str, String) {
+        let (scale, unit) = chart::time_unit(self.end);
+        (scale, unit, format!("{unit} since {}", self.clock.since))
+    }
+
+    /// The figures that stand in `summary.json`.
+    fn with_summary(mut self, summary: &serde_json::Value) -> Data {
+        let number = |key: &str| summary[key].as_u64().unwrap_or(0);
+        (self.invocations, self.functions) = (number("invocations"), number("functions"));
+        self.capacity_mb = summary["memory_mb"]["capacity"].as_f64();
+        self.peak_used_mb = summary["memory_mb"]["peak_used"].as_f64();
+        self
+    }
+}
+
 fn calendar(unix: f64) -> String {
     jiff::Timestamp::from_second(unix as i64).map_or("the start".into(), |t| t.to_string())
+}
+
+/// The values of several workers added up, by instant. Of one worker's values at one instant the last holds.
+#[derive(Default)]
+struct Rows(BTreeMap<u64, Values>);
+
+impl Rows {
+    /// Adds a column of one worker: seconds since the start, and values.
+    fn add(&mut self, column: usize, points: impl Iterator<Item = (u64, f64)>) {
+        let mut points = points.peekable();
+        while let Some((second, value)) = points.next() {
+            if points.peek().is_none_or(|next| next.0 > second) {
+                self.0.entry(second).or_insert([0.0; PATHS.len()])[column] += value;
+            }
+        }
+    }
+
+    fn into_points(self) -> Vec<(f64, Values)> {
+        self.0.into_iter().map(|(second, values)| (second as f64, values)).collect()
+    }
 }
 
 /// Draws the plots of a run that has just ended, with what was fetched from Graphite and is to be on the timeline.
 ///
 /// # Errors
-/// Our bug, if plotters cannot.
+/// A font that cannot be read; our bug, if plotters cannot draw.
 pub fn draw(summary: &Summary, graphite: Vec<Track>, chosen: &[String]) -> Result<Vec<Plot>> {
-    let mut points: Vec<Row> = Vec::new();
+    const SECOND: u64 = 1_000_000_000;
+    let start = summary.facts.start_unix_ns;
+    let mut rows = Rows::default();
     for worker in &summary.workers {
-        for (i, (at, values)) in worker.series.points().enumerate() {
-            match points.get_mut(i) {
-                Some((_, sum)) => sum.iter_mut().zip(values).for_each(|(s, v)| *s += v),
-                None => {
-                    let mut row = [0.0; PATHS.len()];
-                    row.copy_from_slice(&values[..PATHS.len()]);
-                    points.push((at.as_secs_f64(), row));
-                }
-            }
+        for column in 0..PATHS.len() {
+            // Whole seconds of the calendar, as metrics.csv has them.
+            let second = |at: u64| (start + at) / SECOND - start / SECOND;
+            rows.add(column, worker.series.points().map(|(at, values)| (second(at.0), values[column])));
         }
     }
-    let capacity: Option<f64> =
-        summary.workers.iter().map(|w| w.capacity.map(crate::base::Mem::as_mib_f64)).sum();
     let distribution = |sketch: &crate::metrics::Sketch| {
         Distribution(sketch.cumulative().into_iter().map(|(ns, n)| (ns as f64 / 1e6, n)).collect())
     };
-    let start_unix = summary.facts.start_unix_ns as f64 / 1e9;
-    draw_all(&Data {
+    let start_unix = start as f64 / 1e9;
+    let data = Data {
         name: summary.facts.name.clone(),
-        start: calendar(start_unix),
+        clock: Clock::of(&summary.facts.setup.clock.json(), start_unix),
         start_unix,
         end: summary.facts.end.as_secs_f64(),
         latency: distribution(&summary.tally.latency),
         start_delay: distribution(&summary.tally.start_delay),
-        points,
-        capacity_mb: capacity,
+        points: rows.into_points(),
+        workers: summary.workers.len(),
         heat: super::tables::heat_rows(summary),
         graphite,
         chosen: chosen.to_vec(),
-    })
+        ..Data::default()
+    };
+    let plots = draw_all(&data.with_summary(&summary.json()))?;
+    match &summary.facts.setup.font {
+        Some(font) => outlined(plots, font),
+        None => Ok(plots),
+    }
 }
 
 fn draw_all(data: &Data) -> Result<Vec<Plot>> {
     let mut plots = Vec::new();
     if data.points.len() > 1 {
-        plots.push(figures::timeline(data));
+        plots.push(over_time::timeline(data));
     }
     if data.latency.count() > 0 {
-        plots.push(figures::latency(data));
+        plots.push(distributions::latency(data));
     }
     if data.points.len() > 1 {
-        plots.push(figures::cold_starts(data));
-        plots.push(figures::queue(data));
-        plots.push(figures::memory(data));
+        plots.push(over_time::cold_starts(data));
+        plots.push(over_time::queue(data));
+        plots.push(over_time::memory(data));
     }
     if !data.heat.is_empty() {
-        plots.push(figures::heat_map(data));
+        plots.push(heat_map::heat_map(data));
     }
     plots.into_iter().map(|plot| plot.map_err(|e| undrawn(&*e))).collect()
 }
 
-/// Draws the plots of a finished run from its files; `chosen` series of Graphite on the timeline.
+/// Draws the plots of a finished run from its files; `chosen` series of Graphite on the timeline. Names are drawn with the
+/// font that its plan names, where that is still there.
 ///
 /// # Errors
 /// If the folder is not a run, or a file cannot be read.
@@ -134,41 +228,44 @@ pub fn redraw(run: &Finished, chosen: &[String]) -> Result<Vec<Plot>> {
     let tracks = run.tracks("metrics.csv")?;
     let first = tracks.iter().filter_map(|t| t.points.first()).map(|p| p.0).fold(f64::MAX, f64::min);
     let start_unix = run.start().unwrap_or(first);
-    let mut points: Vec<Row> = Vec::new();
-    let mut row_of = rustc_hash::FxHashMap::default();
+    let mut rows = Rows::default();
+    let mut workers = std::collections::BTreeSet::new();
     for track in &tracks {
         // A worker's own, not those of one of its backends, of its host, or of the controller before it. What a run is called
         // says nothing.
         let mut parts = track.path.splitn(4, '.').skip(2);
-        let (worker, name) = (parts.next(), parts.next().unwrap_or_default());
+        let (worker, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let column = PATHS.iter().position(|p| p.name == name);
-        let Some(column) = column.filter(|_| worker != Some("controller")) else { continue };
-        for (at, value) in &track.points {
-            let row = *row_of.entry(at.to_bits()).or_insert_with(|| {
-                // Ticks are whole steps after the start, and Graphite's seconds are whole.
-                points.push(((at - start_unix.floor()).max(0.0), [0.0; PATHS.len()]));
-                points.len() - 1
-            });
-            points[row].1[column] += value.unwrap_or(0.0);
-        }
+        let Some(column) = column.filter(|_| worker != "controller") else { continue };
+        workers.insert(worker);
+        // Ticks are whole steps after the start, and Graphite's seconds are whole.
+        let second = |at: f64| (at - start_unix.floor()).max(0.0) as u64;
+        rows.add(column, track.points.iter().map(|(at, value)| (second(*at), value.unwrap_or(0.0))));
     }
-    let named: Vec<String> = run.run["plan"]["graphite"]["plot"]
+    let plan = &run.run["plan"];
+    let named: Vec<String> = plan["graphite"]["plot"]
         .as_array()
         .map(|list| list.iter().filter_map(|p| p.as_str().map(str::to_string)).collect())
         .unwrap_or_default();
-    draw_all(&Data {
+    let data = Data {
         name: run.name().to_string(),
-        start: calendar(start_unix),
+        clock: Clock::of(&run.run["clock"], start_unix),
         start_unix,
         end: run.seconds(),
         latency: distributions.remove("latency_ms").unwrap_or_default(),
         start_delay: distributions.remove("start_delay_ms").unwrap_or_default(),
-        points,
-        capacity_mb: run.summary["memory_mb"]["capacity"].as_f64(),
+        points: rows.into_points(),
+        workers: workers.len(),
         heat: run.heat()?,
         graphite: run.tracks("graphite.csv")?,
         chosen: if chosen.is_empty() { named } else { chosen.to_vec() },
-    })
+        ..Data::default()
+    };
+    let plots = draw_all(&data.with_summary(&run.summary))?;
+    match plan["plots"]["font"].as_str().map(Path::new).filter(|font| font.exists()) {
+        Some(font) => outlined(plots, font),
+        None => Ok(plots),
+    }
 }
 
 /// The latencies of several runs in one picture.
@@ -182,8 +279,8 @@ pub fn together(runs: &[(String, Finished)]) -> Result<Plot> {
         all.push((name.clone(), latency));
     }
     let lines: Vec<(String, &Distribution)> = all.iter().map(|(n, d)| (n.clone(), d)).collect();
-    let svg = figures::cdfs("latency of invocations", &lines).map_err(|e| undrawn(&*e))?;
-    Ok(Plot { name: "latency-cdfs", title: "Distributions of latency".into(), svg })
+    let svg = distributions::cdfs("latency of invocations", &lines).map_err(|e| undrawn(&*e))?;
+    Ok(Plot::new("latency-cdfs", "Distributions of latency".into(), &svg))
 }
 
 /// The latencies of two sides in one picture.
@@ -192,8 +289,8 @@ pub fn together(runs: &[(String, Finished)]) -> Result<Plot> {
 /// Our bug, if it cannot be drawn.
 pub fn both(names: &[String; 2], latencies: &[Distribution; 2]) -> Result<Plot> {
     let lines: Vec<(String, &Distribution)> = names.iter().cloned().zip(latencies).collect();
-    let svg = figures::cdfs("latency of invocations", &lines).map_err(|e| undrawn(&*e))?;
-    Ok(Plot { name: "latency-cdfs", title: "Distributions of latency".into(), svg })
+    let svg = distributions::cdfs("latency of invocations", &lines).map_err(|e| undrawn(&*e))?;
+    Ok(Plot::new("latency-cdfs", "Distributions of latency".into(), &svg))
 }
 
 /// Writes plots into a folder as SVG, and as PNG if wanted; returns the paths.
@@ -202,6 +299,9 @@ pub fn both(names: &[String; 2], latencies: &[Distribution; 2]) -> Result<Plot> 
 /// If a file cannot be written.
 pub fn save(folder: &Path, plots: &[Plot], with_png: bool) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
+    if let Some(note) = fonts::note(plots) {
+        tracing::warn!(target: "elapse", "{note}");
+    }
     let mut paths = Vec::new();
     for plot in plots {
         let mut put = |ending: &str, bytes: &[u8]| {

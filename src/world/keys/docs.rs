@@ -81,7 +81,7 @@ pub const DOCS: &[Doc] = &[
     open("worker.timeout", "longest execution, then it has timed_out; or \"forever\"", "300s", "\"300s\""),
     key(
         "worker.accounting",
-        "what an idle container is charged: reserved, what is reserved for it; measured, what was last read of it",
+        "what idle containers are charged: reserved, or measured (the last reading of their memory)",
     ),
     open(
         "worker.unit",
@@ -221,12 +221,21 @@ pub const DOCS: &[Doc] = &[
     ),
     open("trace.rate_scale", "multiplies the number of invocations", "1", "0.5"),
     open("trace.time_scale", "multiplies the time between invocations; durations stay", "1", "0.5"),
-    open("trace.clones", "functions for each of the trace's, each with luck of its own", "1", "2"),
+    open(
+        "trace.clones",
+        "replays so many functions for each of the trace, each with luck of its own",
+        "1",
+        "4",
+    ),
     open(
         "trace.skip_bad",
-        "csv: wrong rows are left out and counted, instead of ending the run",
+        "csv, iluvatar: leaves out wrong rows and counts them, instead of ending at the first",
         "false",
         "true",
+    ),
+    key(
+        "trace.cold_start_per",
+        "where the trace has no cold starts: a median for each function (function), or a draw for each creation",
     ),
     key("trace.placement", "azure-2019: where in its minute an invocation is placed"),
     key("trace.durations", "azure-2019: how durations are drawn from the trace's percentiles"),
@@ -275,12 +284,23 @@ pub const DOCS: &[Doc] = &[
         "nothing",
         "\"5min\"",
     ),
-    open("measure.until", "leave out what arrives at or after this", "nothing", "\"1h\""),
+    open("measure.until", "the window ends at this instant", "with the load", "\"1h\""),
     key(
         "measure.at_end",
         "finish: what still runs at the end is followed to its return; cut: it is unfinished",
     ),
+    key(
+        "measure.give_up",
+        "live: a run ends early where none of its first invocations, so many, completed; off for never",
+    ),
     // The rest.
+    key("plots", "how pictures are drawn"),
+    open(
+        "plots.font",
+        "a font file for letters that the built-in one lacks",
+        "the built-in one",
+        "\"NotoSansCJK.ttf\"",
+    ),
     key("prewarm", "attempts at creations ahead of need"),
     key("prewarm.attempts", "attempts, the first included"),
     key("prewarm.backoff", "pause before the second; doubles with each further one"),
