@@ -104,11 +104,11 @@ pub fn command() -> clap::Command {
 #[derive(Subcommand)]
 pub enum Command {
     /// Simulate a scenario file
-    Sim(SimArgs),
+    Sim(Box<SimArgs>),
     /// Run a scenario file on this host, in real time, with real containers
-    Live(LiveArgs),
+    Live(Box<LiveArgs>),
     /// Simulate a trace
-    Replay(ReplayArgs),
+    Replay(Box<ReplayArgs>),
     /// Draw the plots of finished runs again
     Plot(PlotArgs),
     /// Compare two runs, or two sets of repeats, against tolerances

@@ -15,7 +15,7 @@ use elapse::world::{self, Calibrating, Finished, Overrides, Run, Scenario, Targe
 use elapse_real::Interrupt;
 use std::path::{Path, PathBuf};
 
-pub fn sim(args: SimArgs) -> Result<u8> {
+pub fn sim(args: &SimArgs) -> Result<u8> {
     let mut over = Overrides::from_environment();
     add_simulated(&mut over, &args.simulated)?;
     let plan = load_plan(Some(&args.scenario), None, &with_common(over, &args.common)?)?;
@@ -108,7 +108,7 @@ pub fn clean(args: &CleanArgs) -> Result<u8> {
     Ok(0)
 }
 
-pub fn replay(args: ReplayArgs) -> Result<u8> {
+pub fn replay(args: &ReplayArgs) -> Result<u8> {
     let format = match args.format {
         TraceFormat::Csv => Format::Csv,
         TraceFormat::Azure2019 => Format::Azure2019,

@@ -88,8 +88,8 @@ fn log(everywhere: &Everywhere, is_daemon: bool) {
 
 fn run(command: Command) -> Result<u8, Fault> {
     match command {
-        Command::Sim(sim) => deeds::sim(sim),
-        Command::Live(live) => deeds::live(live),
+        Command::Sim(sim) => deeds::sim(&sim),
+        Command::Live(live) => deeds::live(*live),
         Command::Calibrate(calibrate) => deeds::calibrate(&calibrate),
         Command::Doctor(doctor) => deeds::doctor(&doctor),
         Command::Clean(clean) => deeds::clean(&clean),
@@ -106,7 +106,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Drain(at) => daemon::drain(&at),
         Command::Deregister(named) => daemon::deregister(&named),
         Command::Workers(at) => daemon::workers(&at),
-        Command::Replay(replay) => deeds::replay(replay),
+        Command::Replay(replay) => deeds::replay(&replay),
         Command::Plot(plot) => after::plot(&plot),
         Command::Compare(compare) => after::compare(&compare),
         Command::Align(align) => after::align(&align),

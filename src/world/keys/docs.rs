@@ -199,7 +199,7 @@ pub const DOCS: &[Doc] = &[
     ),
     open("function.load.closed.clients", "clients", "", "16"),
     open("function.load.closed.think", "between an answer and the next call", "0s", "\"1s\""),
-    key("function.load.closed.retry", "least time between a refusal and the next call"),
+    open("function.load.closed.retry", "least time between a refusal and the next call", "1ms", "\"1ms\""),
     open(
         "function.load.zipf",
         "beside one of these: `count` functions share it by a Zipf law of this exponent",
@@ -227,9 +227,11 @@ pub const DOCS: &[Doc] = &[
         "1",
         "4",
     ),
-    key(
+    open(
         "trace.skip_bad",
         "csv, iluvatar: leaves out wrong rows and counts them, instead of ending at the first",
+        "false",
+        "true",
     ),
     key(
         "trace.cold_start_per",
