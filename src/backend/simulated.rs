@@ -106,8 +106,8 @@ pub struct Simulated {
     created: Cell<u64>,
     /// Working sets of the calls that have one of their own.
     usage: RefCell<FxHashMap<Sandbox, Mem>>,
-    /// What containers have that have more than their function needs, because they serve its whole app.
-    larger: RefCell<FxHashMap<Sandbox, Mem>>,
+    /// Memory that is reserved for each container.
+    reserved: RefCell<FxHashMap<Sandbox, Mem>>,
     removals: Cell<u64>,
     removal_luck: Luck,
 }
@@ -129,7 +129,7 @@ impl Simulated {
             functions: RefCell::default(),
             created: Cell::new(0),
             usage: RefCell::default(),
-            larger: RefCell::default(),
+            reserved: RefCell::default(),
             removals: Cell::new(0),
             removal_luck: chance.named("removal"),
         }
@@ -267,9 +267,7 @@ impl Backend for Simulated {
         } else {
             self.created.set(self.created.get() + 1);
             let sandbox = Sandbox(self.created.get());
-            if request.memory != function.memory {
-                self.larger.borrow_mut().insert(sandbox, request.memory);
-            }
+            self.reserved.borrow_mut().insert(sandbox, request.memory);
             Ok(sandbox)
         };
         if request.at_once {
@@ -312,7 +310,7 @@ impl Backend for Simulated {
             ))));
         };
         if let Some(usage) = call.usage {
-            let has = self.larger.borrow().get(&sandbox).copied().unwrap_or(function.memory);
+            let has = self.reserved.borrow().get(&sandbox).copied().unwrap_or(function.memory);
             self.usage.borrow_mut().insert(sandbox, usage.min(has));
             if usage > has {
                 answer = Err(CallFault::OutOfMemory);
@@ -356,7 +354,7 @@ impl Backend for Simulated {
 
     fn remove(&self, sandbox: Sandbox) -> Work<()> {
         self.usage.borrow_mut().remove(&sandbox);
-        self.larger.borrow_mut().remove(&sandbox);
+        self.reserved.borrow_mut().remove(&sandbox);
         self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
         let mut luck = self.removal_luck.draw(Purpose::Removal, nth);

@@ -5,7 +5,7 @@
 //! forgets what is on its way. Where nobody reports, it is what was sent less the returns that were heard of.
 
 use super::balancer::{Asked, Balancer, Candidate};
-use crate::base::{Cpus, Time};
+use crate::base::Cpus;
 
 /// A worker's place in the fleet. It stays the same as long as the worker has its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,7 +51,7 @@ struct Member {
     report: Report,
     /// Requests that were sent to it.
     sent: u64,
-    /// Returns heard of work that ended after the report was made.
+    /// Returns that were heard of.
     returned: u64,
 }
 
@@ -60,10 +60,10 @@ struct Member {
 pub struct Report {
     /// Requests of this controller that it had received.
     pub received: u64,
+    /// Those of them that it had answered.
+    pub answered: u64,
     /// Invocations that it had left, waiting or under way.
     pub left: u64,
-    /// When it was made; `None` where nobody reported yet.
-    pub made: Option<Time>,
 }
 
 impl Member {
@@ -83,7 +83,9 @@ impl Member {
 
     fn load(&self) -> f64 {
         let on_the_way = self.sent.saturating_sub(self.report.received);
-        (self.report.left + on_the_way).saturating_sub(self.returned) as f64 / self.cores
+        // What ended after the report was made, as far as it was heard of.
+        let ended = self.returned.saturating_sub(self.report.answered);
+        (self.report.left + on_the_way).saturating_sub(ended) as f64 / self.cores
     }
 }
 
@@ -143,14 +145,14 @@ impl Fleet {
 
     /// A worker said how many invocations it has, and all that was sent to it counts in that.
     pub fn report(&mut self, place: Place, invocations: u64) {
-        let received = self.members[place.0].sent;
-        self.hear(place, Report { received, left: invocations, made: None });
+        let member = &self.members[place.0];
+        let (received, answered) = (member.sent, member.returned);
+        self.hear(place, Report { received, answered, left: invocations });
     }
 
     /// A report arrived. Messages of one worker arrive in the order in which they were sent.
     pub fn hear(&mut self, place: Place, report: Report) {
-        let member = &mut self.members[place.0];
-        (member.report, member.returned) = (report, 0);
+        self.members[place.0].report = report;
         self.weigh(place);
     }
 
@@ -191,13 +193,6 @@ impl Fleet {
     pub fn returned(&mut self, place: Place) {
         self.members[place.0].returned += 1;
         self.weigh(place);
-    }
-
-    /// The same of one that ended at this instant of the worker: what its last report knew of is not counted again.
-    pub fn returned_at(&mut self, place: Place, ended: Time) {
-        if self.members[place.0].report.made.is_none_or(|made| ended > made) {
-            self.returned(place);
-        }
     }
 
     fn weigh(&mut self, place: Place) {
@@ -247,13 +242,13 @@ mod tests {
     fn a_report_forgets_nothing_that_is_on_its_way_and_counts_no_return_twice() {
         let mut fleet = fleet("round-robin", 1);
         (0..5).for_each(|_| assert!(fleet.choose(1).is_some()));
-        // It had received three of five when it reported at 100, with two of them left.
-        fleet.hear(Place(0), Report { received: 3, left: 2, made: Some(Time(100)) });
+        // It had received three of five when it reported, and answered one of them.
+        fleet.hear(Place(0), Report { received: 3, answered: 1, left: 2 });
         assert_eq!(fleet.load(Place(0)), 2.0);
-        // The report knew of the end at 100; not of that at 101.
-        fleet.returned_at(Place(0), Time(100));
+        // The report knew of the first return, and not of the second.
+        fleet.returned(Place(0));
         assert_eq!(fleet.load(Place(0)), 2.0);
-        fleet.returned_at(Place(0), Time(101));
+        fleet.returned(Place(0));
         assert_eq!(fleet.load(Place(0)), 1.5);
     }
 

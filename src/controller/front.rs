@@ -17,8 +17,8 @@ struct Hub {
     /// Functions' keys, by their ids.
     functions: Vec<u64>,
     workers: RefCell<Vec<Rc<dyn Front>>>,
-    /// Requests that each worker has received.
-    received: RefCell<Vec<u64>>,
+    /// Requests that each worker has received, and those that it has answered.
+    received: RefCell<Vec<[u64; 2]>>,
     /// From the controller to a worker, and back.
     delay: Duration,
     outcome: Rc<dyn Outcome>,
@@ -71,7 +71,7 @@ impl Controller {
 
     /// Its workers, in the order of their places in the fleet.
     pub fn lead(&self, workers: Vec<Rc<dyn Front>>) {
-        *self.0.received.borrow_mut() = vec![0; workers.len()];
+        *self.0.received.borrow_mut() = vec![[0; 2]; workers.len()];
         *self.0.workers.borrow_mut() = workers;
     }
 
@@ -104,8 +104,8 @@ impl Controller {
                 rt::sleep_until_as(Class::Tick, next).await;
                 let Some(hub) = hub.upgrade() else { return };
                 let received = hub.received.borrow().clone();
-                for (i, received) in received.into_iter().enumerate() {
-                    let report = Report { received, left: invocations(i), made: Some(rt::now()) };
+                for (i, [received, answered]) in received.into_iter().enumerate() {
+                    let report = Report { received, answered, left: invocations(i) };
                     hub.tell(Place(i), report);
                 }
                 next = next + interval;
@@ -172,7 +172,7 @@ impl Hub {
     fn hand_over(&self, place: Place, call: Invocation) {
         let worker = self.workers.borrow().get(place.0).cloned();
         if let Some(worker) = worker {
-            self.received.borrow_mut()[place.0] += 1;
+            self.received.borrow_mut()[place.0][0] += 1;
             worker.submit(call);
         }
     }
@@ -186,8 +186,8 @@ impl Hub {
     }
 
     /// The controller has heard that a worker is done with an invocation.
-    fn hear_of(&self, record: &Record, ended: Time) {
-        self.fleet.borrow_mut().returned_at(Place(usize::from(record.worker)), ended);
+    fn hear_of(&self, record: &Record) {
+        self.fleet.borrow_mut().returned(Place(usize::from(record.worker)));
     }
 
     fn send(&self, errand: Errand) {
@@ -200,9 +200,12 @@ impl Hub {
 
 impl Outcome for Hub {
     fn settle(&self, record: &Record) {
+        if let Some([_, answered]) = self.received.borrow_mut().get_mut(usize::from(record.worker)) {
+            *answered += 1;
+        }
         // A run that ends does not wait for the network.
         if self.delay == Duration::ZERO || record.status == Status::Unfinished {
-            self.hear_of(record, record.returned);
+            self.hear_of(record);
             return self.answer(record);
         }
         self.send(Errand::Back(Box::new(record.clone())));
@@ -216,7 +219,7 @@ impl OnTime for Hub {
             Some(Errand::There(place, call)) => self.hand_over(place, call),
             Some(Errand::Told(place, report)) => self.fleet.borrow_mut().hear(place, report),
             Some(Errand::Back(mut record)) => {
-                self.hear_of(&record, record.returned);
+                self.hear_of(&record);
                 record.returned = rt::now();
                 self.answer(&record);
             }

@@ -1,8 +1,8 @@
 //! Creations: the container that is being created for nobody yet, and who gets it (`dispatch = "late"`).
 //!
-//! With late dispatch an invocation begins a creation and then takes the first place of its group that it can have: its own
-//! container's, another's that is ready sooner, or one that frees up. Those who wait are served in order, before anybody who
-//! arrives later.
+//! With late dispatch an invocation begins a creation, whose container is its own, and takes a place that frees up sooner: in a
+//! container that becomes idle or has room, or in one whose owner has found such a place. Those who wait are served in order,
+//! before anybody who arrives later.
 
 use super::container::{Fate, Key};
 use super::ledger::Phase;
@@ -41,8 +41,9 @@ impl Creating {
             let mut state = inner.state.borrow_mut();
             let group = state.pool.get(key).group;
             Disposer(inner).dispose(&mut state, key, Fate::Failed, rt::now());
-            state.one_too_many(group)
+            state.owner_of(group, key)
         };
+        // Its owner may have found another place, or have left.
         if let Some(unlucky) = unlucky {
             let _ = unlucky.place.send(Err(Rc::clone(why)));
         }
@@ -57,13 +58,11 @@ impl Drop for Creating {
 }
 
 impl State {
-    /// The youngest who waits for a container of a group, if fewer creations are under way than invocations wait: nothing that
-    /// comes would be for it.
-    fn one_too_many(&mut self, group: u32) -> Option<LateWaiter> {
-        let coming = self.pool.creating(group);
+    /// Takes out the invocation that waits for its own container of this group.
+    fn owner_of(&mut self, group: u32, own: Key) -> Option<LateWaiter> {
         let waiting = self.late.get_mut(&group)?;
-        waiting.retain(|waiter| !waiter.place.is_closed());
-        if waiting.len() > coming { waiting.pop_back() } else { None }
+        let place = waiting.iter().position(|waiter| waiter.own == own)?;
+        waiting.remove(place)
     }
 }
 
@@ -105,8 +104,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Creates a container for whoever of its group is the first to wait when it is ready.
-    pub(super) fn create_for_any(self: &Rc<Inner>, key: Key, function: FunctionId) {
+    /// Creates a container for an invocation that waits for any place of its group meanwhile.
+    pub(super) fn create_late(self: &Rc<Inner>, key: Key, function: FunctionId) {
         let inner = Rc::clone(self);
         rt::spawn_detached(async move {
             let creating = Creating::new(&inner, key);
@@ -117,14 +116,19 @@ impl Inner {
         });
     }
 
-    /// Waits for a place in a container of a function's group, behind those who wait already.
-    pub(super) async fn next_place(&self, function: FunctionId) -> Result<(Key, StartKind), Rc<str>> {
+    /// Waits for a place in a container of a function's group: its own that is being created, or one that frees up sooner,
+    /// behind those who wait already.
+    pub(super) async fn next_place(
+        &self,
+        function: FunctionId,
+        own: Key,
+    ) -> Result<(Key, StartKind), Rc<str>> {
         let (ready, taken) = sync::oneshot();
         {
             let mut state = self.state.borrow_mut();
             let group = state.functions[function.index()].group;
             let need = state.functions[function.index()].fit;
-            state.late.entry(group).or_default().push_back(LateWaiter { need, place: ready });
+            state.late.entry(group).or_default().push_back(LateWaiter { need, own, place: ready });
         }
         taken.await.unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))
     }
@@ -140,8 +144,8 @@ impl Inner {
         self.pump();
     }
 
-    /// Gives the places of a container to invocations that wait for one of its kind, in order: the first enters as `first`
-    /// says, those behind it late. True if one did.
+    /// Gives the places of a container to invocations that wait for one of its kind: to its owner, then in order. The first
+    /// enters as `first` says, those behind it late. True if one did.
     pub(super) fn hand_over(&self, state: &mut State, key: Key, first: StartKind) -> bool {
         let mut start = first;
         let mut entered = false;
@@ -149,9 +153,12 @@ impl Inner {
             let c = state.pool.get(key);
             let (group, phase, memory, empty) = (c.group, c.phase, c.memory, c.in_flight == 0);
             let gpu = c.gpu.map(|part| part.memory);
-            let Some(waiting) = state.late.get_mut(&group) else { break };
-            let Some(next) = waiting.iter().position(|w| w.need.is_met_by(memory, gpu)) else { break };
-            let Some(waiter) = waiting.remove(next) else { break };
+            let next = state.owner_of(group, key).or_else(|| {
+                let waiting = state.late.get_mut(&group)?;
+                let next = waiting.iter().position(|w| w.need.is_met_by(memory, gpu))?;
+                waiting.remove(next)
+            });
+            let Some(waiter) = next else { break };
             if waiter.place.send(Ok((key, start))).is_err() {
                 continue;
             }

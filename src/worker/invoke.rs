@@ -344,6 +344,8 @@ impl Drop for Waiting {
 pub(super) struct Seat {
     inner: Rc<Inner>,
     container: Option<Key>,
+    /// With late dispatch the container that is being created for it.
+    own: Option<Key>,
     cpus: Cpus,
     /// It still holds what it took.
     open: bool,
@@ -353,11 +355,12 @@ impl Seat {
     #[inline]
     pub(super) fn take(inner: &Rc<Inner>, function: FunctionId, grant: &Grant) -> Seat {
         let container = Some(grant.container);
-        let mut seat = Seat { inner: Rc::clone(inner), container, cpus: grant.cpus, open: true };
+        let mut seat = Seat { inner: Rc::clone(inner), container, own: None, cpus: grant.cpus, open: true };
         if grant.create && inner.state.borrow().config.dispatch == Dispatch::Late {
             // The container belongs to nobody until it is ready.
             seat.container = None;
-            inner.create_for_any(grant.container, function);
+            seat.own = Some(grant.container);
+            inner.create_late(grant.container, function);
         }
         seat
     }
@@ -370,7 +373,8 @@ impl Seat {
     /// Creates the container, or waits for the first place that there is.
     async fn create(&mut self, function: FunctionId, record: &mut Record) -> Result<StartKind, Rc<str>> {
         let Some(key) = self.container else {
-            let (key, start) = self.inner.next_place(function).await?;
+            let own = self.own.expect("a seat without a container has one that is being created");
+            let (key, start) = self.inner.next_place(function, own).await?;
             self.container = Some(key);
             if start != StartKind::Cold {
                 record.cause = None;

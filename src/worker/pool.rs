@@ -327,11 +327,6 @@ impl Pool {
         !c.condemned && c.in_flight < c.concurrency
     }
 
-    /// Containers of a group whose creation is under way.
-    pub(super) fn creating(&self, group: u32) -> usize {
-        self.containers.iter().filter(|(_, c)| c.group == group && c.phase == Phase::Creating).count()
-    }
-
     /// Memory that eviction could free.
     pub(super) fn evictable(&self) -> Mem {
         Mem(self.idle_memory)

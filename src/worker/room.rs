@@ -6,6 +6,17 @@ use super::ledger::Phase;
 use super::state::{Dispose, State};
 use crate::base::{FunctionId, Mem, Time};
 
+/// What a look for a GPU came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gpu {
+    /// This one has so much free.
+    Free(u32, Mem),
+    /// One will have it when removals that are under way are over.
+    Coming,
+    /// None has it, and none can be made to.
+    None,
+}
+
 impl State {
     /// Whether an invocation could be dispatched now if nobody was before it. Nothing is changed.
     pub(super) fn could_dispatch(&self, function: FunctionId, now: Time) -> bool {
@@ -63,13 +74,19 @@ impl State {
         if could_be_free < memory {
             return None;
         }
-        let part = match need {
-            None => None,
-            Some(need) => Some(self.gpu_for(gpu, need, now, &mut dispose)?),
-        };
+        // All that is needed goes at once: what comes free later comes free together.
+        let part = need.map(|need| self.gpu_for(gpu, need, now, &mut dispose));
+        if part == Some(Gpu::None) {
+            return None;
+        }
         if self.ledger.free() < memory && !dispose.is_some_and(|d| self.make_room(memory, None, now, d)) {
             return None;
         }
+        let part = match part {
+            Some(Gpu::Free(gpu, memory)) => Some((gpu, memory)),
+            Some(Gpu::Coming | Gpu::None) => return None,
+            None => None,
+        };
         let f = &self.functions[function.index()];
         let nth = {
             let mut creations = self.creations.borrow_mut();
@@ -105,27 +122,27 @@ impl State {
         need: Mem,
         now: Time,
         dispose: &mut Option<&mut dyn Dispose>,
-    ) -> Option<(u32, Mem)> {
+    ) -> Gpu {
         let free = |state: &State| match gpu {
-            Some(gpu) => state.gpus.has(gpu, need).then_some((gpu, need)),
-            None => state.gpus.find(need, |_| Mem(0)).map(|gpu| (gpu, need)),
+            Some(gpu) => state.gpus.has(gpu, need).then_some(Gpu::Free(gpu, need)),
+            None => state.gpus.find(need, |_| Mem(0)).map(|gpu| Gpu::Free(gpu, need)),
         };
         if let Some(found) = free(self) {
-            return Some(found);
+            return found;
         }
-        let dispose = dispose.as_deref_mut()?;
+        let Some(dispose) = dispose.as_deref_mut() else { return Gpu::None };
         self.expire(now, dispose);
         let going = |state: &State, gpu| state.pool.on_gpu(gpu, Phase::Removing);
         // What is being removed comes back by itself: nothing else goes for it.
         if self.gpus.find(need, |gpu| going(self, gpu)).is_none() {
             let idle = |gpu| Mem(self.pool.on_gpu(gpu, Phase::Cached).0.saturating_add(going(self, gpu).0));
-            let chosen = self.gpus.find(need, idle)?;
+            let Some(chosen) = self.gpus.find(need, idle) else { return Gpu::None };
             while !self.gpus.has(chosen, Mem(need.0.saturating_sub(going(self, chosen).0))) {
-                let victim = self.pool.victim_on(chosen)?;
+                let Some(victim) = self.pool.victim_on(chosen) else { return Gpu::None };
                 dispose.dispose(self, victim, Fate::Evicted, now);
             }
         }
-        free(self)
+        free(self).unwrap_or(Gpu::Coming)
     }
 
     /// Evicts idle containers, but this one, until so much memory is free or coming; true if it is free.

@@ -53,6 +53,8 @@ pub(super) struct Grant {
 /// An invocation that waits for a place in a container of its group.
 pub(super) struct LateWaiter {
     pub(super) need: Fit,
+    /// The container that is being created for it.
+    pub(super) own: Key,
     pub(super) place: OneSender<Result<(Key, StartKind), Rc<str>>>,
 }
 
