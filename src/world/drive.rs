@@ -12,6 +12,9 @@ use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
+/// Who hears an instant.
+type Hearer = Box<dyn Fn(Time)>;
+
 /// What the tasks of a run share.
 pub(super) struct Shared {
     pub(super) recorder: RefCell<Recorder>,
@@ -32,7 +35,7 @@ pub(super) struct Shared {
     /// The load is over, and its end is just behind the last return.
     ends_with_return: Cell<bool>,
     /// Whom the end of the window is told.
-    ends: RefCell<Vec<Box<dyn Fn(Time)>>>,
+    ends: RefCell<Vec<Hearer>>,
     end_told: Notify,
     settled: Notify,
     /// Told when the last invocation that the limit allows was sent.
