@@ -54,7 +54,7 @@ test-systemd: build
 fuzz: needs-tests build
 	@tests/fuzz.sh
 
-# The long repetitions: ten seeds of a million invocations, ten million timeouts.
+# The long repetitions: ten seeds of a million invocations, ten million timeouts, 200 interrupted live runs.
 soak: needs-tests build
 	@ELAPSE_SOAK=1 tests/run.sh
 

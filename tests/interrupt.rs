@@ -6,6 +6,7 @@
 mod common;
 
 use common::containers::{agent, bare, common_of, worker_name};
+use common::daemon::Daemon;
 use common::{has, plan, scratch};
 use elapse::base::FaultKind;
 use elapse::rt;
@@ -287,6 +288,25 @@ fn what_is_under_way_when_a_live_run_is_interrupted_is_unfinished() {
     assert_eq!(summary["invocations"], summary["unfinished"], "{summary}");
     let (rows, failed) = records(&dir.join("out.interrupted"));
     assert!(rows > 5 && failed.is_empty(), "{rows}: {failed:?}");
+}
+
+#[test]
+fn a_load_that_is_sent_elsewhere_is_interrupted_likewise() {
+    let test = "a_load_that_is_sent_elsewhere_is_interrupted_likewise";
+    if !has("process", test, agent().exists()) {
+        return;
+    }
+    let worker = Daemon::worker(test, "", "");
+    let dir = scratch("interrupt-at");
+    let text = ENDLESS.replace("128MiB", "64MiB").replace("poisson = '500/s'", "constant = '50/s'");
+    std::fs::write(dir.join("s.toml"), text).expect("a scenario");
+    let mut child = started(&["live", "s.toml", "--at", &worker.at, "--out", "out", "--no-plots"], &dir);
+    wait_until("a call", || worker.json(&["status"])["metrics"]["invocations"].as_f64() > Some(5.0));
+    kill_process_group(Pid::from_child(&child), Signal::TERM).expect("a signal");
+    assert_eq!(child.wait().expect("an end").code(), Some(130));
+    let (rows, failed) = records(&dir.join("out.interrupted"));
+    assert!(rows > 5 && failed.is_empty() && !dir.join("out").exists(), "{rows}: {failed:?}");
+    worker.ends_well();
 }
 
 #[test]
