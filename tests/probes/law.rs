@@ -39,7 +39,7 @@ fn figures<const N: usize>(run: &Finished, paths: [&str; N]) -> [f64; N] {
 }
 
 /// The records of a run, as rows by column.
-fn records(text: &str, name: &str) -> Vec<std::collections::HashMap<String, String>> {
+fn records(text: &str, name: &str) -> Vec<std::collections::BTreeMap<String, String>> {
     let out = std::env::temp_dir().join(format!("elapse-law-{name}-{}", std::process::id()));
     plan(text).plots(false).write_to(&out, false).simulate().unwrap();
     let rows =
@@ -48,7 +48,7 @@ fn records(text: &str, name: &str) -> Vec<std::collections::HashMap<String, Stri
     rows
 }
 
-fn ms(row: &std::collections::HashMap<String, String>, column: &str) -> f64 {
+fn ms(row: &std::collections::BTreeMap<String, String>, column: &str) -> f64 {
     let arrival: u64 = row["arrival_unix_ns"].parse().unwrap();
     let offset: u64 = row[column].parse().unwrap();
     (arrival - 1_704_067_200_000_000_000 + offset) as f64 / 1e6
@@ -324,7 +324,7 @@ fn containers_are_charged_what_was_measured_of_them_while_they_are_idle() {
     let paths = ["cold_starts", "evictions", "memory_mb.peak_used", "memory_mb.peak_cached"];
     let [cold, evictions, used, cached] = figures(&measured, paths);
     assert_eq!([cold, evictions, cached], [8.0, 0.0, 512.0]);
-    assert!(used <= 1024.0 && used >= 960.0, "{used}");
+    assert!((960.0..=1024.0).contains(&used), "{used}");
     assert!(figure(&reserved, "cold_starts") > 20.0 && figure(&reserved, "memory_mb.peak_used") == 1024.0);
 }
 

@@ -97,7 +97,7 @@ impl Program {
         let n = r.random_range(1..120);
         let deed = |k: u64, r: &mut Draw| {
             let (span, cut, fails) = (ms(r, 0..1500), ms(r, 0..2500), r.random_bool(0.1));
-            let usage = (k % 7 == 0).then(|| Mem::from_mib(120));
+            let usage = k.is_multiple_of(7).then(|| Mem::from_mib(120));
             let deed = match r.random_range(0..20u8) {
                 0 => Deed::Prewarm,
                 1 => Deed::PrewarmCut(cut),
