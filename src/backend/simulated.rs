@@ -300,6 +300,10 @@ impl Backend for Simulated {
         if call.fails {
             answer = Err(CallFault::Function(Rc::from("the function reported an error")));
         }
+        if call.usage.is_none() && !self.usage.borrow().is_empty() {
+            // What an invocation before it used is no reading of this one.
+            self.usage.borrow_mut().remove(&sandbox);
+        }
         if self.host.is_none() && self.sharing.is_none() && call.usage.is_none() {
             return Work::after(call.intended, answer);
         }

@@ -317,7 +317,8 @@ impl Recorder {
         }
         let setup = exec_start.since(dispatch).0;
         let cold = r.start == Some(StartKind::Cold);
-        if !cold && (r.waited.behind_creation || r.start == Some(StartKind::Late)) {
+        let waited = r.waited.behind_creation && r.enqueue.is_some_and(|enqueue| dispatch > enqueue);
+        if !cold && (waited || r.start == Some(StartKind::Late)) {
             t.affected_by_cold += 1;
         }
         w.warm_starts += u64::from(!cold);

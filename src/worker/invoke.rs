@@ -202,6 +202,10 @@ impl Inner {
         if (state.queue_len() == 0 || state.skips())
             && let Some(grant) = state.dispatch(call.function, now, &mut Disposer(self))
         {
+            // What it took may be what one that it passed was counting on.
+            if state.queue_len() > 0 {
+                state.pump(now, &mut Disposer(self));
+            }
             return Admission::Granted(grant);
         }
         match state.join(call, now) {

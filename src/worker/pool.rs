@@ -395,9 +395,9 @@ impl Pool {
         self.victim_among(|key, _| Some(key) != but)
     }
 
-    /// The idle container on this GPU that the policy lets go first.
-    pub(super) fn victim_on(&mut self, gpu: u32) -> Option<Key> {
-        self.victim_among(|_, c| c.gpu.is_some_and(|part| part.gpu == gpu))
+    /// The idle container on one of these GPUs that the policy lets go first.
+    pub(super) fn victim_on(&mut self, gpus: &[u32]) -> Option<Key> {
+        self.victim_among(|_, c| c.gpu.is_some_and(|part| gpus.contains(&part.gpu)))
     }
 
     fn victim_among(&mut self, wanted: impl Fn(Key, &Container) -> bool) -> Option<Key> {

@@ -136,9 +136,15 @@ impl State {
         // What is being removed comes back by itself: nothing else goes for it.
         if self.gpus.find(need, |gpu| going(self, gpu)).is_none() {
             let idle = |gpu| Mem(self.pool.on_gpu(gpu, Phase::Cached).0.saturating_add(going(self, gpu).0));
-            let Some(chosen) = self.gpus.find(need, idle) else { return Gpu::None };
+            let able: Vec<u32> = (0..self.gpus.count() as u32)
+                .filter(|g| self.gpus.has(*g, Mem(need.0.saturating_sub(idle(*g).0))))
+                .collect();
+            // The policy says which container goes first, and so which GPU: that of the first that is on one of these.
+            let Some(first) = self.pool.victim_on(&able) else { return Gpu::None };
+            let Some(chosen) = self.pool.get(first).gpu.map(|part| part.gpu) else { return Gpu::None };
+            dispose.dispose(self, first, Fate::Evicted, now);
             while !self.gpus.has(chosen, Mem(need.0.saturating_sub(going(self, chosen).0))) {
-                let Some(victim) = self.pool.victim_on(chosen) else { return Gpu::None };
+                let Some(victim) = self.pool.victim_on(&[chosen]) else { return Gpu::None };
                 dispose.dispose(self, victim, Fate::Evicted, now);
             }
         }
