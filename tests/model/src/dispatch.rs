@@ -1,11 +1,12 @@
 //! Whose turn it is, and in which container.
 
 use crate::plan::{Contention, Ns, Queue};
-use crate::record::{ColdCause, StartKind, Status};
+use crate::queue;
+use crate::record::{StartKind, Status};
+use crate::room::Need;
 use crate::timers::{Class, Event};
 use crate::worker::{Container, State};
 use crate::world::World;
-use crate::{eviction, queue};
 
 impl World<'_> {
     /// Dispatches whoever can be, and drops who waited too long.
@@ -31,16 +32,6 @@ impl World<'_> {
         self.give_back(worker, call);
     }
 
-    /// Law (Keep-alive): cached on [t, t + ttl), refused at t + ttl by comparing times. Of a group, or all.
-    pub fn expire(&mut self, worker: usize, group: Option<usize>) {
-        for container in 0..self.workers[worker].containers.len() {
-            let c = &self.workers[worker].containers[container];
-            if c.state == State::Cached && c.expiry <= self.now && group.is_none_or(|g| g == c.group) {
-                self.remove(worker, container, ColdCause::Expired);
-            }
-        }
-    }
-
     /// Law (Queue): the head has its turn; with fifo-skip one that can be dispatched passes one that cannot.
     fn dispatch_one(&mut self, worker: usize) -> bool {
         let order = queue::in_order(self.plan, &self.workers[worker]);
@@ -61,6 +52,13 @@ impl World<'_> {
         }
         self.expire(worker, Some(group));
         if let Some(container) = self.chosen(worker, group) {
+            // Law (Memory): to run again a container needs the difference to what it reserves free, by eviction, else the
+            // invocation waits.
+            let c = &self.workers[worker].containers[container];
+            let difference = Need { memory: c.memory - c.charge, gpu: false };
+            if !self.make_room(worker, difference, Some(container)) {
+                return false;
+            }
             self.take_turn(worker, call);
             self.enter(worker, container, call, StartKind::Warm);
             return true;
@@ -69,8 +67,7 @@ impl World<'_> {
         if self.plan.worker.max_creating.is_some_and(|most| self.workers[worker].creating() >= most) {
             return false;
         }
-        let (memory, gpu) = (self.plan.container_memory(function), self.plan.container_gpu(function));
-        if !self.make_room(worker, memory, gpu) {
+        if !self.make_room(worker, self.plan.container_need(function), None) {
             return false;
         }
         let cause = self.workers[worker].cold_cause(group);
@@ -106,71 +103,18 @@ impl World<'_> {
         busy.max_by_key(|c| containers[*c].roomy).or_else(|| cached.max_by_key(|c| containers[*c].idle))
     }
 
-    /// Law (Container): a new one if the memory is free or can be freed by evicting cached ones in policy order; eviction
-    /// happens only where it makes room. A GPU likewise. True if it can be had now.
-    pub fn make_room(&mut self, worker: usize, memory: u64, gpu: bool) -> bool {
-        if self.has_free(worker, memory, gpu) {
-            return true;
-        }
-        // What has expired goes before anything is evicted.
-        self.expire(worker, None);
-        if self.has_free(worker, memory, gpu) {
-            return true;
-        }
-        let wanted_gpus = u32::from(gpu);
-        let (free_memory, free_gpus) = self.free_resources(worker);
-        let w = &self.workers[worker];
-        // Law (Memory): what is being removed holds its memory until that is confirmed; it is waited for.
-        let mut memory_then = free_memory + w.removing_memory();
-        let mut gpus_then = free_gpus + w.removing_gpus();
-        let mut leaving = Vec::new();
-        let order = eviction::in_order(self.plan, w);
-        // Assumed: those with a GPU go first where one is wanted, as their memory comes with it.
-        for container in order.iter().filter(|c| w.containers[**c].gpu) {
-            if gpus_then < wanted_gpus {
-                gpus_then += 1;
-                memory_then += w.containers[*container].memory;
-                leaving.push(*container);
-            }
-        }
-        for container in &order {
-            if memory_then < memory && !leaving.contains(container) {
-                memory_then += w.containers[*container].memory;
-                leaving.push(*container);
-            }
-        }
-        if memory_then < memory || gpus_then < wanted_gpus {
-            return false;
-        }
-        for container in &leaving {
-            let w = &mut self.workers[worker];
-            w.clock = w.clock.max(w.containers[*container].priority);
-            self.remove(worker, *container, ColdCause::Evicted);
-        }
-        // Where removals take no time, the room is there.
-        self.plan.model.removal == 0 && !leaving.is_empty()
-    }
-
-    fn free_resources(&self, worker: usize) -> (u64, u32) {
-        let w = &self.workers[worker];
-        let memory = self.plan.worker.memory.map_or(u64::MAX / 2, |all| all - w.used_memory());
-        (memory, self.plan.worker.gpus - w.used_gpus())
-    }
-
-    fn has_free(&self, worker: usize, memory: u64, gpu: bool) -> bool {
-        let free = self.free_resources(worker);
-        free.0 >= memory && free.1 >= u32::from(gpu)
-    }
-
     /// Begins a creation. Law (Container): concurrency, keep-alive and cold start are those of the function that caused it.
     pub fn create(&mut self, worker: usize, function: usize, owner: Option<usize>) -> usize {
         let f = &self.plan.functions[function];
+        let need = self.plan.container_need(function);
         let container = self.workers[worker].containers.len();
         self.workers[worker].containers.push(Container {
             group: self.plan.group(function),
             state: State::Creating,
-            memory: self.plan.container_memory(function),
-            gpu: self.plan.container_gpu(function),
+            memory: need.memory,
+            reading: need.memory,
+            charge: need.memory,
+            gpu: need.gpu,
             concurrency: f.concurrency,
             keep_alive: f.keep_alive.unwrap_or(self.plan.worker.keep_alive),
             owner,

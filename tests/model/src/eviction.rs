@@ -15,7 +15,8 @@ pub fn in_order(plan: &Plan, worker: &Worker) -> Vec<usize> {
     match plan.worker.eviction {
         Eviction::Lru => {}
         Eviction::Ttl => order.sort_by_key(|c| of(c).expiry),
-        Eviction::Size => order.sort_by_key(|c| std::cmp::Reverse(of(c).memory)),
+        // Assumed: here and below a container's memory is what it is charged, as that is what comes free.
+        Eviction::Size => order.sort_by_key(|c| std::cmp::Reverse(of(c).charge)),
         Eviction::Lfu => order.sort_by_key(|c| worker.groups[of(c).group].frequency),
         Eviction::GreedyDual => order.sort_by(|a, b| of(a).priority.total_cmp(&of(b).priority)),
     }
@@ -27,6 +28,6 @@ pub fn greedy_dual_priority(worker: &Worker, container: usize) -> f64 {
     let container = &worker.containers[container];
     let group = &worker.groups[container.group];
     let cold_ms = group.creation.unwrap_or(0.0) / 1e6;
-    let memory_mb = container.memory as f64 / (1 << 20) as f64;
+    let memory_mb = container.charge as f64 / (1 << 20) as f64;
     worker.clock + group.frequency as f64 * cold_ms / memory_mb
 }

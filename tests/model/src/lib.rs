@@ -13,6 +13,7 @@
 //! | `world` | what happens at an event: arrival, creation, execution, return |
 //! | `worker` | what a worker holds: permits, memory, containers, what it has learnt |
 //! | `dispatch` | whose turn it is, and in which container |
+//! | `room` | memory and GPUs for a container |
 //! | `queue` | the order of the waiting |
 //! | `eviction` | who makes room |
 //! | `sharing` | processor sharing |
@@ -24,6 +25,7 @@ mod eviction;
 pub mod plan;
 mod queue;
 pub mod record;
+mod room;
 mod sharing;
 mod timers;
 mod worker;

@@ -52,6 +52,8 @@ pub struct WorkerPlan {
     pub late: bool,
     /// Creations under way at once; `None` if unlimited.
     pub max_creating: Option<usize>,
+    /// Whether an idle container is charged what was read of it instead of what it reserves.
+    pub measured: bool,
 }
 
 /// Who makes room first.

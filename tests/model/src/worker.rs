@@ -2,6 +2,7 @@
 
 use crate::plan::{FunctionPlan, Ns, Plan};
 use crate::record::ColdCause;
+use crate::room::Need;
 use crate::sharing::Processors;
 
 /// Law (Container): creating, running or cached, removing, gone.
@@ -28,6 +29,10 @@ pub struct Container {
     pub state: State,
     /// Bytes that it reserves.
     pub memory: u64,
+    /// Bytes that were last read of it, at most what it reserves.
+    pub reading: u64,
+    /// Bytes that it is charged now.
+    pub charge: u64,
     /// Whether it holds a GPU.
     pub gpu: bool,
     /// Invocations that it takes at once.
@@ -148,12 +153,12 @@ impl Worker {
 
     /// Law (Memory): used = running (with creating) + cached + removing.
     pub fn used_memory(&self) -> u64 {
-        self.containers.iter().filter(|c| c.state != State::Gone).map(|c| c.memory).sum()
+        self.containers.iter().filter(|c| c.state != State::Gone).map(|c| c.charge).sum()
     }
 
     /// Memory that is about to come free.
     pub fn removing_memory(&self) -> u64 {
-        self.containers.iter().filter(|c| c.state == State::Removing).map(|c| c.memory).sum()
+        self.containers.iter().filter(|c| c.state == State::Removing).map(|c| c.charge).sum()
     }
 
     /// A GPU is held from a container's creation to its removal.
@@ -203,13 +208,10 @@ impl Plan {
         (0..self.functions.len()).filter(|f| self.group(*f) == group).map(|f| &self.functions[f]).collect()
     }
 
-    /// Law (Container): an app's container reserves the largest memory of its functions.
-    pub fn container_memory(&self, function: usize) -> u64 {
-        self.sharers(function).iter().map(|f| f.memory).max().unwrap_or(0)
-    }
-
-    /// Law (Container): an app's container holds a GPU if one of its functions needs it.
-    pub fn container_gpu(&self, function: usize) -> bool {
-        self.sharers(function).iter().any(|f| f.gpu)
+    /// Law (Container): an app's container reserves the largest memory of its functions, and a GPU if one of them needs it.
+    pub fn container_need(&self, function: usize) -> Need {
+        let sharers = self.sharers(function);
+        let memory = sharers.iter().map(|f| f.memory).max().unwrap_or(0);
+        Need { memory, gpu: sharers.iter().any(|f| f.gpu) }
     }
 }

@@ -72,9 +72,7 @@ impl World<'_> {
             // Prewarming begins before the first arrival. Assumed: in the order of the functions.
             for function in 0..self.plan.functions.len() {
                 for _ in 0..self.plan.functions[function].prewarm {
-                    let (memory, gpu) =
-                        (self.plan.container_memory(function), self.plan.container_gpu(function));
-                    if self.make_room(worker, memory, gpu) {
+                    if self.make_room(worker, self.plan.container_need(function), None) {
                         self.create(worker, function, None);
                     }
                 }
@@ -231,6 +229,8 @@ impl World<'_> {
             c.roomy = becoming;
         }
         c.state = State::Running;
+        // Law (Memory): running is charged what is reserved.
+        c.charge = c.memory;
         c.inside.push(call);
         // Law (Words): prewarmed is the first use of a prewarmed container.
         let first_use = std::mem::replace(&mut c.unused_prewarm, false);
@@ -311,13 +311,15 @@ impl World<'_> {
             c.roomy = becoming;
         }
         c.inside.retain(|other| *other != call);
+        // Law (Memory): it is read during and right after an invocation, never while it is idle.
+        c.reading = self.plan.calls[call].memory.unwrap_or(c.memory).min(c.memory);
         let (empty, condemned) = (c.inside.is_empty(), c.condemned || destroyed);
         if destroyed && !c.condemned {
             c.condemned = true;
             self.lose(worker, container, ColdCause::Failure);
         }
         match (empty, condemned) {
-            (true, true) => self.free(worker, container),
+            (true, true) => self.destroy(worker, container),
             (true, false) => self.become_idle(worker, container),
             (false, _) => {}
         }
@@ -327,20 +329,18 @@ impl World<'_> {
     /// Law (Keep-alive): restarts whenever a container becomes idle.
     fn become_idle(&mut self, worker: usize, container: usize) {
         let idle = self.workers[worker].becoming();
-        let priority = crate::eviction::greedy_dual_priority(&self.workers[worker], container);
         let c = &mut self.workers[worker].containers[container];
         c.state = State::Cached;
+        // Law (Memory): with measured accounting cached is charged the last reading, at most what is reserved.
+        c.charge = if self.plan.worker.measured { c.reading } else { c.memory };
         c.idle = (self.now, idle);
         c.expiry = self.now + c.keep_alive;
-        c.priority = priority;
         if c.keep_alive < FOREVER {
-            self.timers.insert(
-                self.now,
-                c.expiry,
-                Class::Timer,
-                Event::KeepAliveEnds { worker, container, idle },
-            );
+            let event = Event::KeepAliveEnds { worker, container, idle };
+            self.timers.insert(self.now, c.expiry, Class::Timer, event);
         }
+        let priority = crate::eviction::greedy_dual_priority(&self.workers[worker], container);
+        self.workers[worker].containers[container].priority = priority;
     }
 
     /// Law (Container): with late dispatch who waits for a creation takes a place that frees up sooner, in order, before
@@ -363,7 +363,7 @@ impl World<'_> {
     pub fn remove(&mut self, worker: usize, container: usize, why: ColdCause) {
         self.workers[worker].containers[container].state = State::Removing;
         self.lose(worker, container, why);
-        self.free(worker, container);
+        self.destroy(worker, container);
     }
 
     /// Notes that a group has one container less.
@@ -378,7 +378,7 @@ impl World<'_> {
     }
 
     /// Begins a destruction. Law (Memory): the memory is held until it is confirmed.
-    fn free(&mut self, worker: usize, container: usize) {
+    fn destroy(&mut self, worker: usize, container: usize) {
         let state = &mut self.workers[worker].containers[container].state;
         match self.plan.model.removal {
             0 => *state = State::Gone,

@@ -12,7 +12,7 @@ const MS: Ns = 1_000_000;
 const MIB: u64 = 1 << 20;
 
 /// A scenario that both run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// What repeats it.
     pub seed: u64,
@@ -23,7 +23,7 @@ pub struct Scenario {
 }
 
 /// Where the calls come from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// A pair of CSV files with the plan's calls. Functions have a name, a memory and a cold start.
     Trace,
@@ -32,7 +32,7 @@ pub enum Source {
 }
 
 /// What the program draws the calls from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loads {
     /// How many calls in all.
     pub invocations: u64,
@@ -41,7 +41,7 @@ pub struct Loads {
 }
 
 /// A function's load, as the scenario file writes it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Load {
     /// The value of `load`.
     pub load: String,
@@ -123,6 +123,7 @@ fn worker(rng: &mut Rng, clock: &Clock, contention: Contention, trace: bool) -> 
         by_app: !trace && rng.percent(40),
         late: rng.percent(30),
         max_creating: rng.percent(20).then(|| rng.within(1, 3) as usize),
+        measured: false,
     }
 }
 
@@ -230,7 +231,10 @@ fn with_loads(rng: &mut Rng, clock: &Clock, seed: u64, mut plan: Plan) -> Scenar
         let failure = if rng.percent(15) { 20 } else { 0 };
         functions.push(Load { load, duration, failure, memory_used, behaviour });
     }
-    let loads = Loads { invocations: rng.within(5, 60), functions };
+    let mut loads = Loads { invocations: rng.within(5, 60), functions };
+    if plan.worker.memory.is_some() && rng.percent(20) {
+        charge_what_is_measured(rng, &mut plan, &mut loads);
+    }
     Scenario { seed, plan, source: Source::Loads(loads) }
 }
 
@@ -238,13 +242,24 @@ fn with_loads(rng: &mut Rng, clock: &Clock, seed: u64, mut plan: Plan) -> Scenar
 fn keep_prewarms_that_fit(plan: &mut Plan) {
     let (mut memory, mut gpus) = (plan.worker.memory.unwrap_or(u64::MAX), plan.worker.gpus);
     for i in 0..plan.functions.len() {
-        let (needs, gpu) = (plan.container_memory(i), u32::from(plan.container_gpu(i)));
+        let (needs, gpu) = (plan.container_need(i).memory, u32::from(plan.container_need(i).gpu));
         if needs > memory || gpu > gpus || plan.worker.max_creating.is_some() {
             plan.functions[i].prewarm = 0;
         }
         if plan.functions[i].prewarm > 0 {
             memory -= needs;
             gpus -= gpu;
+        }
+    }
+}
+
+/// One invocation in a container at once, so that a reading is what that one uses.
+fn charge_what_is_measured(rng: &mut Rng, plan: &mut Plan, loads: &mut Loads) {
+    plan.worker.measured = true;
+    for (function, load) in plan.functions.iter_mut().zip(&mut loads.functions) {
+        function.concurrency = 1;
+        if rng.percent(70) {
+            load.memory_used = Some(rng.within(10, function.memory / MIB + 5) * MIB);
         }
     }
 }

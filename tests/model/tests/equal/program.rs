@@ -115,6 +115,7 @@ fn worker_lines(plan: &Plan) -> Vec<String> {
     };
     lines.push(format!("eviction = \"{eviction}\""));
     lines.push(format!("timeout = {}", span(w.timeout)));
+    lines.extend(w.measured.then(|| "accounting = \"measured\"".to_string()));
     lines.extend(w.by_app.then(|| "unit = \"app\"".to_string()));
     lines.extend(w.late.then(|| "dispatch = \"late\"".to_string()));
     lines.extend(w.max_creating.map(|most| format!("max_creating = {most}")));

@@ -1,8 +1,8 @@
 //! Makes a scenario that differs smaller, as long as it still differs.
 
 use crate::compare::{Outcome, Rings, compare};
-use crate::generate::{Scenario, Source};
-use elapse_model::plan::{Contention, FOREVER, Plan, Queue};
+use crate::generate::{Load, Scenario, Source};
+use elapse_model::plan::{Contention, FOREVER, FunctionPlan, Plan, Queue};
 use std::path::Path;
 
 /// The smallest found, and how it differs.
@@ -11,7 +11,7 @@ pub fn shrink(scenario: Scenario, how: String, rings: &mut Rings, folder: &Path)
     let mut goes_on = true;
     while goes_on {
         goes_on = false;
-        for smaller in simpler(&best.0).into_iter().chain(shorter(&best.0)) {
+        for smaller in simpler(&best.0).into_iter().chain(fewer(&best.0)).chain(shorter(&best.0)) {
             if let Outcome::Differs(how) = compare(&smaller, rings, folder)
                 && !how.starts_with("the program said")
             {
@@ -26,7 +26,7 @@ pub fn shrink(scenario: Scenario, how: String, rings: &mut Rings, folder: &Path)
 
 /// With a limit or a policy less.
 fn simpler(scenario: &Scenario) -> Vec<Scenario> {
-    let changes: [fn(&mut Plan); 14] = [
+    let changes: [fn(&mut Plan); 15] = [
         |p| p.workers = 1,
         |p| p.controller.reports = None,
         |p| p.controller.delay = 0,
@@ -38,6 +38,7 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
         |p| p.worker.queue = Queue::Fifo,
         |p| p.worker.late = false,
         |p| p.worker.by_app = false,
+        |p| p.worker.measured = false,
         |p| p.worker.timeout = 300_000_000_000,
         |p| p.worker.keep_alive = FOREVER,
         |p| {
@@ -51,6 +52,42 @@ fn simpler(scenario: &Scenario) -> Vec<Scenario> {
         change(&mut smaller.plan);
         if smaller.plan != scenario.plan {
             all.push(smaller);
+        }
+    }
+    all
+}
+
+/// With a function less, or with one that is given less.
+fn fewer(scenario: &Scenario) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let Source::Loads(_) = &scenario.source else { return all };
+    for function in 0..scenario.plan.functions.len() {
+        let mut smaller = scenario.clone();
+        if let Source::Loads(loads) = &mut smaller.source
+            && scenario.plan.functions.len() > 1
+        {
+            smaller.plan.functions.remove(function);
+            loads.functions.remove(function);
+            all.push(smaller);
+        }
+        let changes: [fn(&mut FunctionPlan, &mut Load); 8] = [
+            |f, _| f.concurrency = 1,
+            |f, _| f.prewarm = 0,
+            |f, _| f.keep_alive = None,
+            |f, _| f.timeout = None,
+            |f, _| f.deadline = None,
+            |f, _| f.gpu = false,
+            |f, _| f.cpus = 1000,
+            |_, load| (load.failure, load.memory_used) = (0, None),
+        ];
+        for change in changes {
+            let mut smaller = scenario.clone();
+            if let Source::Loads(loads) = &mut smaller.source {
+                change(&mut smaller.plan.functions[function], &mut loads.functions[function]);
+            }
+            if smaller != *scenario {
+                all.push(smaller);
+            }
         }
     }
     all
