@@ -26,7 +26,7 @@ pub use folder::{Folder, amend, check_target, free_name, interrupted, replace, r
 pub use pattern::matches;
 pub use plots::{Plot, both, check_font, draw, outlined, redraw, save, together};
 pub use read::{Distribution, Finished, HeatRow, Track};
-pub use recorder::{FunctionTally, Recorder, Records, Tally, WorkerTally};
+pub use recorder::{Cut, FunctionTally, Recorder, Records, Tally, WorkerTally};
 pub use rule::Rule;
 pub use setup::{Clock, Key, Setup, Trace};
 pub use summary::{FleetPeaks, Parts, RunFacts, Summary, WorkerFacts, all_series};

@@ -72,6 +72,8 @@ pub struct Tally {
     pub overhead: Sketch,
     /// Latency over intended duration, in millionths, over those that completed.
     pub slowdown: Sketch,
+    /// How many have no figure because the run ended before it.
+    pub cut: Cut,
     /// Why invocations did not complete.
     pub errors: super::Errors,
     /// Those that completed within the window, whenever they arrived.
@@ -80,6 +82,38 @@ pub struct Tally {
     pub affected_by_cold: u64,
     /// Those that a strict queue held though they could have been dispatched when they joined it, and their waits in ns.
     pub behind_head: (u64, u128),
+}
+
+/// Invocations that the end of a run kept from having a figure: their values are above all that are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    queue: u64,
+    start_delay: u64,
+    cold: u64,
+    exec: u64,
+    latency: u64,
+}
+
+impl Cut {
+    fn add(&mut self, r: &Record) {
+        let dispatched = r.dispatch.is_some();
+        self.queue += u64::from(!dispatched);
+        self.start_delay += u64::from(r.exec_start.is_none());
+        self.cold += u64::from(dispatched && r.exec_start.is_none());
+        self.exec += u64::from(r.exec_end.is_none());
+        self.latency += 1;
+    }
+
+    /// Those without the figure of this name in `summary.json`.
+    pub fn without(&self, figure: &str) -> u64 {
+        match figure {
+            "queue_ms" => self.queue,
+            "start_delay_ms" => self.start_delay,
+            "cold_ms" => self.cold,
+            "exec_ms" => self.exec,
+            _ => self.latency,
+        }
+    }
 }
 
 impl Tally {
@@ -115,8 +149,10 @@ pub struct FunctionTally {
     pub latency: Sketch,
     /// Sum of intended durations in ns.
     pub intended_sum: u128,
-    /// Sum of executions in ns.
+    /// Sum of executions in ns, and how many they are.
     pub exec_sum: u128,
+    /// See `exec_sum`.
+    pub executed: u64,
     /// Sum of start delays in ns.
     pub delay_sum: u128,
     /// Sum of cold starts in ns: execution's start less dispatch.
@@ -134,7 +170,7 @@ pub struct WorkerTally {
     pub invocations: u64,
     /// Those that began to execute in a container created for them.
     pub cold_starts: u64,
-    /// Those that began to execute in another.
+    /// Those that began to execute in a cached one.
     pub warm_starts: u64,
 }
 
@@ -301,6 +337,9 @@ impl Recorder {
         }
         let w = &mut self.workers[place];
         w.invocations += 1;
+        if r.status == Status::Unfinished {
+            t.cut.add(r);
+        }
         let Some(dispatch) = r.dispatch else { return };
         let queue = dispatch.since(r.arrival).0;
         t.queue.add(queue);
@@ -321,7 +360,7 @@ impl Recorder {
         if !cold && (waited || r.start == Some(StartKind::Late)) {
             t.affected_by_cold += 1;
         }
-        w.warm_starts += u64::from(!cold);
+        w.warm_starts += u64::from(r.start == Some(StartKind::Warm));
         if cold {
             w.cold_starts += 1;
             f.cold_starts += 1;
@@ -335,6 +374,11 @@ impl Recorder {
         let exec = exec_end.since(exec_start).0;
         let latency = r.returned.since(r.arrival).0;
         f.exec_sum += u128::from(exec);
+        f.executed += 1;
+        if r.status == Status::Unfinished {
+            // It has executed, and its answer is on its way.
+            return t.exec.add(exec);
+        }
         if exec == latency {
             Sketch::add_to_all([&mut t.exec, &mut t.latency, &mut f.latency], exec);
         } else {

@@ -138,18 +138,35 @@ fn maybe(x: Option<f64>) -> Value {
     x.map_or(Value::Null, number)
 }
 
-fn distribution(sketch: &Sketch, per_unit: f64) -> Value {
-    let quantile = |q: f64| maybe(sketch.quantile(q).map(|v| v as f64 / per_unit));
-    json!({
-        "n": sketch.count(),
+/// A distribution's figures. Quantiles rank those too that the end of the run left `without` a value: one that falls on them is
+/// above the largest value that is known.
+fn distribution(sketch: &Sketch, without: u64, per_unit: f64) -> Value {
+    let n = sketch.count();
+    let max = || sketch.max() as f64 / per_unit;
+    let quantile = |q: f64| {
+        if without == 0 || n == 0 {
+            return maybe(sketch.quantile(q).map(|v| v as f64 / per_unit));
+        }
+        let rank = (q * (n + without) as f64 - 1e-9).ceil().max(1.0);
+        if rank > n as f64 {
+            return json!(format!("> {}", number(max())));
+        }
+        maybe(sketch.quantile((rank - 0.5) / n as f64).map(|v| v as f64 / per_unit))
+    };
+    let mut figures = json!({
+        "n": n,
         "mean": maybe(sketch.mean().map(|m| m / per_unit)),
         "p50": quantile(0.50),
         "p90": quantile(0.90),
         "p95": quantile(0.95),
         "p99": quantile(0.99),
         "p999": quantile(0.999),
-        "max": maybe((sketch.count() > 0).then(|| sketch.max() as f64 / per_unit)),
-    })
+        "max": maybe((n > 0).then(max)),
+    });
+    if without > 0 {
+        figures["without"] = json!(without);
+    }
+    figures
 }
 
 /// Sketches hold nanoseconds, or millionths of a slowdown; figures are milliseconds, or slowdowns.
@@ -246,7 +263,7 @@ impl Summary {
     }
 
     /// Over functions that completed something: the geometric means of their mean and of their p99 slowdown, and Jain's index.
-    fn over_functions(&self) -> [f64; 3] {
+    fn over_functions(&self) -> [Option<f64>; 3] {
         let slowdowns: Vec<f64> = self
             .by_function
             .iter()
@@ -260,7 +277,7 @@ impl Summary {
         let p99 = geometric(self.by_function.iter().map(tail).sum());
         let squares: f64 = slowdowns.iter().map(|s| s * s).sum();
         let jain = if squares > 0.0 { slowdowns.iter().sum::<f64>().powi(2) / (n * squares) } else { 1.0 };
-        [mean, p99, jain]
+        [mean, p99, jain].map(|figure| (!slowdowns.is_empty()).then_some(figure))
     }
 
     /// The mean and the peak of what workers held together.
@@ -343,7 +360,7 @@ impl Summary {
         put("seed", json!(self.facts.seed));
         put("result_hash", json!(format!("{:016x}", self.result_hash)));
         for (figure, sketch) in t.distributions() {
-            put(figure, distribution(sketch, PER_UNIT));
+            put(figure, distribution(sketch, t.cut.without(figure), PER_UNIT));
         }
         put("memory_mb", self.memory());
         let phases = ["creating", "running", "cached", "removing"];
@@ -362,9 +379,9 @@ impl Summary {
         let counts = self.by_function.iter().map(|f| (f.cold_starts, f.starts));
         put("cold_start_share", Self::shares(counts));
         put("cold_start_share_by_app", Self::shares(self.by_app()));
-        put("geometric_mean_slowdown", number(geometric));
-        put("geometric_mean_p99_slowdown", number(tail));
-        put("jain_index", number(jain));
+        put("geometric_mean_slowdown", maybe(geometric));
+        put("geometric_mean_p99_slowdown", maybe(tail));
+        put("jain_index", maybe(jain));
         put("trace_busy_seconds", maybe(self.facts.busy.map(|b| b.0)));
         put("drawn_busy_seconds", maybe(self.facts.busy.map(|b| b.1)));
         let dirty = self.facts.dirty.iter().map(|(kind, n)| (kind.clone(), json!(n)));

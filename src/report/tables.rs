@@ -54,7 +54,7 @@ latency_mean_ms,latency_p50_ms,latency_p99_ms,latency_max_ms,exec_mean_ms,start_
             quantile(0.5),
             quantile(0.99),
             ms((f.latency.count() > 0).then(|| f.latency.max() as f64)),
-            over(f.exec_sum as f64 / 1e6, f.latency.count()),
+            over(f.exec_sum as f64 / 1e6, f.executed),
             over(f.delay_sum as f64 / 1e6, f.starts),
             over(f.slowdown_sum, f.slowdown.count()),
         );

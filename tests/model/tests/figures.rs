@@ -42,7 +42,7 @@ fn run(seed: u64, folder: &Path) -> PathBuf {
     fs::write(&file, text + &window(seed)).expect("the scenario");
     let command = Command::new(program::program())
         .args(["sim", "scenario.toml", "--out", "run", "--force"])
-        .args((seed % 8 > 0).then_some("--no-plots"))
+        .args((!seed.is_multiple_of(8)).then_some("--no-plots"))
         .current_dir(folder)
         .output()
         .expect("the program can be started");
