@@ -349,7 +349,12 @@ impl Summary {
         put("offered_load", maybe(offered));
         put("offered_load_share", maybe(offered.zip(self.cores()).map(|(busy, cores)| busy / cores)));
         put("cold_start_load", maybe(self.cold_start_load()));
-        put("busy_cores", self.held(|held| held.cores));
+        let mut busy = self.held(|held| held.cores);
+        if self.workers.len() > 1 && !self.facts.parts.invocation.is_empty() {
+            // What work has of shared cores is known of each worker alone.
+            busy["peak"] = Value::Null;
+        }
+        put("busy_cores", busy);
         put("in_flight", self.held(|held| held.in_flight));
         put("queue_length", self.held(|held| held.queued));
         let (blocked, waited) = t.behind_head;
