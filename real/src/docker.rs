@@ -183,7 +183,7 @@ impl Dockers {
         let begun = async {
             let seen = begun.await.map_err(|e| fault(&e))?;
             let pid = seen.state.and_then(|s| s.pid).unwrap_or(0) as i32;
-            // Who may use docker need not be root; the daemon has made a weight of the shares in any case.
+            // A user of docker need not be root; the daemon has made a weight of the shares in any case.
             let _ = weigh(pid, spec.cpus);
             if spec.network == Network::Bridge {
                 // The daemon made the namespace; it is joined to our bridge, not to the daemon's.

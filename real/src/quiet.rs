@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-/// What the kernel has counted up to an instant.
+/// Holds the counts of the kernel up to an instant.
 #[derive(Clone, Copy, Debug)]
 pub struct Counted {
     at: Instant,
@@ -38,7 +38,7 @@ impl Counted {
     }
 }
 
-/// What was seen of others, over all spans that were looked at.
+/// Adds up the work of others over all spans that were looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Others {
     /// Seconds that were looked at.

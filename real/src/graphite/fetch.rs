@@ -17,7 +17,7 @@ pub struct Fetched {
     pub points: Vec<(u64, Option<f64>)>,
 }
 
-/// What a request asks for: a target, and the name of the series that is expected of it.
+/// Names a target that is asked for, and the series that is expected of it.
 struct Asked<'a> {
     name: &'a str,
     text: String,
