@@ -68,11 +68,12 @@ bench-live: needs-tests build
 	@daemons=$$(mktemp -d /tmp/elapse-bench.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
 	eval "$$(tests/daemons.sh up "$$daemons")" && tests/bench/daemons.sh target/bench-daemons
 
-# Simulated against live, ten minutes a run and five repeats of each: hours. LENGTH (seconds) and REPEATS make it shorter.
+# Simulated against live, five minutes a run and three repeats of each at three loads: an hour a backend. LENGTH (seconds), REPEATS
+# and BACKENDS make it another.
 bench-agreement: needs-tests build
 	@daemons=$$(mktemp -d /tmp/elapse-bench.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
 	eval "$$(tests/daemons.sh up "$$daemons")" && \
-	tests/bench/agreement.sh target/agreement $(or $(LENGTH),600) $(or $(REPEATS),5)
+	tests/bench/agreement.sh target/agreement $(or $(LENGTH),300) $(or $(REPEATS),3) "$(or $(BACKENDS),process containerd)"
 
 # The program, its agent beside it, and the units; a configuration is an example until it is copied to NAME.toml.
 install: build

@@ -6,11 +6,12 @@
 //! each other down is a speed that follows their number as it changes, and counts for the processors as much less: what was
 //! measured comes out again ([`inverse`](super::inverse)), and what is different counts.
 
-use super::Measured;
 use super::inverse::{cpu_among, undisturbed};
 use super::sharing::Speeds;
+use super::{Crowding, Measured};
 use crate::base::{Behaviour, Cpus, Dist, Duration};
 use crate::rt::chance::Draw;
+use rand::RngExt;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -29,18 +30,33 @@ pub(super) struct Effort {
 pub(super) struct UnderWay {
     count: Rc<Cell<u64>>,
     by: u64,
+    /// Where what executes is listed, so that it can lose time to others.
+    listed: Option<Rc<Executing>>,
+    lost: Rc<Cell<f64>>,
 }
+
+/// What executes: what each has lost.
+type Executing = RefCell<Vec<Rc<Cell<f64>>>>;
 
 impl UnderWay {
     fn new(count: &Rc<Cell<u64>>, by: u64) -> UnderWay {
         count.set(count.get() + by);
-        UnderWay { count: Rc::clone(count), by }
+        UnderWay { count: Rc::clone(count), by, listed: None, lost: Rc::default() }
+    }
+
+    /// It executes as this work, which may lose time to what begins beside it.
+    pub(super) fn executes(&mut self, executing: &Rc<Executing>, lost: Rc<Cell<f64>>) {
+        executing.borrow_mut().push(Rc::clone(&lost));
+        (self.listed, self.lost) = (Some(Rc::clone(executing)), lost);
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.count.set(self.count.get() - self.by);
+        if let Some(listed) = &self.listed {
+            listed.borrow_mut().retain(|lost| !Rc::ptr_eq(lost, &self.lost));
+        }
     }
 }
 
@@ -57,6 +73,8 @@ pub(super) struct Calibrated {
     echoes: Rc<Cell<u64>>,
     /// What executions ask of processors, in 1/1000 core.
     running: Rc<Cell<u64>>,
+    /// What executes.
+    executing: Rc<Executing>,
     /// Images of which a container was started.
     started: RefCell<FxHashSet<Option<String>>>,
     /// How many of each kind are created ahead, and how many of those are there.
@@ -86,6 +104,7 @@ impl Calibrated {
             processors: processors as f64,
             echoes: Rc::default(),
             running: Rc::default(),
+            executing: Rc::default(),
             started: RefCell::default(),
             pooled,
             ready: RefCell::default(),
@@ -94,7 +113,8 @@ impl Calibrated {
 
     /// On the same processors as `other`.
     pub(super) fn beside(self, other: &Calibrated) -> Calibrated {
-        Calibrated { running: Rc::clone(&other.running), ..self }
+        let (running, executing) = (Rc::clone(&other.running), Rc::clone(&other.executing));
+        Calibrated { running, executing, ..self }
     }
 
     /// Processors that executions get together, if what there is of them was measured.
@@ -115,6 +135,23 @@ impl Calibrated {
         }
     }
 
+    /// What executes: whoever does is to be listed there.
+    pub(super) fn executing(&self) -> &Rc<Executing> {
+        &self.executing
+    }
+
+    /// Lets one of those that execute lose time to what begins now, if a processor is to spare: with none, they are shared.
+    fn crowds(&self, what: impl Fn(&Crowding) -> &Dist, luck: &mut Draw) {
+        let Some(crowding) = self.measured.crowding.as_ref().filter(|_| self.load() == Load::Awake) else {
+            return;
+        };
+        let executing = self.executing.borrow();
+        if !executing.is_empty() {
+            let one = &executing[luck.random_range(0..executing.len())];
+            one.set(one.get() + what(crowding).sample(luck).0 as f64);
+        }
+    }
+
     /// The creation of a container of this image.
     pub(super) fn creation(&self, image: Option<&String>, luck: &mut Draw) -> Option<Effort> {
         let m = &self.measured;
@@ -123,6 +160,7 @@ impl Calibrated {
         let idle = if first { m.first_start.as_ref().unwrap_or(usual) } else { usual };
         let states = [Some(idle), m.cold_start_awake.as_ref(), m.cold_start_busy.as_ref()];
         let (span, busy) = self.drawn(states, self.cpu_of_creation(), luck);
+        self.crowds(|crowding| &crowding.creation, luck);
         Some(Effort { span, busy, speeds: Some(Rc::clone(&self.creating)) })
     }
 
@@ -146,7 +184,7 @@ impl Calibrated {
         self.credible(cpu, &self.measured.removal_at_once)
     }
 
-    /// Of what was counted as processor time of each, as much as so many of them can have had while they took so long.
+    /// Takes of what was counted as processor time of each as much as so many of them can have had while they took so long.
     fn credible(&self, cpu: f64, at_once: &BTreeMap<String, Dist>) -> f64 {
         let cores = self.effective();
         at_once.iter().fold(cpu, |cpu, (number, dist)| cpu_among(number_of(number), mean(dist), cpu, cores))
@@ -216,6 +254,14 @@ impl Calibrated {
     ) -> (Duration, f64, UnderWay) {
         let m = &self.measured;
         let (mut span, mut fraction) = (intended, cpu);
+        if does != Behaviour::Echo && cpu > 0.0 && self.load() == Load::Awake {
+            if let Some(crowding) = &m.crowding {
+                span += crowding.beginning.sample(luck);
+            }
+            if !first {
+                self.crowds(|crowding| &crowding.execution, luck);
+            }
+        }
         let under_way = if does == Behaviour::Echo {
             UnderWay::new(&self.echoes, 1)
         } else {
@@ -350,6 +396,32 @@ mod tests {
         host.made_up(kind.clone());
         assert!(host.ahead(&kind, &mut luck()).is_some());
         assert!(self::host(0).ahead(&kind, &mut luck()).is_none(), "none are created ahead");
+    }
+
+    #[test]
+    fn what_executes_loses_to_what_begins_beside_it_while_a_processor_is_to_spare() {
+        let file =
+            format!("{FILE}[crowding]\nbeginning = \"1ms\"\nexecution = \"2ms\"\ncreation = \"4ms\"\n");
+        let host = Calibrated::new(toml::from_str(&file).unwrap(), Behaviour::Sleep, 2, 0);
+        let (one, usual) = (Cpus::from_cores(1), Duration::from_secs(1));
+        let spin = |first| host.call(Behaviour::Spin, usual, first, (one, 1.0), &mut luck());
+        let (span, _, mut alone) = spin(false);
+        assert_eq!(span, usual);
+        let lost = Rc::new(Cell::new(0.0));
+        alone.executes(host.executing(), Rc::clone(&lost));
+        host.creation(None, &mut luck()).unwrap();
+        assert_eq!(lost.take(), 4e6);
+        // In a container that was just created its begin is part of what the creation has cost.
+        let (span, _, _beside) = spin(true);
+        assert_eq!((span, lost.take()), (usual + Duration::from_millis(1), 0.0));
+        drop(_beside);
+        let (span, _, _beside) = spin(false);
+        assert_eq!((span, lost.take()), (usual + Duration::from_millis(1), 2e6));
+        // None is to spare: the processors are shared, and nothing is lost beside that.
+        host.creation(None, &mut luck()).unwrap();
+        assert_eq!((spin(false).0, lost.take()), (usual, 0.0));
+        drop((alone, _beside));
+        assert!(host.executing().borrow().is_empty());
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub struct LiveConfig {
     pub worker: String,
     /// What invocations of functions do that name no behaviour of their own, for instance those of a trace.
     pub behaviour: Behaviour,
+    /// What the code of those functions takes in a new container before it is ready, for those that do not say it themselves.
+    pub init: Duration,
     /// Our agent, for containers that need it; beside the program if none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<PathBuf>,
@@ -60,6 +62,7 @@ impl Default for LiveConfig {
         LiveConfig {
             worker: "live".into(),
             behaviour: Behaviour::Sleep,
+            init: Duration::ZERO,
             agent: None,
             create_timeout: Duration::from_secs(30),
             pids: 512,

@@ -112,9 +112,26 @@ pub struct Measured {
     /// How so many executions at once, each bound by its processor, are stretched: quantiles of equal shares.
     #[serde(default)]
     pub stretch: BTreeMap<String, Vec<f64>>,
+    /// What executions lose to what begins beside them though a processor is to spare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crowding: Option<Crowding>,
     /// What of it is processor time. With it, containers and executions share the host's processors in simulation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processor: Option<Processor>,
+}
+
+/// What executions lose to what begins beside them though a processor is to spare: the kernel puts two on one processor,
+/// and parts them when it balances next, a tick or two later. Measured of two clients that have containers created in the
+/// place of others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Crowding {
+    /// What an execution loses that begins beside another.
+    pub beginning: Dist,
+    /// What the other loses to it.
+    pub execution: Dist,
+    /// What an execution loses to the creation of a container in the place of another, and to the execution that follows it.
+    pub creation: Dist,
 }
 
 /// The use of processors.

@@ -13,7 +13,7 @@ mod simulated;
 
 pub use live::{Keeper, Live};
 pub use live_config::{LiveConfig, OciRuntime};
-pub use measured::{Calibration, Fingerprint, Measured, Processor, Quiet};
+pub use measured::{Calibration, Crowding, Fingerprint, Measured, Processor, Quiet};
 pub use simulated::{Contention, Model, Simulated};
 
 use crate::base::{Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Time};

@@ -9,7 +9,7 @@
 use super::Shared;
 use crate::base::{Cpus, Duration, Time};
 use crate::rt::{self, sync};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::rc::Rc;
@@ -117,6 +117,8 @@ struct Job {
     sequence: u64,
     /// Cores it asks for on average: cpus times fraction.
     demand: f64,
+    /// What it has lost since it began, in ns, and has to make up for.
+    lost: Rc<Cell<f64>>,
     done: sync::OneSender<()>,
 }
 
@@ -205,10 +207,15 @@ impl State {
         for class in &mut self.classes {
             // Half a nanosecond of progress is less than what rounding to whole nanoseconds has cost.
             while class.work.peek().is_some_and(|Reverse(job)| job.finish <= class.progress + 0.5) {
-                if let Some(Reverse(job)) = class.work.pop() {
-                    class.demand -= job.demand;
-                    finished.push(job);
+                let Some(Reverse(mut job)) = class.work.pop() else { continue };
+                let lost = job.lost.take();
+                if lost > 0.0 {
+                    job.finish += lost;
+                    class.work.push(Reverse(job));
+                    continue;
                 }
+                class.demand -= job.demand;
+                finished.push(job);
             }
             class.settle();
         }
@@ -314,11 +321,13 @@ impl Sharing {
         });
         let class = &mut state.classes[class];
         class.demand += demand;
-        class.work.push(Reverse(Job { finish: class.progress + span.0 as f64, sequence, demand, done }));
+        let lost = Rc::new(Cell::new(0.0));
+        let finish = class.progress + span.0 as f64;
+        class.work.push(Reverse(Job { finish, sequence, demand, lost: Rc::clone(&lost), done }));
         state.share_anew();
         drop(state);
         self.changed.notify_one();
-        Running { sharing: self.clone(), sequence, finished }
+        Running { sharing: self.clone(), sequence, lost, finished }
     }
 
     fn has(&self, sequence: u64) -> bool {
@@ -351,10 +360,16 @@ impl Sharing {
 pub(super) struct Running {
     sharing: Sharing,
     sequence: u64,
+    lost: Rc<Cell<f64>>,
     finished: sync::OneReceiver<()>,
 }
 
 impl Running {
+    /// What it has lost: whoever adds to this, in ns, makes it end as much later.
+    pub(super) fn lost(&self) -> Rc<Cell<f64>> {
+        Rc::clone(&self.lost)
+    }
+
     /// Waits for the end of the work.
     pub(super) async fn done(mut self) {
         let _ = (&mut self.finished).await;
@@ -415,6 +430,26 @@ mod tests {
         let share = share_of(1.95, [(2.0, 1.0), (0.8, 0.8)].into_iter());
         near(2.0 * share + 0.8 / (0.2 + 0.8 / share), 1.95);
         near(until_done(1, 2), 20.0 * (0.2 + 0.8 / share));
+    }
+
+    #[test]
+    fn what_is_lost_is_made_up_for_and_nothing_else_waits_for_it() {
+        let run = async move {
+            let sharing = Sharing::new(Cpus::from_cores(2));
+            let start = || sharing.start(Duration::from_millis(20), 1.0, Cpus::from_cores(1));
+            let (loses, other) = (start(), start());
+            let lost = loses.lost();
+            rt::sleep(Duration::from_millis(5)).await;
+            lost.set(lost.get() + 3e6);
+            rt::sleep(Duration::from_millis(5)).await;
+            lost.set(lost.get() + 4e6);
+            other.done().await;
+            let at = rt::now();
+            loses.done().await;
+            (at, rt::now())
+        };
+        let ends = Sim::new(Options::default()).block_on(run).unwrap();
+        assert_eq!(ends, (Time::ZERO + Duration::from_millis(20), Time::ZERO + Duration::from_millis(27)));
     }
 
     #[test]

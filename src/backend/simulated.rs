@@ -2,7 +2,7 @@
 
 use super::calibrated::{Calibrated, Effort, cores_of};
 use super::sharing::{Running, Sharing};
-use super::{Backend, CallFault, Create, CreateFault, Measured, Sandbox, Shared, Work};
+use super::{Backend, CallFault, Create, CreateFault, LiveConfig, Measured, Sandbox, Shared, Work};
 use crate::base::{
     Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Time,
 };
@@ -85,6 +85,8 @@ struct Function {
     cpu_fraction: f64,
     behaviour: Option<Behaviour>,
     image: Option<String>,
+    /// What its code does in a new container before it is ready, and whether that is processor time.
+    init: Option<(Duration, f64)>,
     /// What tells its containers from those of others before they are called.
     kind: Rc<str>,
 }
@@ -100,6 +102,8 @@ pub struct Simulated {
     /// Containers that were called already, where it matters.
     called: RefCell<FxHashSet<Sandbox>>,
     model: Model,
+    /// See [`LiveConfig::init`].
+    init: Duration,
     chance: Chance,
     sharing: Option<Sharing>,
     functions: RefCell<Vec<Option<Function>>>,
@@ -125,6 +129,7 @@ impl Simulated {
             called: RefCell::default(),
             sharing: shared.then(|| Sharing::new(cores)),
             model,
+            init: Duration::ZERO,
             chance,
             functions: RefCell::default(),
             created: Cell::new(0),
@@ -136,18 +141,18 @@ impl Simulated {
     }
 
     /// Behaves like a backend that was measured on a host of so many processors, where functions that name no behaviour do
-    /// `behaviour`, and so many containers of each kind are created ahead.
+    /// what `live` says, and containers of each kind are created ahead as it says.
     #[must_use]
     pub fn measured(
         mut self,
         name: &str,
         measured: Measured,
-        behaviour: Behaviour,
+        live: &LiveConfig,
         processors: usize,
-        pooled: u32,
     ) -> Simulated {
         self.name = name.to_string();
-        let host = Rc::new(Calibrated::new(measured, behaviour, processors, pooled));
+        self.init = live.init;
+        let host = Rc::new(Calibrated::new(measured, live.behaviour, processors, live.pooled));
         // Also where processors are never short, creations stand in each other's way.
         let short = host.cores().filter(|_| self.model.contention != Contention::None);
         self.sharing = Some(Sharing::new(short.unwrap_or(Cpus::MAX)));
@@ -229,6 +234,9 @@ impl Backend for Simulated {
             cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
             behaviour: spec.program.behaviour,
             image: spec.program.image.clone(),
+            init: Some(spec.program.init.unwrap_or(self.init))
+                .filter(|init| spec.program.is_agent() && *init > Duration::ZERO)
+                .map(|init| (init, if does == Some(Behaviour::Spin) { 1.0 } else { 0.0 })),
             cpu_fraction: match does {
                 Some(Behaviour::Spin) => 1.0,
                 Some(Behaviour::Sleep | Behaviour::Alloc) => 0.0,
@@ -273,23 +281,21 @@ impl Backend for Simulated {
         if request.at_once {
             return Work::ready(answer);
         }
-        let Some(effort) = measured else {
-            let span = function.cold_start.sample(&mut luck);
-            return match &self.sharing {
-                None => Work::after(span, answer),
-                Some(sharing) => {
-                    let cpus = Cpus::from_cores(1);
-                    let done = sharing.start(span, self.model.cold_cpu_fraction, cpus);
-                    Work::boxed(async move {
-                        done.done().await;
-                        answer
-                    })
-                }
-            };
-        };
-        let taking = takes(self.sharing.as_ref(), effort);
+        let init = function.init.filter(|_| answer.is_ok());
+        let effort = measured.unwrap_or_else(|| Effort {
+            span: function.cold_start.sample(&mut luck),
+            busy: self.model.cold_cpu_fraction,
+            speeds: None,
+        });
+        if self.sharing.is_none() {
+            return Work::after(effort.span + init.map_or(Duration::ZERO, |(span, _)| span), answer);
+        }
+        let (sharing, creating) = (self.sharing.clone(), takes(self.sharing.as_ref(), effort));
         Work::boxed(async move {
-            taking.await;
+            creating.await;
+            if let Some((span, busy)) = init {
+                takes(sharing.as_ref(), Effort { span, busy, speeds: None }).await;
+            }
             answer
         })
     }
@@ -333,6 +339,11 @@ impl Backend for Simulated {
         // Where a host was measured there is sharing always.
         let Some(sharing) = &self.sharing else { return Work::after(span, answer) };
         let done = sharing.start(span, fraction, function.cpus);
+        if let (Some(host), Some(under_way)) = (&self.host, &mut under_way)
+            && fraction > 0.0
+        {
+            under_way.executes(host.executing(), done.lost());
+        }
         Work::boxed(async move {
             let _under_way = under_way;
             done.done().await;

@@ -100,6 +100,10 @@ pub struct Program {
     /// What an invocation does; the run's default where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behaviour: Option<Behaviour>,
+    /// How long our agent takes in a new container before it answers, as code that loads what it needs: processor time where
+    /// it spins, else a wait. The run's default where none is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Duration>,
     /// The container image; our agent alone where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -124,6 +128,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether our agent does in it what each invocation asks for, and not a command or an image.
+    pub fn is_agent(&self) -> bool {
+        !self.is_server() && self.behaviour != Some(Behaviour::Exec)
+    }
+
     /// Whether it is an HTTP server of its own: an image that listens on its port, or a command that serves.
     pub fn is_server(&self) -> bool {
         match self.behaviour {

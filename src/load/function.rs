@@ -56,6 +56,10 @@ pub struct FunctionConfig {
     /// What the agent does live; the simulator reads `sleep` as using no processor and `spin` as using nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behaviour: Option<Behaviour>,
+    /// What its own code takes in a new container before it is ready, on top of the time to create one: processor time where it
+    /// spins. Not for `exec`, `serve` and images that are servers, which take what they take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Duration>,
     /// Its container image; our agent alone where none is given. Live only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -114,6 +118,7 @@ impl FunctionConfig {
             memory_used: None,
             failure: 0.0,
             behaviour: program.behaviour,
+            init: program.init,
             image: program.image,
             command: program.command,
             code: program.code,
@@ -155,6 +160,16 @@ impl FunctionConfig {
                 self.name
             ));
         }
+        let server = self.protocol == Protocol::Tcp && self.image.is_some() && self.behaviour.is_none();
+        if self.init.is_some()
+            && (server || matches!(self.behaviour, Some(Behaviour::Exec | Behaviour::Serve)))
+        {
+            return Err(format!(
+                "function '{}': init is what our agent does before it is ready; a command or an image of its own takes what it \
+                 takes: leave init out",
+                self.name
+            ));
+        }
         if !(0.0..=1.0).contains(&self.failure) {
             return Err(format!("function '{}': failure is {}; a share is 0 to 1", self.name, self.failure));
         }
@@ -183,6 +198,7 @@ impl FunctionConfig {
                     backends: self.backends.clone(),
                     program: Program {
                         behaviour: self.behaviour,
+                        init: self.init,
                         image: self.image.clone(),
                         command: self.command.clone(),
                         code: self.code.clone(),

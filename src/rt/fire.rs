@@ -205,7 +205,7 @@ impl Sim {
 impl Kind {
     fn fired(class: Class) -> Kind {
         match class {
-            Class::Event => Kind::FireEvent,
+            Class::Event | Class::Deadline => Kind::FireEvent,
             Class::Tick => Kind::FireTick,
             Class::Arrival => Kind::FireArrival,
         }

@@ -17,17 +17,20 @@ pub enum Class {
     /// Completions, expirations and whatever else a run is made of.
     #[default]
     Event = 0,
+    /// Deadlines of what waits: they come when everything has ended that ends at their instant.
+    Deadline = 1,
     /// Ticks of policies and metrics: they see an instant when its events are over.
-    Tick = 1,
+    Tick = 2,
     /// Arrivals: last, so that reading ahead in a trace changes nothing.
-    Arrival = 2,
+    Arrival = 3,
 }
 
 impl Class {
     fn from_key(key: u64) -> Class {
         match key & 3 {
             0 => Class::Event,
-            1 => Class::Tick,
+            1 => Class::Deadline,
+            2 => Class::Tick,
             _ => Class::Arrival,
         }
     }

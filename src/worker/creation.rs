@@ -5,13 +5,19 @@
 //! before anybody who arrives later.
 
 use super::container::{Fate, Key};
+use super::groups::Fit;
 use super::ledger::Phase;
-use super::state::{Dispose, LateWaiter, State};
+use super::state::{Dispose, State};
 use super::{Disposer, Inner};
 use crate::backend::{Create, CreateFault};
 use crate::base::{FunctionId, StartKind};
-use crate::rt::{self, sync};
+use crate::rt;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 /// A container that is being created and belongs to nobody. Dropped before its creation has ended, it is destroyed.
 pub(super) struct Creating {
@@ -37,15 +43,14 @@ impl Creating {
     fn end(&mut self, why: &Rc<str>) {
         let Some(key) = self.key.take() else { return };
         let inner = &self.inner;
-        let unlucky = {
+        {
             let mut state = inner.state.borrow_mut();
             let group = state.pool.get(key).group;
             Disposer(inner).dispose(&mut state, key, Fate::Failed, rt::now());
-            state.owner_of(group, key)
-        };
-        // Its owner may have found another place, or have left.
-        if let Some(unlucky) = unlucky {
-            let _ = unlucky.place.send(Err(Rc::clone(why)));
+            // Its owner may have found another place, or have left.
+            if let Some(owner) = state.late.owner_of(group, key) {
+                state.late.tell(owner, Err(Rc::clone(why)));
+            }
         }
         inner.pump();
     }
@@ -57,12 +62,80 @@ impl Drop for Creating {
     }
 }
 
-impl State {
-    /// Takes out the invocation that waits for its own container of this group.
-    fn owner_of(&mut self, group: u32, own: Key) -> Option<LateWaiter> {
-        let waiting = self.late.get_mut(&group)?;
-        let place = waiting.iter().position(|waiter| waiter.own == own)?;
-        waiting.remove(place)
+/// What an invocation that waits for a place gets: a place in a container and how it starts there, or why it gets none.
+pub(super) type Place = Result<(Key, StartKind), Rc<str>>;
+
+/// An invocation that waits for a place in a container of its group.
+struct LateWaiter {
+    group: u32,
+    need: Fit,
+    /// The container that is being created for it.
+    own: Key,
+    outcome: Option<Place>,
+    waker: Option<Waker>,
+}
+
+/// Invocations that wait for a place of their group, in the order of their dispatch.
+#[derive(Default)]
+pub(super) struct LateLines {
+    waiters: Slab<LateWaiter>,
+    lines: FxHashMap<u32, VecDeque<usize>>,
+}
+
+impl LateLines {
+    /// Joins the line of a group; its number there.
+    pub(super) fn join(&mut self, group: u32, need: Fit, own: Key) -> usize {
+        let waiter = self.waiters.insert(LateWaiter { group, need, own, outcome: None, waker: None });
+        self.lines.entry(group).or_default().push_back(waiter);
+        waiter
+    }
+
+    /// Takes out whoever waits for its own container of this group.
+    fn owner_of(&mut self, group: u32, own: Key) -> Option<usize> {
+        self.take_first(group, |waiter| waiter.own == own)
+    }
+
+    /// Takes out the first of a group that is so.
+    fn take_first(&mut self, group: u32, is: impl Fn(&LateWaiter) -> bool) -> Option<usize> {
+        let line = self.lines.get_mut(&group)?;
+        let place = line.iter().position(|waiter| is(&self.waiters[*waiter]))?;
+        line.remove(place)
+    }
+
+    /// Tells one that was taken out what it gets.
+    fn tell(&mut self, waiter: usize, outcome: Place) {
+        let waiter = &mut self.waiters[waiter];
+        waiter.outcome = Some(outcome);
+        if let Some(waker) = waiter.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives up waiting; the container of the place that it had been given by then.
+    pub(super) fn leave(&mut self, waiter: usize) -> Option<Key> {
+        let LateWaiter { group, outcome, .. } = self.waiters.remove(waiter);
+        match outcome {
+            Some(place) => place.ok().map(|(key, _)| key),
+            None => {
+                if let Some(line) = self.lines.get_mut(&group) {
+                    line.retain(|w| *w != waiter);
+                }
+                None
+            }
+        }
+    }
+
+    fn poll(&mut self, waiter: usize, cx: &Context<'_>) -> Poll<Place> {
+        match self.waiters[waiter].outcome.take() {
+            Some(outcome) => {
+                self.waiters.remove(waiter);
+                Poll::Ready(outcome)
+            }
+            None => {
+                self.waiters[waiter].waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -104,33 +177,25 @@ impl Inner {
         Ok(())
     }
 
-    /// Creates a container for an invocation that waits for any place of its group meanwhile.
+    /// Creates a container for an invocation that waits for any place of its group meanwhile. The creation begins before this
+    /// returns, so that what is dispatched later at this instant ends later.
     pub(super) fn create_late(self: &Rc<Inner>, key: Key, function: FunctionId) {
         let inner = Rc::clone(self);
-        rt::spawn_detached(async move {
+        let mut creation = Box::pin(async move {
             let creating = Creating::new(&inner, key);
             match inner.create(key, function, false).await {
                 Ok(()) => inner.offer(creating.done(), StartKind::Cold),
                 Err(fault) => creating.failed(&fault.why),
             }
         });
+        if creation.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            rt::spawn_detached(creation);
+        }
     }
 
-    /// Waits for a place in a container of a function's group: its own that is being created, or one that frees up sooner,
-    /// behind those who wait already.
-    pub(super) async fn next_place(
-        &self,
-        function: FunctionId,
-        own: Key,
-    ) -> Result<(Key, StartKind), Rc<str>> {
-        let (ready, taken) = sync::oneshot();
-        {
-            let mut state = self.state.borrow_mut();
-            let group = state.functions[function.index()].group;
-            let need = state.functions[function.index()].fit;
-            state.late.entry(group).or_default().push_back(LateWaiter { need, own, place: ready });
-        }
-        taken.await.unwrap_or_else(|_| Err(Rc::from("the worker ended while a container was created")))
+    /// Waits for a place in a container of its group: its own that is being created, or one that frees up sooner.
+    pub(super) async fn next_place(&self, waiter: usize) -> Place {
+        poll_fn(|cx| self.state.borrow_mut().late.poll(waiter, cx)).await
     }
 
     /// Hands out the places of a container that is ready: to those who wait for one of its kind, else it is idle.
@@ -153,15 +218,11 @@ impl Inner {
             let c = state.pool.get(key);
             let (group, phase, memory, empty) = (c.group, c.phase, c.memory, c.in_flight == 0);
             let gpu = c.gpu.map(|part| part.memory);
-            let next = state.owner_of(group, key).or_else(|| {
-                let waiting = state.late.get_mut(&group)?;
-                let next = waiting.iter().position(|w| w.need.is_met_by(memory, gpu))?;
-                waiting.remove(next)
-            });
+            let late = &mut state.late;
+            let next = late.owner_of(group, key);
+            let next = next.or_else(|| late.take_first(group, |w| w.need.is_met_by(memory, gpu)));
             let Some(waiter) = next else { break };
-            if waiter.place.send(Ok((key, start))).is_err() {
-                continue;
-            }
+            late.tell(waiter, Ok((key, start)));
             state.pool.get(key).prewarmed = false;
             if empty {
                 state.pool.begin_spell(key);

@@ -5,6 +5,7 @@
 //! invocation under simulation, takes the same steps without one: its end is a call at its instant.
 
 use super::invoke::{Admission, Answer, Begun, Running, Seat, answered};
+use super::state::Way;
 use super::{Inner, Worker};
 use crate::base::{Front, Invocation, Outcome, Record, StartKind, Status, Time};
 use crate::rt::{self, Calls, Elapsed, OnTime};
@@ -59,7 +60,7 @@ impl Front for Intake {
         let Express { worker, under_way, .. } = &*self.express;
         let now = rt::now();
         let grant = match worker.admit(&call, now) {
-            Admission::Granted(grant) if !grant.create => grant,
+            Admission::Granted(grant) if grant.way == Way::Exists => grant,
             admission => return rt::spawn_detached(self.passenger(call, now).carry_on(admission)),
         };
         let seat = Seat::take(worker, call.function, &grant);

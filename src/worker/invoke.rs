@@ -1,10 +1,9 @@
 //! The way of an invocation through the worker.
 
-use super::config::Dispatch;
 use super::container::{Fate, Key};
 use super::ledger::Phase;
 use super::lines::Refusal;
-use super::state::{Dispose, Grant};
+use super::state::{Dispose, Grant, Way};
 use super::{Disposer, Inner, Worker};
 use crate::backend::{CallFault, Work};
 use crate::base::{Cpus, Duration, Exchange, FunctionId, Invocation, Mem, Record, StartKind, Status, Time};
@@ -104,7 +103,7 @@ impl Inner {
         record.dispatch = Some(rt::now());
         (record.start, record.cause, record.waited) = (Some(grant.start), grant.cause, grant.waited);
         let mut start = grant.start;
-        if grant.create {
+        if grant.way != Way::Exists {
             start = seat.create(call.function, record).await.map_err(|why| {
                 record.error = Some(why);
                 Status::Failed
@@ -348,8 +347,8 @@ impl Drop for Waiting {
 pub(super) struct Seat {
     inner: Rc<Inner>,
     container: Option<Key>,
-    /// With late dispatch the container that is being created for it.
-    own: Option<Key>,
+    /// Its number among those that wait for a place while their container is created (`dispatch = "late"`).
+    late: Option<usize>,
     cpus: Cpus,
     /// It still holds what it took.
     open: bool,
@@ -358,12 +357,13 @@ pub(super) struct Seat {
 impl Seat {
     #[inline]
     pub(super) fn take(inner: &Rc<Inner>, function: FunctionId, grant: &Grant) -> Seat {
-        let container = Some(grant.container);
-        let mut seat = Seat { inner: Rc::clone(inner), container, own: None, cpus: grant.cpus, open: true };
-        if grant.create && inner.state.borrow().config.dispatch == Dispatch::Late {
+        let (container, late) = match grant.way {
+            Way::Exists | Way::Created => (Some(grant.container), None),
             // The container belongs to nobody until it is ready.
-            seat.container = None;
-            seat.own = Some(grant.container);
+            Way::Late(waiter) => (None, Some(waiter)),
+        };
+        let seat = Seat { inner: Rc::clone(inner), container, late, cpus: grant.cpus, open: true };
+        if late.is_some() {
             inner.create_late(grant.container, function);
         }
         seat
@@ -377,8 +377,10 @@ impl Seat {
     /// Creates the container, or waits for the first place that there is.
     async fn create(&mut self, function: FunctionId, record: &mut Record) -> Result<StartKind, Rc<str>> {
         let Some(key) = self.container else {
-            let own = self.own.expect("a seat without a container has one that is being created");
-            let (key, start) = self.inner.next_place(function, own).await?;
+            let waiter = self.late.expect("a seat without a container waits for one");
+            let place = self.inner.next_place(waiter).await;
+            self.late = None;
+            let (key, start) = place?;
             self.container = Some(key);
             if start != StartKind::Cold {
                 record.cause = None;
@@ -434,7 +436,9 @@ impl Drop for Seat {
         {
             let mut state = self.inner.state.borrow_mut();
             state.give_back(self.cpus, rt::now());
-            if let Some(key) = self.container {
+            // A place that it was given and did not take is one that it held.
+            let given = self.late.take().and_then(|waiter| state.late.leave(waiter));
+            if let Some(key) = self.container.or(given) {
                 // Others may be in it still: nobody enters any more, and it goes when the last one leaves.
                 state.pool.vacate(key);
                 Disposer(&self.inner).dispose(&mut state, key, Fate::Failed, rt::now());

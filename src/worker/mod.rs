@@ -39,7 +39,7 @@ use crate::base::{Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartK
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
-use crate::rt::{self, sync::Notify};
+use crate::rt::{self, Class, sync::Notify};
 use container::{Fate, Key};
 use ledger::{Ledger, Phase};
 use pool::Pool;
@@ -95,7 +95,6 @@ struct Inner {
 }
 
 /// When each loop will look next; a loop is only woken for something sooner.
-#[derive(Default)]
 struct Alarms {
     reaper: Alarm,
     memory: Alarm,
@@ -103,17 +102,24 @@ struct Alarms {
 }
 
 struct Alarm {
+    /// Its place among the timers of its instant.
+    class: Class,
     armed: Cell<Time>,
     changed: Notify,
 }
 
-impl Default for Alarm {
-    fn default() -> Alarm {
-        Alarm { armed: Cell::new(Time::MAX), changed: Notify::new() }
+impl Alarms {
+    fn new() -> Alarms {
+        let [reaper, memory] = [Class::Event; 2].map(Alarm::new);
+        Alarms { reaper, memory, queue: Alarm::new(Class::Deadline) }
     }
 }
 
 impl Alarm {
+    fn new(class: Class) -> Alarm {
+        Alarm { class, armed: Cell::new(Time::MAX), changed: Notify::new() }
+    }
+
     /// Something is due at `at`: wakes the loop if it would look later.
     #[inline]
     fn ring_by(&self, at: Time) {
@@ -129,7 +135,7 @@ impl Alarm {
         match next {
             None => self.changed.notified().await,
             Some(at) => {
-                rt::select(rt::sleep_until(at), self.changed.notified()).await;
+                rt::select(rt::sleep_until_as(self.class, at), self.changed.notified()).await;
             }
         }
     }
@@ -165,7 +171,7 @@ impl Worker {
             state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations, parts.window)),
             meter: RefCell::new(meter),
             luck: Chance::new(parts.seed).named("worker"),
-            alarms: Alarms::default(),
+            alarms: Alarms::new(),
             quiet: Notify::new(),
             loops: RefCell::default(),
             given_up: RefCell::default(),

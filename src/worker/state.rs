@@ -3,6 +3,7 @@
 
 use super::config::{Accounting, Config, Dispatch};
 use super::container::{Fate, Key};
+use super::creation::LateLines;
 use super::fleet::Fleet;
 use super::gpus::Gpus;
 use super::groups::{Fit, Groups};
@@ -16,11 +17,8 @@ use crate::base::{
     ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Waited,
     WorkerCounts,
 };
-use crate::rt::sync::OneSender;
-use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// A registered function.
 pub(super) struct Function {
@@ -42,20 +40,23 @@ pub(super) struct Grant {
     pub(super) container: Key,
     pub(super) start: StartKind,
     pub(super) cause: Option<ColdCause>,
-    /// The container has to be created first.
-    pub(super) create: bool,
+    /// How it comes by its container.
+    pub(super) way: Way,
     /// Its processors.
     pub(super) cpus: Cpus,
     /// How it waited.
     pub(super) waited: Waited,
 }
 
-/// An invocation that waits for a place in a container of its group.
-pub(super) struct LateWaiter {
-    pub(super) need: Fit,
-    /// The container that is being created for it.
-    pub(super) own: Key,
-    pub(super) place: OneSender<Result<(Key, StartKind), Rc<str>>>,
+/// How a dispatched invocation comes by its container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It exists.
+    Exists,
+    /// It is created first.
+    Created,
+    /// It is created, and a place that frees up sooner is taken meanwhile: the invocation's number among those that wait so.
+    Late(usize),
 }
 
 /// Processors that invocations hold, in 1/1000 core.
@@ -84,8 +85,8 @@ pub(super) struct State {
     pub(super) tickets: Slab<Ticket>,
     joined: u64,
     pub(super) deadlines: VecDeque<(Time, u64, usize)>,
-    /// Invocations that wait for a container of their group, first come first served (`dispatch = "late"`).
-    pub(super) late: FxHashMap<u32, VecDeque<LateWaiter>>,
+    /// Invocations that wait for a place of their group while their container is created (`dispatch = "late"`).
+    pub(super) late: LateLines,
     pub(super) watch: VecDeque<(Time, Key, u64)>,
     pub(super) counts: Counted,
     pub(super) draining: bool,
@@ -121,7 +122,7 @@ impl State {
             tickets: Slab::new(),
             joined: 0,
             deadlines: VecDeque::new(),
-            late: FxHashMap::default(),
+            late: LateLines::default(),
             watch: VecDeque::new(),
             counts: Counted::new(from, until),
             draining: false,
@@ -195,12 +196,17 @@ impl State {
                 self.expire(now, dispose);
                 let cause = self.pool.cold_cause(group);
                 let container = self.begin_creation(function, now, Some(dispose))?;
-                if self.dispatch == Dispatch::Early {
-                    self.pool.get(container).in_flight = 1;
-                    self.pool.group(group).frequency += 1;
-                }
+                let way = match self.dispatch {
+                    Dispatch::Early => {
+                        self.pool.get(container).in_flight = 1;
+                        self.pool.group(group).frequency += 1;
+                        Way::Created
+                    }
+                    // In line at once: what frees up at this very instant is its, and nobody's who comes later.
+                    Dispatch::Late => Way::Late(self.late.join(group, fit, container)),
+                };
                 let waited = Waited::default();
-                Grant { container, start: StartKind::Cold, cause: Some(cause), create: true, cpus, waited }
+                Grant { container, start: StartKind::Cold, cause: Some(cause), way, cpus, waited }
             }
         };
         self.hold(CPUS, u64::from(cpus.0), now);
@@ -242,7 +248,7 @@ impl State {
             self.ledger.change(Phase::Cached, charged, Phase::Running, memory, now);
         }
         let start = if prewarmed { StartKind::Prewarmed } else { StartKind::Warm };
-        Grant { container, start, cause: None, create: false, cpus, waited: Waited::default() }
+        Grant { container, start, cause: None, way: Way::Exists, cpus, waited: Waited::default() }
     }
 
     /// Lets nobody enter a container any more, and counts why.

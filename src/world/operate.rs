@@ -55,13 +55,7 @@ pub(super) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
                 path.display()
             ))
         })?;
-        let backend = plain().measured(
-            &name,
-            measured,
-            scenario.live.behaviour,
-            calibration.host.cores,
-            scenario.live.pooled,
-        );
+        let backend = plain().measured(&name, measured, &scenario.live, calibration.host.cores);
         backends.push(Rc::new(match backends.first() {
             Some(first) => backend.beside(first),
             None => backend,

@@ -9,6 +9,7 @@
 use super::drive::{drive, until_measured};
 use super::live::{Ending, Lived, before_load, tell, while_hopeful};
 use super::run::{Begun, Run};
+use crate::backend::LiveConfig;
 use crate::base::{
     Duration, Fault, Front, FunctionId, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status,
     Time,
@@ -67,12 +68,15 @@ impl Target {
     async fn register(
         &self,
         functions: &[FunctionSpec],
-        behaviour: crate::base::Behaviour,
+        live: &LiveConfig,
         ahead: &[(FunctionId, u32)],
     ) -> Result<()> {
         for (id, spec) in (0..).zip(functions) {
             let mut config = FunctionConfig::of(spec);
-            config.behaviour.get_or_insert(behaviour);
+            config.behaviour.get_or_insert(live.behaviour);
+            if spec.program.is_agent() && live.init > Duration::ZERO {
+                config.init.get_or_insert(live.init);
+            }
             config.prewarm = ahead.iter().filter(|(f, _)| *f == FunctionId(id)).map(|(_, n)| *n).sum();
             let body = serde_json::to_vec(&config).map_err(|e| Fault::bug(e.to_string()))?;
             let answer = rt::timeout(REGISTRATION, self.ask("/v1/functions", &[], body)).await;
@@ -214,7 +218,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Li
         )));
     }
     let ahead = &begun.assembled.prewarm;
-    let registered = target.register(&functions, scenario.live.behaviour, ahead);
+    let registered = target.register(&functions, &scenario.live, ahead);
     runtime.block_on(before_load(registered, &run.interrupt))?;
     runtime.restart_clock();
     let anchor = runtime.block_on(async { unix_now().as_nanos() as u64 - rt::now().0 });

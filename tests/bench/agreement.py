@@ -7,7 +7,7 @@ import json
 import sys
 
 out, backends, loads = sys.argv[1], sys.argv[2].split(), sys.argv[3].split()
-SIDES = ("calibrated", "means", "zero", "doubled")
+SIDES = ("calibrated", "means", "zero", "null", "doubled")
 FIGURES = (("cold_starts", "cold starts"), ("latency_ms.p50", "latency p50, ms"), ("latency_ms.p99", "latency p99, ms"), ("queue_ms.mean", "queue mean, ms"), ("cold_ms.p50", "cold p50, ms"), ("exec_stretch.p99", "execution stretch p99"), ("functions_apart", "functions apart"))
 STAGES = (("latency_ms", "latency"), ("queue_ms", "queue"), ("cold_ms", "cold start"), ("exec_ms", "execution"), ("overhead_ms", "overhead"))
 
@@ -47,6 +47,15 @@ print("|---|---|" + "---|" * len(STAGES))
 for backend, load, side, stages in distances:
     cells = [f"{d['ks']:.3f} ({d['ks_floor']:.3f})" for d in stages]
     print(f"| {backend} {load} % | {side} | " + " | ".join(cells) + " |")
+
+print("\nWhether a load says something of the simulator, and what: distances of latency in multiples of that of the repeats.\n")
+print("| load | the null simulator | without the host's delays | calibrated |")
+print("|---|---|---|---|")
+of = {(backend, load, side): stages[0] for backend, load, side, stages in distances}
+for backend in backends:
+    for load in loads:
+        times = [of[backend, load, side]["ks"] / of[backend, load, side]["ks_floor"] for side in ("null", "zero", "calibrated")]
+        print(f"| {backend} {load} % | " + " | ".join(f"{x:.1f}" for x in times) + " |")
 
 print("\nWhere the calibrated simulation is not the nearest:\n")
 beaten = 0

@@ -19,7 +19,7 @@ const USAGE: &str = "\
 usage: elapse-agent                   answer invocations with the behaviour that each asks for
        elapse-agent exec -- CMD ARG…  run a command for each invocation: body to stdin, stdout to the answer
        elapse-agent serve -- CMD ARG… start a server once, and pass every connection on to its $PORT
-It listens on $ELAPSE_SOCKET, else on 0.0.0.0:$PORT.";
+It listens on $ELAPSE_SOCKET, else on 0.0.0.0:$PORT. Before it answers it does what $ELAPSE_INIT says, as the query of a call.";
 
 /// What this agent does with an invocation.
 pub enum Mode {
@@ -56,6 +56,10 @@ fn run() -> Result<(), String> {
         Some("serve") if !command.is_empty() => Mode::Serve(serve::start(&command)?),
         _ => return Err(USAGE.into()),
     };
+    if let Some(init) = std::env::var_os("ELAPSE_INIT") {
+        let order = behaviour::Order::parse(&init.to_string_lossy());
+        order.map_err(|why| format!("ELAPSE_INIT: {}", why.trim()))?.run(&[]);
+    }
     let mode = Arc::new(mode);
     if let Some(listener) = inherited() {
         return accept(&mode, || listener.accept().map(|(s, _)| Connection::Unix(s)));

@@ -77,8 +77,9 @@ impl Client {
         Ok(all)
     }
 
-    /// What a target gives, as somebody wrote it: functions, a tagged series, a name. Several series of the answer may have
-    /// one name. If it gives nothing, the series that is called so: a name may hold what means something in a target.
+    /// Fetches what a target gives, as somebody wrote it: functions, a tagged series, a name. Several series of the answer may
+    /// have one name. If it gives nothing, the series that is called so is fetched: a name may hold what means something in a
+    /// target.
     ///
     /// # Errors
     /// Why Graphite did not answer.

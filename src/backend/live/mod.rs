@@ -189,7 +189,7 @@ impl Inner {
                 .as_ref()
                 .map(|code| std::path::absolute(code).unwrap_or_else(|_| code.clone())),
             role,
-            env: Vec::new(),
+            env: self.init(program, behaviour).into_iter().collect(),
             memory: memory.0,
             cpus: cpus.0,
             pids: self.config.pids,
@@ -204,6 +204,14 @@ impl Inner {
             },
             gpu,
         }
+    }
+
+    /// What an agent is told to do before it answers, if anything.
+    fn init(&self, program: &Program, behaviour: Behaviour) -> Option<(String, String)> {
+        let span = program.init.unwrap_or(self.config.init);
+        let way = if behaviour == Behaviour::Spin { "spin" } else { "sleep" };
+        let told = program.is_agent() && span > Duration::ZERO;
+        told.then(|| ("ELAPSE_INIT".to_string(), format!("behaviour={way}&duration_ns={}", span.0)))
     }
 
     fn inside(&self, sandbox: Sandbox) -> Option<Rc<Inside>> {
@@ -402,7 +410,7 @@ impl Backend for Live {
             functions.resize_with(id.index() + 1, || None);
         }
         let role = format!("{:?}", wanted.role);
-        let made_of = serde_json::json!([spec.program, role, spec.memory, spec.cpus]).to_string();
+        let made_of = serde_json::json!([spec.program, role, wanted.env, spec.memory, spec.cpus]).to_string();
         functions[id.index()] = Some(Function {
             name: spec.name.clone(),
             made_of: made_of.into(),

@@ -1,8 +1,9 @@
 //! Does the experiment again in simulation, with what it has shown, and tells what does not come out as it was measured.
 
-use super::experiment::{Bench, admit, beside_load, create, measure};
-use crate::backend::{Backend, Contention, Measured, Model, Simulated};
-use crate::base::{Behaviour, Cpus, Dist, Fault, Result};
+use super::beside::beside_load;
+use super::experiment::{Bench, admit, create, measure};
+use crate::backend::{Backend, Contention, Crowding, LiveConfig, Measured, Model, Simulated};
+use crate::base::{Cpus, Dist, Fault, Result};
 use crate::rt::{Options, Sim};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -55,7 +56,7 @@ fn simulate(name: &str, measured: &Measured, cores: usize, rounds: u32) -> Resul
     let done = sim.block_on(async move {
         let model = Model { contention: Contention::Shared, ..Model::default() };
         let all = Cpus::from_cores(cores as u32);
-        let host = Simulated::new(model, all, 1).measured(&name, measured, Behaviour::Sleep, cores, 0);
+        let host = Simulated::new(model, all, 1).measured(&name, measured, &LiveConfig::default(), cores);
         let backend: Rc<dyn Backend> = Rc::new(host);
         let bench = Bench::new(backend, cores as u32);
         // The first container of an image has a law of its own, and was there before.
@@ -93,6 +94,15 @@ fn stages(backend: &str, measured: &Measured, simulated: &Measured) -> Vec<Stage
         ("removal, processors busy", &measured.removal_busy, &simulated.removal_busy),
     ] {
         add(what.to_string(), ms(measured.as_ref()), ms(simulated.as_ref()));
+    }
+    let crowding = |of: &Measured, what: fn(&Crowding) -> &Dist| of.crowding.as_ref().map(what).cloned();
+    let lost: [(&str, fn(&Crowding) -> &Dist); 3] = [
+        ("lost by an execution that begins beside one", |c| &c.beginning),
+        ("lost to an execution that begins", |c| &c.execution),
+        ("lost to a creation beside it", |c| &c.creation),
+    ];
+    for (what, part) in lost {
+        add(what.into(), ms(crowding(measured, part).as_ref()), ms(crowding(simulated, part).as_ref()));
     }
     add("first call".into(), ms(Some(&measured.first_call)), ms(Some(&simulated.first_call)));
     for (behaviour, dist) in &measured.overhead {

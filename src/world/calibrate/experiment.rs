@@ -7,7 +7,7 @@
 //! simulator share them as the host does.
 
 use super::quiet::Watch;
-use crate::backend::{Backend, Create, Live, Measured, Processor, Sandbox};
+use crate::backend::{Backend, Create, Live, Measured, Sandbox};
 use crate::base::{
     Behaviour, Cpus, Dist, Duration, Fault, FunctionId, FunctionSpec, Invocation, Mem, Result, Time,
 };
@@ -21,13 +21,12 @@ pub(super) const BEHAVIOURS: [Behaviour; 3] = [Behaviour::Sleep, Behaviour::Spin
 /// Creations at once.
 const AT_ONCE: [u32; 3] = [1, 2, 4];
 /// Warm calls at once.
-const AT_ONCE_WARM: [u32; 3] = [1, 4, 16];
+pub(super) const AT_ONCE_WARM: [u32; 3] = [1, 4, 16];
 const MEMORY: Mem = Mem(64 << 20);
 /// The intended duration of a call, and the pause before it.
 const CALL: Duration = Duration::from_millis(5);
-const PAUSE: Duration = Duration::from_millis(10);
-/// An execution that shows what sharing does: long beside the scheduler's slices.
-const LONG: Duration = Duration::from_millis(100);
+/// See [`CALL`].
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// Before creations, and before removals. Right after something else they find caches warm and processors awake, and take a
 /// quarter to a half of what they take in a real load.
 pub(super) const REST: Duration = Duration::from_millis(200);
@@ -41,9 +40,9 @@ pub(super) struct Bench {
     /// The same, where it tells the parts of a creation.
     live: Option<Rc<Live>>,
     /// Processors.
-    cores: u32,
+    pub(super) cores: u32,
     /// Looks at what others have of the processors; a simulated backend has nobody beside it, and counts no processor time.
-    watch: Option<Rc<Watch>>,
+    pub(super) watch: Option<Rc<Watch>>,
     /// Creations and calls so far: each has luck of its own.
     counted: Rc<Cell<u64>>,
 }
@@ -164,174 +163,9 @@ pub(super) async fn measure(bench: &Bench, rounds: u32) -> Result<Measured> {
         memory_read: (!reads.is_empty()).then(|| quantiles(reads)).transpose()?,
         concurrent: BTreeMap::new(),
         stretch: BTreeMap::new(),
+        crowding: None,
         processor: None,
     })
-}
-
-/// Measures what processors that are busy with something else, or shared, do to all of it.
-///
-/// # Errors
-/// What of it failed.
-pub(super) async fn beside_load(bench: &Bench, rounds: u32, measured: &mut Measured) -> Result<()> {
-    let (backend, cores) = (&bench.backend, bench.cores);
-    // One right after the other: how many processors that keeps busy.
-    let n = rounds.clamp(4, 40);
-    let mut sandboxes = Vec::new();
-    bench.rest().await;
-    let before = Busy::now(bench);
-    for _ in 0..n {
-        sandboxes.push(bench.create().await?);
-    }
-    let (creating, creation) = (before.processors(), before.used_by_each(n));
-    let before = Busy::now(bench);
-    for sandbox in sandboxes {
-        backend.remove(sandbox).await;
-    }
-    let (removing, removal) = (before.processors(), before.used_by_each(n));
-
-    // Executions at once that are bound by their processors.
-    let most = 4 * cores;
-    let mut sandboxes = Vec::new();
-    for _ in 0..most.max(AT_ONCE_WARM[2]) {
-        sandboxes.push(bench.create().await?);
-    }
-    let mut effective = f64::from(cores);
-    for at_once in [1, cores, 2 * cores, most] {
-        let (mut stretched, mut together) = (Vec::new(), Vec::new());
-        for _ in 0..(rounds / at_once).max(3) {
-            rt::sleep(PAUSE).await;
-            let calls: Vec<_> = sandboxes[..at_once as usize]
-                .iter()
-                .map(|sandbox| {
-                    let (bench, sandbox) = (bench.clone(), *sandbox);
-                    rt::spawn(async move { bench.call(sandbox, Behaviour::Spin, LONG).await })
-                })
-                .collect();
-            let before = stretched.len();
-            for call in calls {
-                let took = call.await.map_err(|e| Fault::bug(e.to_string()))??;
-                stretched.push(took.as_secs_f64() / LONG.as_secs_f64());
-            }
-            together.push(got_together(&stretched[before..], cores));
-        }
-        if at_once == 2 * cores {
-            effective = together.iter().sum::<f64>() / together.len() as f64;
-        }
-        measured.stretch.insert(at_once.to_string(), shares(stretched));
-    }
-    measured.processor = Some(Processor { cores: effective, creating, removing, creation, removal });
-
-    // Warm calls at once.
-    for at_once in AT_ONCE_WARM {
-        let mut took = Vec::new();
-        for _ in 0..(rounds * 4 / at_once).max(4) {
-            rt::sleep(PAUSE).await;
-            let calls: Vec<_> = sandboxes[..at_once as usize]
-                .iter()
-                .map(|sandbox| {
-                    let (bench, sandbox) = (bench.clone(), *sandbox);
-                    rt::spawn(async move { bench.call(sandbox, Behaviour::Echo, Duration::ZERO).await })
-                })
-                .collect();
-            for call in calls {
-                took.push(call.await.map_err(|e| Fault::bug(e.to_string()))??);
-            }
-        }
-        measured.concurrent.insert(at_once.to_string(), quantiles(took)?);
-    }
-
-    for sandbox in &sandboxes[cores as usize..] {
-        backend.remove(*sandbox).await;
-    }
-    // With a processor to spare nothing is slowed down, but processors and caches are awake.
-    if cores > 1 {
-        let (cold_start, removal) = creations_beside(bench, &sandboxes[..1], rounds).await?;
-        (measured.cold_start_awake, measured.removal_awake) = (Some(cold_start), Some(removal));
-    }
-    let (cold_start, removal) = creations_beside(bench, &sandboxes[..cores as usize], rounds).await?;
-    (measured.cold_start_busy, measured.removal_busy) = (Some(cold_start), Some(removal));
-    for sandbox in &sandboxes[..cores as usize] {
-        backend.remove(*sandbox).await;
-    }
-    Ok(())
-}
-
-/// Processors' worth of work that executions of length 1 got done together while there was one for each of this many
-/// processors, by how long each took from their common begin. The kernel does not let all of them end at once: while fewer are
-/// left than there are processors, each keeps only one of them busy.
-fn got_together(took: &[f64], cores: u32) -> f64 {
-    let mut ends = took.to_vec();
-    ends.sort_unstable_by(f64::total_cmp);
-    let (mut busy, mut from) = (0.0, 0.0);
-    for (ended, end) in ends.iter().enumerate() {
-        busy += (end - from) * ((ends.len() - ended) as f64).min(f64::from(cores));
-        from = *end;
-    }
-    f64::from(cores) * (took.len() as f64 / busy).min(1.0)
-}
-
-/// Cold starts and removals while these containers execute, each bound by its processor.
-async fn creations_beside(bench: &Bench, busy: &[Sandbox], rounds: u32) -> Result<(Dist, Dist)> {
-    let stop = Rc::new(Cell::new(false));
-    let load: Vec<_> = busy
-        .iter()
-        .map(|sandbox| {
-            let (bench, sandbox, stop) = (bench.clone(), *sandbox, Rc::clone(&stop));
-            rt::spawn(async move {
-                while !stop.get() && bench.call(sandbox, Behaviour::Spin, LONG).await.is_ok() {}
-            })
-        })
-        .collect();
-    let (mut cold_starts, mut removals) = (Vec::new(), Vec::new());
-    let measured = async {
-        for _ in 0..(rounds / 2).max(3) {
-            rt::sleep(REST).await;
-            let begun = rt::now();
-            let sandbox = bench.create().await?;
-            cold_starts.push(rt::now().since(begun));
-            rt::sleep(REST).await;
-            let begun = rt::now();
-            bench.backend.remove(sandbox).await;
-            removals.push(rt::now().since(begun));
-        }
-        Ok(())
-    };
-    let outcome: Result<()> = measured.await;
-    stop.set(true);
-    futures::future::join_all(load).await;
-    outcome?;
-    Ok((quantiles(cold_starts)?, quantiles(removals)?))
-}
-
-/// The processors' use from an instant on, less what others had of them before.
-struct Busy<'a> {
-    bench: &'a Bench,
-    from: Time,
-    used: f64,
-}
-
-impl Busy<'_> {
-    fn now(bench: &Bench) -> Busy<'_> {
-        let used = if bench.watch.is_some() { elapse_real::load().host_cpu_seconds } else { 0.0 };
-        Busy { bench, from: rt::now(), used }
-    }
-
-    /// Processor time that was used since.
-    fn used(&self) -> f64 {
-        let Some(watch) = &self.bench.watch else { return 0.0 };
-        let others = watch.others().processors() * rt::now().since(self.from).as_secs_f64();
-        (elapse_real::load().host_cpu_seconds - self.used - others).max(0.0)
-    }
-
-    /// How many were busy since, on average.
-    fn processors(&self) -> f64 {
-        self.used() / rt::now().since(self.from).as_secs_f64().max(1e-9)
-    }
-
-    /// What each of so many things has used since.
-    fn used_by_each(&self, n: u32) -> Option<Duration> {
-        Some(Duration::from_nanos_f64(self.used() / f64::from(n.max(1)) * 1e9))
-    }
 }
 
 impl Bench {
@@ -350,11 +184,16 @@ impl Bench {
         self.counted.replace(self.counted.get() + 1)
     }
 
-    async fn create(&self) -> Result<Sandbox> {
+    pub(super) async fn create(&self) -> Result<Sandbox> {
         create(&*self.backend, self.next()).await
     }
 
-    async fn call(&self, sandbox: Sandbox, does: Behaviour, intended: Duration) -> Result<Duration> {
+    pub(super) async fn call(
+        &self,
+        sandbox: Sandbox,
+        does: Behaviour,
+        intended: Duration,
+    ) -> Result<Duration> {
         let function = BEHAVIOURS.iter().position(|b| *b == does).unwrap_or_default() as u32;
         let begun = rt::now();
         let order = Invocation {
@@ -371,20 +210,12 @@ impl Bench {
     }
 
     /// Rests before something is measured; what runs meanwhile is others'.
-    async fn rest(&self) {
+    pub(super) async fn rest(&self) {
         match &self.watch {
             Some(watch) => watch.rest(REST).await,
             None => rt::sleep(REST).await,
         }
     }
-}
-
-/// Quantiles of equal shares, to four decimals.
-fn shares(mut seen: Vec<f64>) -> Vec<f64> {
-    const SHARES: usize = 20;
-    seen.sort_by(f64::total_cmp);
-    let last = seen.len() - 1;
-    (0..=SHARES).map(|i| (seen[i * last / SHARES] * 1e4).round() / 1e4).collect()
 }
 
 /// Creates a container of the first of them.
@@ -413,24 +244,4 @@ pub(super) fn quantiles(mut seen: Vec<Duration>) -> Result<Dist> {
     let points = n.min(POINTS);
     let kept = (0..points).map(|i| seen[(2 * i + 1) * n / (2 * points)]).collect();
     Dist::empirical(kept).ok_or_else(|| Fault::usage("nothing was measured; give it at least one round"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::got_together;
-
-    #[test]
-    fn what_executions_get_together_does_not_depend_on_who_ends_first() {
-        for (took, cores, together) in [
-            (&[2.0, 2.0, 2.0, 2.0][..], 2, 2.0),
-            (&[1.0, 2.0, 1.0, 2.0], 2, 2.0),
-            // The last one has a processor for itself from 2.0 on.
-            (&[1.5, 2.0, 2.0, 2.5], 2, 8.0 / 4.5),
-            (&[2.5, 2.5, 2.5, 2.5], 2, 1.6),
-            (&[1.25], 4, 3.2),
-            (&[0.9, 0.9], 2, 2.0),
-        ] {
-            assert!((got_together(took, cores) - together).abs() < 1e-9, "{took:?}");
-        }
-    }
 }

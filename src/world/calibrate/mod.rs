@@ -4,6 +4,8 @@
 //! Afterwards the same is done again in simulation, with what was measured: what does not come out is told.
 
 mod again;
+mod beside;
+mod churn;
 mod engines;
 mod experiment;
 mod quiet;
@@ -14,9 +16,10 @@ use super::live::{before_load, common, engine};
 use crate::backend::{Calibration, Fingerprint, Live, LiveConfig, Measured};
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
+use beside::beside_load;
 use elapse_real::Interrupt;
 use elapse_real::lock::NameLock;
-use experiment::{Bench, beside_load, measure, quantiles};
+use experiment::{Bench, measure, quantiles};
 use quiet::Watch;
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -147,6 +147,12 @@ pub const DOCS: &[Doc] = &[
         "\"spin\"",
     ),
     open(
+        "function.init",
+        "what its own code takes in a new container before it is ready, on top of creating one; spin: processor time",
+        "none; live.init where live or calibrated",
+        "\"300ms\"",
+    ),
+    open(
         "function.image",
         "live: an OCI archive's path, or an image's name",
         "our agent alone",
@@ -267,6 +273,10 @@ pub const DOCS: &[Doc] = &[
     key("live", "what only a live run needs to know"),
     key("live.worker", "the worker's name on this host, in paths, cgroups and labels"),
     key("live.behaviour", "what invocations do whose function says nothing, for instance those of a trace"),
+    key(
+        "live.init",
+        "what the code of functions that do not say it takes in a new container before it is ready",
+    ),
     open("live.agent", "our agent, which goes into containers", "beside the program", "\"elapse-agent\""),
     key("live.create_timeout", "longest time until a new container answers"),
     key("live.pids", "processes and threads that a container may have; 0 for any number"),

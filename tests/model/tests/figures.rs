@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// How many runs, and with `ELAPSE_SOAK`.
-const RUNS: (u64, u64) = (300, 1_000);
+const RUNS: (u64, u64) = (150, 1_000);
 
 #[test]
 fn every_figure_follows_from_the_records() {
