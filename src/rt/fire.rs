@@ -62,7 +62,8 @@ impl Sim {
         let mut timers = self.context.timers.borrow_mut();
         let arrival = core.arrival.get();
         let Some(fired) = timers.pop(limit.min(arrival)) else {
-            return if arrival > limit { Next::Nothing } else { Next::Arrival(arrival) };
+            let comes = arrival <= limit && arrival != NO_ARRIVAL;
+            return if comes { Next::Arrival(arrival) } else { Next::Nothing };
         };
         if let Some(word) = timers.glimpse(8) {
             core.tasks.borrow().prefetch(word);

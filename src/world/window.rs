@@ -2,7 +2,7 @@
 //!
 //! It begins with the load and ends with it, not with the last return, so that it is the same under every policy. Where the
 //! end of a load is not known before (rows of a trace, a number of invocations) it is told when the last one has arrived: the
-//! mean gap after it. See DESIGN, Window.
+//! mean gap after it.
 
 use super::assemble::Assembled;
 use super::scenario::Scenario;

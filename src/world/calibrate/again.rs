@@ -95,14 +95,15 @@ fn stages(backend: &str, measured: &Measured, simulated: &Measured) -> Vec<Stage
     ] {
         add(what.to_string(), ms(measured.as_ref()), ms(simulated.as_ref()));
     }
-    let crowding = |of: &Measured, what: fn(&Crowding) -> &Dist| of.crowding.as_ref().map(what).cloned();
-    let lost: [(&str, fn(&Crowding) -> &Dist); 3] = [
-        ("lost by an execution that begins beside one", |c| &c.beginning),
-        ("lost to an execution that begins", |c| &c.execution),
-        ("lost to a creation beside it", |c| &c.creation),
-    ];
-    for (what, part) in lost {
-        add(what.into(), ms(crowding(measured, part).as_ref()), ms(crowding(simulated, part).as_ref()));
+    let lost = |part: fn(&Crowding) -> &Dist| {
+        [measured, simulated].map(|of| of.crowding.as_ref().map(|crowding| part(crowding).mean() / 1e6))
+    };
+    for (what, [measured, simulated]) in [
+        ("lost by an execution that begins beside one", lost(|c| &c.beginning)),
+        ("lost to an execution that begins", lost(|c| &c.execution)),
+        ("lost to a creation beside it", lost(|c| &c.creation)),
+    ] {
+        add(what.into(), measured, simulated);
     }
     add("first call".into(), ms(Some(&measured.first_call)), ms(Some(&simulated.first_call)));
     for (behaviour, dist) in &measured.overhead {
