@@ -243,6 +243,14 @@ impl Calibrated {
         (Duration::from_nanos_f64(span), own.busy)
     }
 
+    /// A function's own code in a container that was just created: what begins meanwhile begins beside it. It loses nothing
+    /// itself to what begins: a new program starts where the kernel finds most room, and runs for long. (With a third of the
+    /// functions warm and two processors used to 90 %, the median latency is 6 % above that of live runs so, and 15 % where code
+    /// loses like an execution.)
+    pub(super) fn code(&self, cpus: Cpus, cpu: f64) -> UnderWay {
+        UnderWay::new(&self.running, (f64::from(cpus.0) * cpu) as u64)
+    }
+
     /// A call of what does this: how long it takes, `cpu` being the share of the intended duration that is processor time.
     pub(super) fn call(
         &self,
@@ -421,6 +429,10 @@ mod tests {
         host.creation(None, &mut luck()).unwrap();
         assert_eq!((spin(false).0, lost.take()), (usual, 0.0));
         drop((alone, _beside));
+        assert!(host.executing().borrow().is_empty());
+        // A function's own code in a new container is something to begin beside, and loses nothing.
+        let _code = host.code(one, 1.0);
+        assert_eq!(spin(false).0, usual + Duration::from_millis(1));
         assert!(host.executing().borrow().is_empty());
     }
 

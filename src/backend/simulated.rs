@@ -290,10 +290,13 @@ impl Backend for Simulated {
         if self.sharing.is_none() {
             return Work::after(effort.span + init.map_or(Duration::ZERO, |(span, _)| span), answer);
         }
-        let (sharing, creating) = (self.sharing.clone(), takes(self.sharing.as_ref(), effort));
+        let (sharing, host, creating) =
+            (self.sharing.clone(), self.host.clone(), takes(self.sharing.as_ref(), effort));
         Work::boxed(async move {
             creating.await;
             if let Some((span, busy)) = init {
+                let one = Cpus::from_cores(1);
+                let _under_way = host.as_ref().map(|host| host.code(one, busy));
                 takes(sharing.as_ref(), Effort { span, busy, speeds: None }).await;
             }
             answer
