@@ -7,7 +7,7 @@ export ELAPSE_REQUIRE ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: test-systemd fuzz install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
+.PHONY: attempts test-security test-vm test-systemd fuzz install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
 
 run: needs build
 	@rm -rf results/quickstart
@@ -38,9 +38,20 @@ needs-tests: needs
 	@command -v ip >/dev/null || tests/install.sh iproute2
 	@command -v protoc >/dev/null || tests/install.sh protobuf-compiler
 
+# What hostile code tries in sandboxes, static like the agent.
+attempts:
+	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-attempts --target $(HOST) --target-dir target/agent
+	@install -m 755 target/agent/$(HOST)/release/elapse-attempts target/release/elapse-attempts
+
 # Everything that can be tested here, ending with one line: N passed, N failed, N skipped.
-test: needs-tests build
+test: needs-tests build attempts
 	@tests/run.sh
+
+# Attempts of hostile code in a sandbox of every backend, as root; a part of `make test`.
+test-security: needs-tests build attempts
+	@daemons=$$(mktemp -d /tmp/elapse-tests.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
+	eval "$$(tests/daemons.sh up "$$daemons")" && \
+	$(CARGO) test --workspace $(FEATURES) --locked --test security --test doors -- --nocapture
 
 lint:
 	$(CARGO) fmt --all --check
@@ -49,6 +60,10 @@ lint:
 # The units under a real systemd; opt-in, because the first time it makes a Debian tree (minutes).
 test-systemd: build
 	@tests/systemd.sh
+
+# The tests of real containers in a virtual machine with cgroup v2; opt-in, because it emulates a processor (an hour).
+test-vm: needs-tests build attempts
+	@tests/vm.sh
 
 # The API of both daemons under requests that are made up from its description; opt-in, because it needs PyPI.
 fuzz: needs-tests build
@@ -81,6 +96,7 @@ install: build
 	install -D -m 755 target/release/elapse-agent $(DESTDIR)$(PREFIX)/bin/elapse-agent
 	install -d $(DESTDIR)/etc/systemd/system $(DESTDIR)/etc/elapse
 	install -m 644 real/systemd/elapse.slice $(DESTDIR)/etc/systemd/system/elapse.slice
+	install -D -m 644 real/systemd/elapse.conf $(DESTDIR)/usr/lib/sysusers.d/elapse.conf
 	for unit in worker controller; do \
 		sed 's|/usr/local/bin/|$(PREFIX)/bin/|' real/systemd/elapse-$$unit@.service >$(DESTDIR)/etc/systemd/system/elapse-$$unit@.service; \
 		install -m 644 real/systemd/$$unit.toml $(DESTDIR)/etc/elapse/$$unit.toml.example; \
@@ -89,6 +105,7 @@ install: build
 # What install put there; configurations stay.
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/elapse $(DESTDIR)$(PREFIX)/bin/elapse-agent
+	rm -f $(DESTDIR)/usr/lib/sysusers.d/elapse.conf
 	rm -f $(DESTDIR)/etc/systemd/system/elapse-{worker,controller}@.service $(DESTDIR)/etc/systemd/system/elapse.slice \
 		$(DESTDIR)/etc/elapse/{worker,controller}.toml.example
 

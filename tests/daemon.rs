@@ -5,7 +5,7 @@ mod common;
 
 use common::containers::{agent, worker_name};
 use common::daemon::{Daemon, elapse, said, tls};
-use common::{NOBODY, has, program, scratch};
+use common::{NOBODY, has, program, scratch, secret};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
@@ -181,15 +181,19 @@ fn what_takes_too_long_and_what_is_too_long_together_is_refused() {
     let late = daemon.raw("POST /v1/functions/late/invoke HTTP/1.0\r\ncontent-length: 0\r\n\r\n");
     assert!(late.starts_with("HTTP/1.0 504") && late.contains("timed out"), "{late}");
     let socket = &daemon.at["unix:".len()..];
-    let announced: Vec<UnixStream> = (0..4)
-        .map(|_| {
-            let mut stream = UnixStream::connect(socket).expect("it listens");
-            let head = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 67108864\r\n\r\n";
-            stream.write_all(head.as_bytes()).expect("it is read");
-            stream
-        })
-        .collect();
-    let call = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 1\r\n\r\na";
+    // Room is taken by what has come, and not by what is announced.
+    let announce = || {
+        let mut stream = UnixStream::connect(socket).expect("it listens");
+        let head = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 67108864\r\n\r\n";
+        stream.write_all(head.as_bytes()).expect("it is read");
+        stream
+    };
+    let announced: Vec<UnixStream> = (0..10).map(|_| announce()).collect();
+    let call = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 2\r\n\r\nab";
+    assert!(daemon.raw(call).starts_with("HTTP/1.0 200"));
+    drop(announced);
+    let mut announced = announce();
+    announced.write_all(&vec![0; (64 << 20) - 1]).expect("it is read");
     daemon.until("refused", || {
         let answer = daemon.raw(call);
         answer.starts_with("HTTP/1.0 429") && answer.contains("too long together")
@@ -260,7 +264,7 @@ fn who_asks_under_another_name_is_told_nothing() {
     if !can(test) {
         return;
     }
-    let daemon = Daemon::worker(test, "", "").moved("", "127.0.0.1:");
+    let daemon = Daemon::worker(test, "", "").moved("allow_anonymous = true", "127.0.0.1:");
     let ask = |path: &str, host: &str| {
         daemon.raw(&format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
     };
@@ -281,8 +285,8 @@ fn who_brings_no_token_is_told_nothing() {
         return;
     }
     let token = scratch("token").join("token");
-    std::fs::write(&token, format!("{TOKEN}\n")).expect("a token");
-    let daemon = Daemon::worker(test, &format!("token_file = {token:?}"), "");
+    secret(&token, &format!("{TOKEN}\n"));
+    let daemon = Daemon::worker(test, &format!("token_file = {token:?}"), "").moved("", "127.0.0.1:");
     for header in ["", "authorization: Bearer wrong\r\n", "authorization: Bearer 0123456789abcdef\r\n"] {
         let refused = daemon.raw(&format!("GET /v1/status HTTP/1.0\r\n{header}\r\n"));
         assert!(refused.starts_with("HTTP/1.0 401") && !refused.contains("metrics"), "{refused}");
@@ -329,7 +333,21 @@ fn wrong_configurations_are_told_in_a_sentence() {
     for (top, rest, code, why) in [
         ("lisen = \"x\"", worker.as_str(), 2, "did you mean 'listen'?"),
         ("listen = \"somewhere\"", &worker, 2, "is no address"),
-        ("listen = \"0.0.0.0:0\"", &worker, 2, "there is no token_file"),
+        ("listen = \"0.0.0.0:0\"", &worker, 2, "set plaintext = true"),
+        ("listen = \"0.0.0.0:0\"\nallow_anonymous = true", &worker, 2, "allow_anonymous lets anybody in"),
+        ("allow_anonymous = true", &worker, 2, "allow_anonymous is for TCP"),
+        ("concurrent = 9223372036854775807", &worker, 2, "it is at most 1000000"),
+        ("[prewarm]\njitter = -1.0", &worker, 2, "from 0 to 1"),
+        ("", "[worker]\nmemory = \"1GiB\"\nbackends = []\n", 2, "backends names none"),
+        (
+            "",
+            "[worker]\nmemory = \"1GiB\"\nbackends = [\"simulated\", \"simulated\"]\n",
+            2,
+            "'simulated' twice",
+        ),
+        ("socket_mode = \"rw\"", &worker, 2, "no mode in octal"),
+        ("socket_group = \"no-such-group\"", &worker, 2, "there is no such group"),
+        ("listen = \"127.0.0.1:0\"\ntoken_file = \"/dev/zero\"", &worker, 2, "it is no file"),
         ("token_file = \"absent\"", &worker, 2, "there is no such file"),
         ("listen = \"unix:/nowhere/at/all.sock\"", &worker, 3, "the socket's folder does not exist"),
         ("", "[worker]\ncores = 1\n", 2, "memory is not given"),
@@ -341,7 +359,15 @@ fn wrong_configurations_are_told_in_a_sentence() {
             2,
             "listen is a unix socket",
         ),
-        ("tls_cert = \"a.pem\"\ntls_key = \"a.key\"", &worker, 2, "cannot read certificates from"),
+        (
+            "listen = \"127.0.0.1:0\"\ntls_cert = \"a.pem\"\ntls_key = \"a.key\"",
+            &worker,
+            2,
+            "cannot read certificates from",
+        ),
+        ("[register]\ncode_roots = [\"/etc\"]", &worker, 2, "has to do with /etc"),
+        ("", &format!("{worker}weaker = [\"secomp\"]\n"), 2, "did you mean 'seccomp'?"),
+        ("", &format!("{worker}uids = \"1-10\"\n"), 2, "uids"),
         ("[graphite]\nmarker = \"3s\"", &worker, 2, "marker is for runs; a daemon only sends"),
     ] {
         std::fs::write(&file, format!("{top}\n{rest}")).expect("a configuration");

@@ -10,7 +10,7 @@ use elapse::base::{
     Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Protocol, Time,
 };
 use elapse::rt;
-use elapse_real::engine::Engine;
+use elapse_real::engine::{Common, Engine};
 use elapse_real::net::{Lease, Networks, Subnet};
 use elapse_real::process::Processes;
 use rustix::mount::{MountFlags, MountPropagationFlags};
@@ -292,59 +292,74 @@ fn containers_answer_in_networks_of_their_own() {
     }
 }
 
-/// A command in one container reaches another by its address, and one without a network reaches nothing.
+/// Behind a bridge a container answers the host, and begins nothing: neither with the host, unless it may, nor with its neighbour.
 #[test]
-fn a_container_reaches_its_neighbour_only_with_a_network() {
-    let test = "a_container_reaches_its_neighbour_only_with_a_network";
+fn from_a_bridge_neither_the_host_nor_a_neighbour_is_reached() {
+    let test = "from_a_bridge_neither_the_host_nor_a_neighbour_is_reached";
     if !private(test) || !has("process", test, program("python3")) {
         return;
     }
-    let worker = worker_name();
-    on_a_runtime(async {
-        let common = common_of(&worker);
-        let networks = Rc::clone(&common.networks);
-        let engine: Rc<dyn Engine> = Rc::new(Processes::new(common).expect("an engine"));
-        let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
-        let live = Live::new(Rc::clone(&engine), config);
-        let python = |text: String| vec!["/usr/bin/python3".to_string(), "-c".into(), text];
-        let mut server = FunctionSpec::new("server", Mem(64 << 20));
-        server.program.behaviour = Some(Behaviour::Echo);
-        server.program.protocol = Protocol::Tcp;
-        // The first slot of the first bridge.
-        let ask = "import urllib.request as u; print(u.urlopen('http://10.231.0.2:8080/', timeout=2).status)";
-        let mut asks = FunctionSpec::new("asks", Mem(64 << 20));
-        asks.program.behaviour = Some(Behaviour::Exec);
-        asks.program.command = python(ask.into());
-        let mut reaches = asks.clone();
-        reaches.program.network = Some(Network::Bridge);
-        for (id, spec) in (0..).map(FunctionId).zip([&server, &asks, &reaches]) {
-            live.admit(id, spec).expect("admitted");
+    for reach_host in [false, true] {
+        let worker = worker_name();
+        on_a_runtime(async {
+            let common = common_of(&worker);
+            let networks = Networks::new(&worker, Subnet::default(), 0).reaching_host(reach_host);
+            let common = Common { networks: Rc::clone(&networks), ..common };
+            let engine: Rc<dyn Engine> = Rc::new(Processes::new(common).expect("an engine"));
+            let config = LiveConfig { worker: worker.clone(), ..LiveConfig::default() };
+            let live = Live::new(Rc::clone(&engine), config);
+            let python = |text: String| vec!["/usr/bin/python3".to_string(), "-c".into(), text];
+            // On every address of this host, the bridge's among them.
+            let host = std::net::TcpListener::bind("0.0.0.0:0").expect("a port");
+            let port = host.local_addr().expect("an address").port();
+            let mut server = FunctionSpec::new("server", Mem(64 << 20));
+            server.program.behaviour = Some(Behaviour::Echo);
+            server.program.protocol = Protocol::Tcp;
+            let asking = |address: String| {
+                let mut asks = FunctionSpec::new(format!("asks-{address}"), Mem(64 << 20));
+                asks.program.behaviour = Some(Behaviour::Exec);
+                asks.program.command =
+                    python(format!("import socket; socket.create_connection(({address}), timeout=1)"));
+                asks.program.network = Some(Network::Bridge);
+                asks
+            };
+            // The first slot of the first bridge, and the bridge itself.
+            let (neighbour, gateway) =
+                (asking("'10.231.0.2', 8080".into()), asking(format!("'10.231.0.1', {port}")));
+            for (id, spec) in (0..).map(FunctionId).zip([&server, &neighbour, &gateway]) {
+                live.admit(id, spec).expect("admitted");
+            }
+            let mut all = Vec::new();
+            for id in 0..3 {
+                let create = Create {
+                    function: FunctionId(id),
+                    memory: Mem(64 << 20),
+                    cpus: Cpus::from_cores(1),
+                    nth: 0,
+                    gpu: None,
+                    at_once: false,
+                };
+                all.push(live.create(&create).await.unwrap_or_else(|e| panic!("{id}: {}", e.why)));
+            }
+            let answer = async |id: u32| {
+                let invocation = Invocation { function: FunctionId(id), ..call(u64::from(id)) };
+                live.invoke(all[id as usize], &invocation).await
+            };
+            answer(0).await.expect("the host reaches it");
+            assert!(answer(1).await.is_err(), "its neighbour");
+            assert_eq!(answer(2).await.is_ok(), reach_host, "the host");
+            for sandbox in all.clone() {
+                live.remove(sandbox).await;
+            }
+            assert!(engine.sweep().await.expect("a sweep").is_empty());
+            assert!(networks.clear().await.expect("a sweep").is_empty());
+        });
+        assert_eq!((links(), namespaces_of(&worker)), (Vec::new(), Vec::new()));
+        if program("nft") {
+            let tables = std::process::Command::new("nft").args(["list", "tables"]).output().expect("nft");
+            assert_eq!(String::from_utf8_lossy(&tables.stdout), "");
         }
-        let create = |id| Create {
-            function: FunctionId(id),
-            memory: Mem(64 << 20),
-            cpus: Cpus::from_cores(1),
-            nth: 0,
-            gpu: None,
-            at_once: false,
-        };
-        let mut all = Vec::new();
-        for id in 0..3 {
-            all.push(live.create(&create(id)).await.unwrap_or_else(|e| panic!("{id}: {}", e.why)));
-        }
-        let answer = async |id: u32| {
-            let invocation = Invocation { function: FunctionId(id), ..call(u64::from(id)) };
-            live.invoke(all[id as usize], &invocation).await
-        };
-        assert!(answer(1).await.is_err(), "it has no network");
-        answer(2).await.expect("it has one");
-        for sandbox in all.clone() {
-            live.remove(sandbox).await;
-        }
-        assert!(engine.sweep().await.expect("a sweep").is_empty());
-        assert!(networks.clear().await.expect("a sweep").is_empty());
-    });
-    assert_eq!((links(), namespaces_of(&worker)), (Vec::new(), Vec::new()));
+    }
 }
 
 /// A worker is killed with containers that have networks: the next life takes both over, or removes both.

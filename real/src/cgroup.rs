@@ -96,7 +96,7 @@ pub struct Gauge {
     usage: File,
     stat: File,
     inactive_key: &'static [u8],
-    events: PathBuf,
+    events: File,
 }
 
 impl Gauge {
@@ -110,7 +110,7 @@ impl Gauge {
             usage: File::open(dir.join(usage))?,
             stat: File::open(dir.join("memory.stat"))?,
             inactive_key: if v2 { b"\ninactive_file " } else { b"\ntotal_inactive_file " },
-            events: dir.join(events),
+            events: File::open(dir.join(events))?,
         })
     }
 
@@ -154,7 +154,9 @@ impl Gauge {
 
     /// How many processes in it the kernel has killed for memory.
     pub fn kills(&self) -> u64 {
-        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let mut text = [0u8; 512];
+        let n = self.events.read_at(&mut text, 0).unwrap_or(0);
+        let text = std::str::from_utf8(&text[..n]).unwrap_or_default();
         text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
     }
 

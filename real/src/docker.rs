@@ -8,8 +8,11 @@ use crate::ending;
 use crate::engine::{
     self, Common, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
+use crate::home::{Home, Shared};
+use crate::host::{FIXED, hidden_paths, sandbox_descriptors};
 use crate::image::{self, AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
 use crate::net::Lease;
+use crate::seccomp;
 use crate::wire::Address;
 use bollard::Docker;
 use bollard::errors::Error;
@@ -34,6 +37,12 @@ const NAME: &str = "docker";
 const LABEL: &str = "elapse.worker";
 /// Seconds that one request may take.
 const PATIENCE: u64 = 60;
+/// What docker lets a container do by default and ours is not to: make packets, devices, audit records and privileged files.
+const WITHOUT: [&str; 4] = ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"];
+/// Where what runs inside can write.
+const WRITABLE: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
+/// Characters of its last lines that a fault's sentence has, more or less.
+const LAST_WORDS: usize = 500;
 
 /// See the module.
 pub struct Dockers {
@@ -53,12 +62,16 @@ fn fault(e: &Error) -> EngineFault {
         Error::DockerResponseServerError { status_code, message } => {
             // 409 and 5xx pass: a name in use for a moment, a daemon that restarts.
             let passing = *status_code >= 500 && !message.contains("could not select device driver");
-            return EngineFault { transient: passing, why: format!("docker: {}", message.trim()) };
+            return EngineFault {
+                transient: passing,
+                away: false,
+                why: format!("docker: {}", message.trim()),
+            };
         }
         Error::RequestTimeoutError => format!("docker did not answer within {PATIENCE} s"),
         other => format!("docker: {other}"),
     };
-    EngineFault { transient: true, why }
+    EngineFault { transient: true, away: true, why }
 }
 
 impl Dockers {
@@ -131,13 +144,25 @@ impl Dockers {
             Err(e) => return Err(fault(&e)),
         }
         let options = CreateImageOptionsBuilder::new().from_image(image).build();
-        let pulled = self.docker.create_image(Some(options), None, None).try_collect::<Vec<_>>().await;
-        pulled.map(drop).map_err(|e| {
+        // What it tells on the way is not kept.
+        let pulled =
+            self.docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await;
+        pulled.map_err(|e| {
             EngineFault::lasting(format!(
                 "image {image} is not here and cannot be pulled: {}; load it (docker load) or name another",
                 fault(&e).why
             ))
-        })
+        })?;
+        let size = self.docker.inspect_image(image).await.map_err(|e| fault(&e))?.size.unwrap_or(0);
+        if u64::try_from(size).unwrap_or(u64::MAX) > self.common.image_size {
+            let none = None::<bollard::query_parameters::RemoveImageOptions>;
+            let _ = self.docker.remove_image(image, none, None).await;
+            return Err(EngineFault::lasting(format!(
+                "image {image} has {size} bytes unpacked, and {} at most are taken; see live.image_size",
+                self.common.image_size
+            )));
+        }
+        Ok(())
     }
 
     async fn agent_image(&self) -> Result<String, EngineFault> {
@@ -160,16 +185,16 @@ impl Dockers {
             Some(image) => image.clone(),
             None => self.agent_image().await?,
         };
-        let dir = self.base.join(&spec.id);
-        // Whoever the image runs as puts the socket there; on the host nobody else gets as far as this folder.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode;
-        std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::set_permissions(&self.base, mode(0o700)))
-            .and_then(|()| std::fs::set_permissions(&dir, mode(0o777)))
-            .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
+        let home = Home::of(&self.base, &spec.id);
         let port = engine::port_of(&spec)?;
+        // Whoever the image runs as puts the socket there; on the host nobody else gets as far as this folder.
+        let shared = home.make().and_then(|()| port.is_none().then(|| home.share(None)).transpose());
+        let shared = shared.map_err(|e| {
+            let _ = home.remove();
+            EngineFault::lasting(format!("cannot make its folder: {e}"))
+        })?;
         let name = self.name_of(&spec.id);
-        let body = self.body(&spec, image, &dir, port)?;
+        let body = self.body(&spec, image, shared.as_deref(), port)?;
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let container = Rc::new(self.container(&spec.id, spec.gpu));
         let begun = async {
@@ -191,15 +216,13 @@ impl Dockers {
             }
             if let Some(port) = port {
                 let at = container.network.borrow().as_ref().map(|lease| lease.port(port));
-                container.answers_at(engine::keep_port(&dir, at, port)?);
+                container.answers_at(container.home.keep_port(at, port)?);
             }
+            container.lives(pid)?;
             Ok(pid)
         };
         match begun.await {
-            Ok(pid) => {
-                container.lives(pid);
-                Ok(container)
-            }
+            Ok(_pid) => Ok(container),
             Err(why) => {
                 let _ = container.remove().await;
                 Err(why)
@@ -213,13 +236,12 @@ impl Dockers {
 
     /// One that is not there yet, or not looked at.
     fn container(&self, id: &str, gpu: Option<u32>) -> Container {
-        let dir = self.base.join(id);
         Container {
             docker: self.docker.clone(),
             id: id.to_string(),
             name: self.name_of(id),
-            address: RefCell::new(Address::Unix(dir.join("s"))),
-            dir,
+            home: Home::of(&self.base, id),
+            address: RefCell::default(),
             network: RefCell::default(),
             trace: RefCell::default(),
             gauge: RefCell::default(),
@@ -244,10 +266,10 @@ impl Dockers {
         if let Some(slot) = trace.network {
             container.network.replace(Some(self.common.networks.adopt(slot).await?));
         }
-        if let Some(at) = engine::kept_port(&container.dir) {
+        if let Some(at) = container.home.kept_port() {
             container.answers_at(at);
         }
-        container.lives(trace.pid);
+        container.lives(trace.pid)?;
         Ok(container)
     }
 
@@ -255,10 +277,11 @@ impl Dockers {
         &self,
         spec: &Spec,
         image: String,
-        dir: &Path,
+        shared: Option<&Path>,
         port: Option<u16>,
     ) -> Result<ContainerCreateBody, EngineFault> {
         let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let (soft, hard) = sandbox_descriptors();
         let mut host = HostConfig {
             network_mode: Some(if spec.network == Network::Host { "host" } else { "none" }.into()),
             log_config: Some(HostConfigLogConfig {
@@ -266,10 +289,28 @@ impl Dockers {
                 config: Some(HashMap::from([("max-size".into(), "1m".into())])),
             }),
             cgroup_parent: self.group.clone(),
-            ulimits: Some(Vec::<ResourcesUlimits>::new()),
+            ulimits: Some(vec![
+                ResourcesUlimits {
+                    name: Some("nofile".into()),
+                    soft: Some(soft as i64),
+                    hard: Some(hard as i64),
+                },
+                ResourcesUlimits { name: Some("core".into()), soft: Some(1), hard: Some(1) },
+            ]),
+            cap_drop: Some(WITHOUT.map(str::to_string).to_vec()),
+            // The same calls as on other engines, whatever this one's own list is.
+            security_opt: Some(vec!["no-new-privileges".into(), format!("seccomp={}", seccomp::oci())]),
+            // What is written is memory of the sandbox's own.
+            masked_paths: Some(hidden_paths()),
+            readonly_paths: Some(FIXED.map(|name| format!("/proc/{name}")).to_vec()),
+            readonly_rootfs: Some(true),
+            tmpfs: Some(WRITABLE.map(|at| (at.to_string(), "rw,nosuid,nodev,mode=1777".to_string())).into()),
             ..HostConfig::default()
         };
         if spec.memory > 0 {
+            let bytes = Some(spec.memory as i64);
+            let limit = ResourcesUlimits { name: Some("fsize".into()), soft: bytes, hard: bytes };
+            host.ulimits.get_or_insert_default().push(limit);
             host.memory = Some(spec.memory as i64);
             host.memory_swap = host.memory;
         }
@@ -293,15 +334,15 @@ impl Dockers {
             ..ContainerCreateBody::default()
         };
         let mut binds = Vec::new();
-        if let Some(code) = &spec.code {
+        if let Some(code) = spec.code_path()? {
             binds.push(format!("{}:{CODE_INSIDE}:ro", code.display()));
         }
-        match port {
-            Some(port) => env.push(format!("PORT={port}")),
-            None => {
-                binds.push(format!("{}:{SOCKETS_INSIDE}", dir.display()));
-                env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s"));
-            }
+        if let Some(port) = port {
+            env.push(format!("PORT={port}"));
+        }
+        if let Some(shared) = shared {
+            binds.push(format!("{}:{SOCKETS_INSIDE}", shared.display()));
+            env.push(format!("ELAPSE_SOCKET={SOCKETS_INSIDE}/s"));
         }
         if spec.role == Role::Image {
             body.cmd = (!spec.command.is_empty()).then(|| spec.command.clone());
@@ -384,8 +425,9 @@ struct Container {
     docker: Docker,
     id: String,
     name: String,
-    dir: PathBuf,
-    address: RefCell<Address>,
+    home: Home,
+    /// Where it answers; unknown before its first process is there.
+    address: RefCell<Option<Address>>,
     network: RefCell<Option<Lease>>,
     trace: RefCell<Option<Trace>>,
     gauge: RefCell<Option<Gauge>>,
@@ -396,14 +438,23 @@ struct Container {
 
 impl Container {
     fn answers_at(&self, at: SocketAddr) {
-        self.address.replace(Address::Tcp(at));
+        self.address.replace(Some(Address::Tcp(at)));
     }
 
     /// Its first process is there.
-    fn lives(self: &Rc<Self>, pid: i32) {
+    fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
         *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
-        *self.trace.borrow_mut() = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        self.trace.borrow_mut().clone_from(&trace);
         self.watch();
+        if self.address.borrow().is_none() {
+            let trace = trace.ok_or_else(|| EngineFault::passing("its process has ended"))?;
+            let shared = Shared::of(&self.home, trace).map_err(|e| {
+                EngineFault::lasting(format!("cannot look into the folder that it shares: {e}"))
+            })?;
+            self.address.replace(Some(Address::Shared(shared)));
+        }
+        Ok(())
     }
 
     fn watch(self: &Rc<Self>) {
@@ -441,14 +492,15 @@ impl Container {
             Err(e) => return Err(fault(&e)),
         }
         drop(self.network.take());
-        std::fs::remove_dir_all(&self.dir)
-            .map_err(|e| EngineFault::passing(format!("cannot remove {}: {e}", self.dir.display())))
+        self.home
+            .remove()
+            .map_err(|e| EngineFault::passing(format!("cannot remove what it had on the host: {e}")))
     }
 }
 
 impl Sandbox for Container {
     fn address(&self) -> Address {
-        self.address.borrow().clone()
+        self.address.borrow().clone().unwrap_or_else(|| Address::Unix(self.home.own_socket()))
     }
 
     fn trace(&self) -> Option<Trace> {
@@ -486,10 +538,14 @@ impl Sandbox for Container {
     fn last_words(&self) -> Local<'_, String> {
         Box::pin(async move {
             let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("5").build();
-            let lines = self.docker.logs(&self.name, Some(options)).try_collect::<Vec<_>>().await;
-            let lines: Vec<String> =
-                lines.unwrap_or_default().iter().map(|l| l.to_string().trim().to_string()).collect();
-            lines.join("; ")
+            let mut lines = self.docker.logs(&self.name, Some(options));
+            let mut said = String::new();
+            // A line is as long as whoever wrote it wanted.
+            while let (Some(Ok(line)), true) = (lines.next().await, said.len() < LAST_WORDS) {
+                said.extend(line.to_string().trim().chars().take(LAST_WORDS));
+                said.push_str("; ");
+            }
+            said.trim_end_matches("; ").to_string()
         })
     }
 

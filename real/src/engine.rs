@@ -3,14 +3,16 @@
 //! An [`Engine`] creates sandboxes from a [`Spec`]; a [`Sandbox`] tells where it answers, what it uses and whether it
 //! lives. Whatever an engine takes from the host bears the worker's name, so that what a crash leaves can be found.
 
+use crate::beneath::Folder;
 use crate::net::{Lease, Networks};
 use crate::wire::Address;
 use std::fmt;
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A future of the thread that asked.
 pub type Local<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -26,6 +28,8 @@ pub struct Spec {
     pub command: Vec<String>,
     /// A folder that it sees read-only at [`CODE_INSIDE`](crate::image::CODE_INSIDE).
     pub code: Option<PathBuf>,
+    /// The same, opened: where what is at its path may be another's by now.
+    pub folder: Option<Arc<Folder>>,
     /// What `command` is to the agent.
     pub role: Role,
     /// Environment beside what the wire needs.
@@ -99,6 +103,8 @@ pub enum Network {
 pub struct EngineFault {
     /// Another attempt may succeed.
     pub transient: bool,
+    /// The engine's daemon does not answer.
+    pub away: bool,
     /// One sentence.
     pub why: String,
 }
@@ -106,12 +112,12 @@ pub struct EngineFault {
 impl EngineFault {
     /// Another attempt may succeed.
     pub fn passing(why: impl Into<String>) -> EngineFault {
-        EngineFault { transient: true, why: why.into() }
+        EngineFault { transient: true, away: false, why: why.into() }
     }
 
     /// Another attempt will not help.
     pub fn lasting(why: impl Into<String>) -> EngineFault {
-        EngineFault { transient: false, why: why.into() }
+        EngineFault { transient: false, away: false, why: why.into() }
     }
 }
 
@@ -167,6 +173,11 @@ pub trait Engine {
         None
     }
 
+    /// Why its sandboxes are plain processes that nothing holds, where they are.
+    fn plain(&self) -> Option<&str> {
+        None
+    }
+
     /// Lets what is created from now on live on when the worker dies, so that its next life can take it over.
     fn outlive(&self) {}
 
@@ -194,6 +205,9 @@ pub trait Engine {
     fn sweep_but<'a>(&'a self, kept: &'a [String]) -> Local<'a, Result<Vec<String>, EngineFault>>;
 }
 
+/// Bytes that an image may have where nobody says otherwise.
+pub const IMAGE_SIZE: u64 = 16 << 30;
+
 /// What every engine of a worker is made from.
 #[derive(Clone)]
 pub struct Common {
@@ -201,8 +215,20 @@ pub struct Common {
     pub worker: String,
     /// Our agent, or why there is none.
     pub agent: Result<PathBuf, EngineFault>,
+    /// Bytes that an image may have, packed and unpacked.
+    pub image_size: u64,
     /// The worker's networks.
     pub networks: Rc<Networks>,
+}
+
+impl Spec {
+    /// Its code's path, for an engine that takes no more than that: if what was opened is still there.
+    pub(crate) fn code_path(&self) -> Result<Option<&Path>, EngineFault> {
+        if let Some(folder) = &self.folder {
+            folder.is_still_there().map_err(EngineFault::lasting)?;
+        }
+        Ok(self.code.as_deref())
+    }
 }
 
 impl Common {
@@ -309,17 +335,69 @@ pub trait Sandbox {
     fn destroy(&self) -> Local<'_, Result<(), EngineFault>>;
 }
 
+/// The folder of all daemons of root.
+pub const ROOTS_FOLDER: &str = "/run/elapse";
+
+/// The folder that the controller's unit of systemd has.
+const CONTROLLERS_FOLDER: &str = "/run/elapse-controller";
+
+/// The folder of all daemons of this user: /run/elapse as root, else the one that a service manager gives, else
+/// $XDG_RUNTIME_DIR/elapse.
+fn run_path() -> PathBuf {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        return PathBuf::from(ROOTS_FOLDER);
+    }
+    let given = std::env::var("RUNTIME_DIRECTORY").ok();
+    if let Some(first) =
+        given.as_deref().and_then(|all| all.split(':').next()).filter(|path| !path.is_empty())
+    {
+        return PathBuf::from(first);
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir()) {
+        Some(own) => own.join("elapse"),
+        None => std::env::temp_dir().join(format!("elapse-{}", uid.as_raw())),
+    }
+}
+
+/// The folders in which daemons that this user may know have their sockets: below /run, where root alone makes folders, and its
+/// own.
+pub fn run_folders() -> Vec<PathBuf> {
+    let (below_run, own) = ([ROOTS_FOLDER, CONTROLLERS_FOLDER].map(PathBuf::from), run_path());
+    let is_another = !below_run.contains(&own);
+    below_run.into_iter().chain(is_another.then_some(own)).collect()
+}
+
+/// Makes the folder of all workers of this user, if it is not there.
+///
+/// # Errors
+/// If it cannot be made, or what is there is somebody else's: a folder below /tmp has a name that anybody can take.
+pub fn run_folder() -> Result<PathBuf, String> {
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    let path = run_path();
+    let mode = if rustix::process::geteuid().is_root() { 0o755 } else { 0o700 };
+    let made = std::fs::DirBuilder::new().mode(mode).create(&path);
+    if let Err(e) = made
+        && e.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        return Err(format!("cannot make {}: {e}", path.display()));
+    }
+    let meta =
+        std::fs::symlink_metadata(&path).map_err(|e| format!("cannot look at {}: {e}", path.display()))?;
+    let others_write = meta.mode() & 0o022 != 0;
+    if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() || others_write {
+        return Err(format!(
+            "{} is not this user's own folder; remove it, or name another place (XDG_RUNTIME_DIR)",
+            path.display()
+        ));
+    }
+    Ok(path)
+}
+
 /// Where the sandboxes of a worker and engine have their sockets and logs. Short, because a socket's path has at most 107
 /// bytes.
 pub(crate) fn place(worker: &str, engine: &str) -> PathBuf {
-    let uid = rustix::process::geteuid();
-    let base = if uid.is_root() {
-        PathBuf::from("/run/elapse")
-    } else {
-        let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|p| p.is_dir());
-        named.unwrap_or_else(std::env::temp_dir).join(format!("elapse-{}", uid.as_raw()))
-    };
-    base.join(worker).join(engine)
+    run_path().join(worker).join(engine)
 }
 
 /// Removes a place and everything in it but what bears these names, and what is empty above it; what it was, in words.
@@ -360,21 +438,6 @@ pub(crate) fn port_of(spec: &Spec) -> Result<Option<u16>, EngineFault> {
         (Answers::Port, Network::Host) => free_port().map(Some),
         (Answers::Port, _) => Ok(Some(PORT)),
     }
-}
-
-/// Writes down where a sandbox with this directory answers, for a later life: in a network of its own, or at this port of
-/// the host.
-pub(crate) fn keep_port(dir: &Path, own: Option<SocketAddr>, port: u16) -> Result<SocketAddr, EngineFault> {
-    let at = own.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let path = dir.join("port");
-    std::fs::write(&path, at.to_string())
-        .map_err(|e| EngineFault::lasting(format!("cannot write {}: {e}", path.display())))?;
-    Ok(at)
-}
-
-/// What was written down there, if it was anything.
-pub(crate) fn kept_port(dir: &Path) -> Option<SocketAddr> {
-    std::fs::read_to_string(dir.join("port")).ok()?.parse().ok()
 }
 
 /// The agent's place: the one that was named, else beside this executable.

@@ -4,6 +4,39 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// What docker hides of /proc from a container, and the kernel's symbols and configuration; and what it does not let be written to.
+pub(crate) const HIDDEN: [&str; 13] = [
+    "acpi",
+    "asound",
+    "config.gz",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+pub(crate) const FIXED: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// What is hidden of /proc and /sys in a container, by path.
+pub(crate) fn hidden_paths() -> Vec<String> {
+    let of_sys = ["/sys/firmware", "/sys/devices/virtual/powercap"].map(str::to_string);
+    HIDDEN.iter().map(|name| format!("/proc/{name}")).chain(of_sys).collect()
+}
+
+/// Descriptors that a sandbox's process may have: what programs expect, and what they may ask for.
+pub(crate) const DESCRIPTORS: (u64, u64) = (1024, 65_536);
+
+/// The same where this host lets nobody have so many.
+pub(crate) fn sandbox_descriptors() -> (u64, u64) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    (DESCRIPTORS.0.min(limit), DESCRIPTORS.1.min(limit))
+}
+
 /// Between two looks whether the user asks for the end.
 const LOOK: Duration = Duration::from_millis(100);
 

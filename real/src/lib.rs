@@ -10,8 +10,12 @@
 //! image     the image of our agent alone, and image files
 //! registry  images from a registry
 //! net       networks of sandboxes' own: namespaces, bridges, addresses that are leased
+//! home      what a sandbox has on the host: its folder, its log, the socket that it makes
+//! beneath   folders that are opened below another, and through no link
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP, and to a daemon also over TLS
+//! room      how many bytes the bodies on their way may have together
+//! uids      users for sandboxes, of which no two have the same
 //! unix      streams over unix sockets whose other end is not woken for nothing
 //! tls       whom a client trusts, and the certificate that a server shows
 //! graphite  points sent to Graphite, and read back
@@ -19,9 +23,11 @@
 //! doctor    what of this host would spoil a run
 //! quiet     what others have of the host's processors
 //! host      facts about the host, resource usage, signals
+//! seccomp   the system calls that a sandbox may make
 //! threads   threads that serve as long as the process does, on show
 //! ```
 
+pub mod beneath;
 pub mod cgroup;
 #[cfg(feature = "containerd")]
 pub mod containerd;
@@ -30,6 +36,7 @@ pub mod doctor;
 mod ending;
 pub mod engine;
 pub mod graphite;
+mod home;
 mod host;
 pub mod image;
 pub mod lock;
@@ -38,14 +45,29 @@ pub mod process;
 pub mod quiet;
 #[cfg(feature = "containerd")]
 pub mod registry;
+pub mod room;
+mod seccomp;
 pub mod threads;
 pub mod tls;
+pub mod uids;
 pub mod unix;
 pub mod wire;
 
 /// Whether this process is root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// How many descriptors this process may have.
+pub fn descriptors() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
+}
+
+/// The SHA-256 hash of some bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(bytes).into()
 }
 
 /// Does something slow on a thread that may wait for it.

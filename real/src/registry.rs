@@ -54,12 +54,43 @@ impl Reference {
     }
 
     fn url(&self, what: &str, version: &str) -> String {
-        let host = self.host.rsplit_once(':').map_or(self.host.as_str(), |(host, _)| host);
-        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-        let loopback = host == "localhost" || address.is_ok_and(|ip| ip.is_loopback());
-        let scheme = if loopback { "http" } else { "https" };
+        let scheme = if is_loopback(&self.host) { "http" } else { "https" };
         format!("{scheme}://{}/v2/{}/{what}/{version}", self.host, self.repository)
     }
+}
+
+/// Whether a host, with its port if it has one, is this one.
+fn is_loopback(host: &str) -> bool {
+    let host =
+        host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(host, _)| host);
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Where registries let their tokens be fetched, if that is another host than their own.
+const REALMS: [(&str, &str); 1] = [("registry-1.docker.io", "auth.docker.io")];
+
+/// Whether a registry's token is fetched there, and a login may be shown: the scheme and the host of a URL, and what a registry's own
+/// is.
+fn realm_of(realm: &str, registry: &str) -> Result<bool, String> {
+    let (scheme, rest) = realm.split_once("://").ok_or("it is no URL")?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') || authority.is_empty() {
+        return Err("it has no plain host".into());
+    }
+    let here = is_loopback(registry);
+    match scheme {
+        "https" => {}
+        // Of this host's own registry: that of nobody else's can name a server of this host.
+        "http" if here && is_loopback(authority) => {}
+        _ => return Err("it is not https".into()),
+    }
+    if !here && is_loopback(authority) {
+        return Err("it is on this host".into());
+    }
+    let own =
+        authority == registry || REALMS.iter().any(|(of, realm)| *of == registry && *realm == authority);
+    Ok(own || (here && is_loopback(authority)))
 }
 
 /// A manifest or an index, as it was answered.
@@ -91,7 +122,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const WHOLE: Duration = Duration::from_secs(900);
 
 fn passing(why: String) -> EngineFault {
-    EngineFault { transient: true, why }
+    EngineFault::passing(why)
 }
 
 impl Repository {
@@ -100,14 +131,18 @@ impl Repository {
     /// # Errors
     /// If it is no name of an image.
     pub fn of(image: &str) -> Result<Repository, EngineFault> {
+        let reference = Reference::of(image)?;
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
             .timeout_global(Some(WHOLE))
             .http_status_as_error(false)
+            // Layers may lie elsewhere; what lets us in is shown to nobody there.
+            .max_redirects(5)
+            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::Never)
+            .https_only(!is_loopback(&reference.host))
             .user_agent(concat!("elapse/", env!("CARGO_PKG_VERSION")))
             .build();
-        let reference = Reference::of(image)?;
         Ok(Repository { reference, agent: config.new_agent(), pass: Mutex::default() })
     }
 
@@ -229,8 +264,10 @@ impl Repository {
     /// What a registry wants in the header `authorization`, by what it said when it refused.
     fn ask_for_a_pass(&self, wants: &str) -> Result<String, EngineFault> {
         let host = &self.reference.host;
+        // What it says goes into sentences, and is as long as it likes.
+        let wants: String = wants.chars().take(300).collect();
         let login = credentials(host).map(|auth| format!("Basic {auth}"));
-        let (scheme, terms) = wants.split_once(' ').unwrap_or((wants, ""));
+        let (scheme, terms) = wants.split_once(' ').unwrap_or((&wants, ""));
         if scheme.eq_ignore_ascii_case("basic") {
             return login.ok_or_else(|| {
                 EngineFault::lasting(format!(
@@ -247,7 +284,11 @@ impl Repository {
         let Some(realm) = term("realm").filter(|_| scheme.eq_ignore_ascii_case("bearer")) else {
             return Err(self.strange(&format!("a demand that is not understood: {wants}")));
         };
-        let mut request = self.agent.get(&realm);
+        let may_be_told = realm_of(&realm, host).map_err(|why| {
+            EngineFault::lasting(format!("registry {host} sends us for a token to '{realm}': {why}"))
+        })?;
+        let login = login.filter(|_| may_be_told);
+        let mut request = self.agent.get(&realm).config().max_redirects(0).build();
         if let Some(service) = term("service") {
             request = request.query("service", service);
         }
@@ -278,8 +319,8 @@ fn credentials(host: &str) -> Option<String> {
     // A service of the system has no HOME.
     let home = std::env::var_os("HOME").map(PathBuf::from).or(crate::is_root().then(|| "/root".into()));
     let folder = folder.or_else(|| Some(home?.join(".docker")))?;
-    let text = std::fs::read(folder.join("config.json")).ok()?;
-    let config: Value = serde_json::from_slice(&text).ok()?;
+    let text = crate::beneath::text_beneath(&folder, std::path::Path::new("config.json"), SMALL).ok()?;
+    let config: Value = serde_json::from_str(&text).ok()?;
     let keys = if host == "registry-1.docker.io" { "https://index.docker.io/v1/" } else { host };
     config["auths"][keys]["auth"].as_str().map(str::to_string)
 }
@@ -287,6 +328,27 @@ fn credentials(host: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A login is shown to the registry that it is for, and to the one that this has always named; never in plain words.
+    #[test]
+    fn a_login_goes_to_its_own_registry_and_nowhere_else() {
+        for (realm, registry, expected) in [
+            ("https://auth.docker.io/token", "registry-1.docker.io", Ok(true)),
+            ("https://ghcr.io/token", "ghcr.io", Ok(true)),
+            ("https://evil.example/token", "ghcr.io", Ok(false)),
+            ("https://auth.docker.io/token", "ghcr.io", Ok(false)),
+            ("http://ghcr.io/token", "ghcr.io", Err(())),
+            ("https://ghcr.io@evil.example/", "ghcr.io", Err(())),
+            ("https://127.0.0.1:9/", "ghcr.io", Err(())),
+            ("http://127.0.0.1:2375/containers/json", "ghcr.io", Err(())),
+            ("http://169.254.169.254/latest", "localhost:5000", Err(())),
+            ("http://127.0.0.1:5001/token", "127.0.0.1:5000", Ok(true)),
+            ("file:///etc/shadow", "ghcr.io", Err(())),
+            ("", "ghcr.io", Err(())),
+        ] {
+            assert_eq!(realm_of(realm, registry).map_err(drop), expected, "{realm} of {registry}");
+        }
+    }
 
     #[test]
     fn names_are_read_as_docker_reads_them() {

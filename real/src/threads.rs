@@ -52,7 +52,8 @@ static TELL: OnceLock<Teller> = OnceLock::new();
 /// Logs that a thread of this name panicked, and says it in a sentence.
 pub type Teller = fn(&str, &(dyn Any + Send)) -> String;
 
-fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks what a thread that panicked may have held.
+pub(crate) fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -4,14 +4,41 @@
 //! both directions, so each message wakes its sender once more, from the middle of the peer's read, while the peer is at work on
 //! it. This one waits for room only when there was none.
 
-use rustix::net::Shutdown;
+use rustix::fs::Mode;
+use rustix::net::{self, AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::UnixStream;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// Listens on a socket at a path, which only who `mode` names may open: the owner, and the group with this number. At no moment
+/// may others.
+///
+/// # Errors
+/// If the host does not let it be made, or given to the group.
+pub fn listen(path: &Path, mode: u32, group: Option<u32>) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // A socket's file gets the mode that the socket has when it is bound.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let given = std::os::unix::fs::lchown(path, None, group)
+        .and_then(|()| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)))
+        .and_then(|()| Ok(net::listen(&socket, BACKLOG)?));
+    if let Err(e) = given {
+        let _ = std::fs::remove_file(path);
+        return Err(e);
+    }
+    Ok(socket.into())
+}
 
 /// A stream over a unix socket; see the module.
 #[derive(Debug)]
@@ -27,6 +54,23 @@ impl TryFrom<UnixStream> for Stream {
     fn try_from(stream: UnixStream) -> io::Result<Stream> {
         let socket = waiting(OwnedFd::from(stream.into_std()?), Interest::READABLE)?;
         Ok(Stream { socket, full: None })
+    }
+}
+
+impl Stream {
+    /// The user on the other end.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn peer(&self) -> io::Result<u32> {
+        let mut told = libc::ucred { pid: 0, uid: u32::MAX, gid: u32::MAX };
+        let mut length = size_of_val(&told) as libc::socklen_t;
+        let fd = self.socket.get_ref().as_raw_fd();
+        // SAFETY: the kernel writes at most as many bytes as the structure has, any of which are numbers.
+        let done = unsafe {
+            libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_PEERCRED, (&raw mut told).cast(), &raw mut length)
+        };
+        if done == 0 { Ok(told.uid) } else { Err(io::Error::last_os_error()) }
     }
 }
 

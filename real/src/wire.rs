@@ -1,12 +1,15 @@
 //! The wire into a sandbox: HTTP/1.1, keep-alive, over a unix socket or TCP, and to a daemon also over TLS. `real/WIRE.md`
 //! describes it.
 
+use crate::home::Shared;
+use crate::room::{self, Gathering, Room};
 use crate::tls::Trust;
 use crate::unix;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 pub use hyper::Method;
 use hyper::Request;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
@@ -15,21 +18,26 @@ use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Bytes that an answer may have.
 pub const ANSWER_LIMIT: usize = 16 << 20;
+/// What is kept of a body that nobody wants, or a piece more.
+const BEGINNING: usize = 512;
 /// Connections to one sandbox that are kept for later calls, and for how long: our own servers close theirs later.
 const IDLE: usize = 64;
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_secs(20);
 
 /// Where a sandbox answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A socket's path, at most 107 bytes.
     Unix(PathBuf),
+    /// A socket that a sandbox makes.
+    Shared(Rc<Shared>),
     /// A TCP port.
     Tcp(SocketAddr),
     /// A host and its port, over TLS.
@@ -40,6 +48,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Address::Unix(path) => write!(f, "{}", path.display()),
+            Address::Shared(socket) => write!(f, "{socket}"),
             Address::Tcp(at) => write!(f, "{at}"),
             Address::Tls(host, port) => write!(f, "https://{host}:{port}"),
         }
@@ -61,6 +70,8 @@ pub struct Call {
     pub kind: Option<String>,
     /// What is asked in place of `POST /invoke` and the agent's own query.
     pub target: Option<Target>,
+    /// Nobody wants the answer's body: its beginning is kept, for a fault's sentence.
+    pub unread: bool,
 }
 
 /// A request of a caller's own.
@@ -132,6 +143,8 @@ pub enum WireFault {
     TooLong,
     /// The answer has more headers than may go on: [`is_too_much`].
     TooManyHeaders,
+    /// There is no room for the answer.
+    NoRoom,
 }
 
 impl fmt::Display for WireFault {
@@ -146,6 +159,7 @@ impl fmt::Display for WireFault {
                     HEADER_BYTES >> 10
                 )
             }
+            WireFault::NoRoom => f.write_str("the answers on their way are too long together (api.room)"),
             WireFault::TooLong => write!(f, "the answer is longer than {} MiB", ANSWER_LIMIT >> 20),
         }
     }
@@ -157,14 +171,21 @@ type Sender = SendRequest<Full<Bytes>>;
 pub struct Peer {
     address: Address,
     trust: Option<Trust>,
+    /// What answers take room of.
+    room: Option<Room>,
     /// With when they were last used.
     idle: RefCell<Vec<(Sender, Instant)>>,
 }
 
 impl Peer {
+    /// Where it answers.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// A client that connects when it is first needed.
     pub fn new(address: Address) -> Peer {
-        Peer { address, trust: None, idle: RefCell::default() }
+        Peer { address, trust: None, room: None, idle: RefCell::default() }
     }
 
     /// Over TLS it believes these.
@@ -173,13 +194,19 @@ impl Peer {
         Peer { trust: Some(trust), ..self }
     }
 
+    /// Answers take room of that.
+    #[must_use]
+    pub fn within(self, room: Option<Room>) -> Peer {
+        Peer { room, ..self }
+    }
+
     /// `GET /`: whether it is ready.
     ///
     /// # Errors
     /// Why not, or not yet.
     pub async fn ready(&self) -> Result<(), WireFault> {
         let request = request(Method::GET, "/".into(), None)?;
-        let answer = self.send(request).await?;
+        let answer = self.send(request, true).await?;
         if answer.is_ok() { Ok(()) } else { Err(WireFault::Broken(answer.first_line())) }
     }
 
@@ -189,15 +216,17 @@ impl Peer {
     /// Why there is no answer.
     pub async fn call(&self, mut call: Call) -> Result<Answer, WireFault> {
         if let Some(target) = call.target.take() {
+            let unread = call.unread;
             let request = request(target.method, target.path, Some((call, target.headers)))?;
-            let answer = self.send(request).await?;
+            let answer = self.send(request, unread).await?;
             return match is_too_much(&carried(&answer.headers)) {
                 true => Err(WireFault::TooManyHeaders),
                 false => Ok(answer),
             };
         }
         let query = if call.query.is_empty() { String::new() } else { format!("?{}", call.query) };
-        self.send(request(Method::POST, format!("/invoke{query}"), Some((call, Vec::new())))?).await
+        let unread = call.unread;
+        self.send(request(Method::POST, format!("/invoke{query}"), Some((call, Vec::new())))?, unread).await
     }
 
     /// Any other request, as the API of a daemon wants them.
@@ -213,14 +242,14 @@ impl Peer {
     ) -> Result<Answer, WireFault> {
         let host = match &self.address {
             Address::Tls(host, _) => host,
-            Address::Unix(_) | Address::Tcp(_) => "elapse",
+            Address::Unix(_) | Address::Shared(_) | Address::Tcp(_) => "elapse",
         };
         let mut builder = Request::builder().method(method).uri(path).header("host", host);
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }
         let whole = builder.body(Full::new(body)).map_err(|e| WireFault::Broken(e.to_string()))?;
-        self.send(whole).await
+        self.send(whole, false).await
     }
 
     async fn connect(&self) -> Result<Sender, WireFault> {
@@ -228,6 +257,10 @@ impl Peer {
         match &self.address {
             Address::Unix(path) => {
                 let stream = UnixStream::connect(path).await.map_err(refused)?;
+                handshake(unix::Stream::try_from(stream).map_err(refused)?).await
+            }
+            Address::Shared(socket) => {
+                let stream = socket.connect().await.map_err(refused)?;
                 handshake(unix::Stream::try_from(stream).map_err(refused)?).await
             }
             Address::Tcp(at) => {
@@ -246,7 +279,7 @@ impl Peer {
         }
     }
 
-    async fn send(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, WireFault> {
+    async fn send(&self, mut request: Request<Full<Bytes>>, unread: bool) -> Result<Answer, WireFault> {
         loop {
             let kept = self.idle.borrow_mut().pop();
             let (mut sender, fresh) = match kept {
@@ -263,18 +296,11 @@ impl Peer {
                     let kind = kind.and_then(|kind| kind.to_str().ok()).filter(|kind| !kind.is_empty());
                     let kind = kind.map(str::to_string);
                     let close = headers.get(CONNECTION).is_some_and(|v| v == "close");
-                    let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-                    let body = body.map_err(|e| {
-                        if e.is::<LengthLimitError>() {
-                            WireFault::TooLong
-                        } else {
-                            WireFault::Broken(root_of(e.as_ref()))
-                        }
-                    })?;
+                    let body = self.read(body, unread).await?;
                     if !close && self.idle.borrow().len() < IDLE {
                         self.idle.borrow_mut().push((sender, Instant::now()));
                     }
-                    return Ok(Answer { status, body: body.to_bytes(), kind, facts, headers });
+                    return Ok(Answer { status, body, kind, facts, headers });
                 }
                 Err(mut failed) => match failed.take_message() {
                     // It was never sent: the peer had closed a connection that was kept.
@@ -283,6 +309,25 @@ impl Peer {
                 },
             }
         }
+    }
+}
+
+impl Peer {
+    /// Reads an answer's body to its end; of one that nobody wants the beginning is kept.
+    async fn read(&self, mut body: Incoming, unread: bool) -> Result<Bytes, WireFault> {
+        let (mut read, mut length) = (Gathering::within(self.room.as_ref()), 0);
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| WireFault::Broken(root_of(&e)))?;
+            let Ok(piece) = frame.into_data() else { continue };
+            length += piece.len();
+            if length > ANSWER_LIMIT {
+                return Err(WireFault::TooLong);
+            }
+            if !unread || read.len() < BEGINNING {
+                read.add(piece).map_err(|room::Full| WireFault::NoRoom)?;
+            }
+        }
+        Ok(read.whole())
     }
 }
 

@@ -1,7 +1,10 @@
 //! What only a live run needs to know: names, sockets and limits of this host.
 
-use crate::base::{Behaviour, Duration};
+use crate::base::{Behaviour, Duration, Mem, nearest};
+use elapse_real::engine::IMAGE_SIZE;
 use elapse_real::net::Subnet;
+use elapse_real::process;
+use elapse_real::uids;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -30,10 +33,31 @@ pub struct LiveConfig {
     pub docker: PathBuf,
     /// Of each kind of container that functions have on containerd, how many are created ahead and only started on demand.
     pub pooled: u32,
+    /// Users of this host, `FIRST-LAST`, of which each sandbox of the process backend has one of its own, as root.
+    pub uids: String,
+    /// Bytes that an image may have, packed and unpacked.
+    pub image_size: Mem,
+    /// What the sandboxes of the process backend are to be, where functions come through an API.
+    pub sandbox: Sandboxing,
+    /// Measures that a kernel may lack and sandboxes of the process backend then do without.
+    pub weaker: Vec<String>,
+    /// Whether containers with a network of their own may begin connections to this host.
+    pub reach_host: bool,
     /// IPv4 addresses that the worker's bridges take theirs from.
     pub subnet: String,
     /// Namespaces that are kept ready, once a function has a network of its own.
     pub networks: u32,
+}
+
+/// What the sandboxes of the process backend are to be, where functions come through an API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandboxing {
+    /// Isolated from the host: where that cannot be, nothing is registered.
+    #[default]
+    Isolated,
+    /// Plain processes of the worker's own user, where nothing better can be.
+    None,
 }
 
 /// What a daemon starts containers with.
@@ -70,6 +94,11 @@ impl Default for LiveConfig {
             runtime: OciRuntime::Runc,
             docker: "/var/run/docker.sock".into(),
             pooled: 0,
+            uids: format!("{}-{}", uids::DEFAULT.start(), uids::DEFAULT.end()),
+            image_size: Mem(IMAGE_SIZE),
+            sandbox: Sandboxing::Isolated,
+            weaker: Vec::new(),
+            reach_host: false,
             subnet: Subnet::default().to_string(),
             networks: 4,
         }
@@ -77,6 +106,14 @@ impl Default for LiveConfig {
 }
 
 impl LiveConfig {
+    /// The users of sandboxes.
+    ///
+    /// # Errors
+    /// If there are too few, or they cannot be meant.
+    pub fn users(&self) -> Result<std::ops::RangeInclusive<u32>, String> {
+        uids::range(&self.uids).map_err(|why| format!("uids: {why}"))
+    }
+
     /// What cannot be meant.
     ///
     /// # Errors
@@ -97,6 +134,12 @@ impl LiveConfig {
                 self.behaviour.word()
             ));
         }
+        let known = process::names();
+        if let Some(name) = self.weaker.iter().find(|name| !known.contains(&name.as_str())) {
+            let hint = nearest(name, known).map_or(String::new(), |near| format!("; did you mean '{near}'?"));
+            return Err(format!("weaker: there is no measure '{name}'{hint} (known: {})", known.join(", ")));
+        }
+        self.users()?;
         self.subnet.parse::<Subnet>().map(drop)
     }
 }

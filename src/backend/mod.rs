@@ -12,7 +12,7 @@ mod sharing;
 mod simulated;
 
 pub use live::{Keeper, Live};
-pub use live_config::{LiveConfig, OciRuntime};
+pub use live_config::{LiveConfig, OciRuntime, Sandboxing};
 pub use measured::{Calibration, Crowding, Fingerprint, Measured, Processor, Quiet};
 pub use simulated::{Contention, Model, Simulated};
 
@@ -86,6 +86,11 @@ pub trait Backend {
     /// # Errors
     /// Why not, in a sentence.
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String>;
+
+    /// Why its daemon does not answer, where it has one that does not.
+    fn away(&self) -> Option<Rc<str>> {
+        None
+    }
 
     /// Creates a container and waits until it can take an invocation.
     fn create(&self, request: &Create) -> Work<Result<Sandbox, CreateFault>>;

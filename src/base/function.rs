@@ -113,6 +113,9 @@ pub struct Program {
     /// A folder that its containers see read-only at `/code`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<std::path::PathBuf>,
+    /// A folder that `code` lies below and is not to lead out of: it is opened once, beneath this one and through no link.
+    #[serde(skip)]
+    pub code_root: Option<std::path::PathBuf>,
     /// How its containers are talked to.
     #[serde(skip_serializing_if = "is_default")]
     pub protocol: Protocol,

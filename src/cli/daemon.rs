@@ -41,12 +41,14 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
 
 /// How long a daemon may take for what it does at once.
 const SOON: Duration = Duration::from_secs(30);
+/// How long it may take for what takes as long as it takes: a function, an image.
+const LONG: Duration = Duration::from_secs(15 * 60);
 
 /// A client that gives up after `limit` where the command does not say when.
 fn client(at: &AtArgs, limit: Duration) -> Result<Client> {
     let wrong = |text: &str, why: String| Fault::usage(format!("--timeout {text}: {why}"));
     let given = at.timeout.as_ref().map(|text| text.parse().map_err(|why| wrong(text, why))).transpose()?;
-    Client::new(&at.at, at.token_file.as_deref(), at.ca_file.as_deref(), given.unwrap_or(limit))
+    Client::new(at.at.as_deref(), at.token_file.as_deref(), at.ca_file.as_deref(), given.unwrap_or(limit))
 }
 
 fn answer(body: Vec<u8>) -> Result<u8> {
@@ -71,7 +73,7 @@ pub fn register(args: &RegisterArgs) -> Result<u8> {
         function["code"] =
             std::fs::canonicalize(&code).map_err(|e| Fault::reading(&code, &e))?.display().to_string().into();
     }
-    answer(client(&args.at, Duration::MAX)?.post("/v1/functions", function.to_string().into_bytes())?)
+    answer(client(&args.at, LONG)?.post("/v1/functions", function.to_string().into_bytes())?)
 }
 
 pub fn invoke(args: &InvokeArgs) -> Result<u8> {
@@ -80,7 +82,7 @@ pub fn invoke(args: &InvokeArgs) -> Result<u8> {
         (None, Some(file)) => std::fs::read(file).map_err(|e| Fault::reading(file, &e))?,
         (None, None) => Vec::new(),
     };
-    let (how, limit) = if args.later { ("invoke-async", SOON) } else { ("invoke", Duration::MAX) };
+    let (how, limit) = if args.later { ("invoke-async", SOON) } else { ("invoke", LONG) };
     let path = format!("/v1/functions/{}/{how}", args.named.function);
     answer(client(&args.named.at, limit)?.post(&path, body)?)
 }
@@ -91,7 +93,7 @@ pub fn result(args: &ResultArgs) -> Result<u8> {
 
 pub fn prewarm(args: &NamedArgs) -> Result<u8> {
     let path = format!("/v1/functions/{}/prewarm", args.function);
-    answer(client(&args.at, Duration::MAX)?.post(&path, Vec::new())?)
+    answer(client(&args.at, LONG)?.post(&path, Vec::new())?)
 }
 
 pub fn deregister(args: &NamedArgs) -> Result<u8> {
@@ -111,7 +113,7 @@ pub fn status(at: &AtArgs) -> Result<u8> {
 }
 
 pub fn health(at: &AtArgs) -> Result<u8> {
-    answer(client(at, SOON)?.get("/v1/health")?)
+    answer(client(at, SOON)?.health()?)
 }
 
 pub fn metrics(at: &AtArgs) -> Result<u8> {

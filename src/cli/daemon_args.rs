@@ -31,7 +31,7 @@ pub struct ControllerArgs {
 
 const CONTROLLER: &str = "\
 A configuration:
-  listen = \"127.0.0.1:8470\"          # or unix:/run/elapse-controller/api.sock
+  listen = \"127.0.0.1:8470\"          # without it, a unix socket in /run/elapse/controller
   balancer = \"locality\"              # round-robin, least-loaded, power-of-two
   lost_after = \"5s\"                  # a worker that was not heard of for so long
   on_loss = \"fail\"                   # or retry: elsewhere, as the next attempt, at most `attempts`
@@ -42,7 +42,7 @@ A worker registers with it by, in its own configuration:
 
 const WORKER: &str = "\
 A configuration:
-  listen = \"127.0.0.1:8480\"          # or unix:/run/elapse/api.sock
+  listen = \"127.0.0.1:8480\"          # without it, a unix socket in /run/elapse/NAME
   [worker]                             # as in a scenario
   memory = \"16GiB\"
   backends = [\"process\"]
@@ -54,14 +54,16 @@ A configuration:
   duration = \"5ms\"
 
 SIGTERM drains it: what was admitted is finished, its containers are removed, it exits with 0. Under systemd it tells when it is \
-ready. Metrics for Prometheus are at /metrics.";
+ready. Metrics for Prometheus are at /metrics. Who may register a function runs code on this host: by default root alone may ask for \
+anything, and README (Operated) and docs/security.md say how others are let in and what holds their code.";
 
 /// Which running daemon is meant.
 #[derive(Args)]
 pub struct AtArgs {
-    /// Where it listens: HOST:PORT, unix:PATH, or https://HOST:PORT
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
-    pub at: String,
+    /// Where it listens: HOST:PORT, unix:PATH, or https://HOST:PORT; without it, the only daemon that has a socket in the folder
+    /// of all daemons (/run/elapse)
+    #[arg(long, value_name = "ADDRESS")]
+    pub at: Option<String>,
     /// The file with its bearer token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -69,7 +71,7 @@ pub struct AtArgs {
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Give up when it has not answered for this long; by default 30s, and for what takes as long as it takes (register,
-    /// prewarm, invoke) never
+    /// prewarm, invoke) 15min
     #[arg(long, value_name = "SPAN")]
     pub timeout: Option<String>,
 }

@@ -80,6 +80,8 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         let mut entries = Vec::new();
         let mut next = 0;
         let mut clean = lost.is_empty() && start > 0;
+        // Where the last whole frame ends.
+        let mut end = bytes.len();
         for found in Scan::new(&bytes, start) {
             match found {
                 Frame::Whole { number, payload } => {
@@ -97,6 +99,9 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
                 }
                 Frame::Damaged { from, to } => {
                     clean = false;
+                    if to == bytes.len() {
+                        end = from;
+                    }
                     let what = if to == bytes.len() { "cut off or damaged" } else { "damaged" };
                     lost.push(format!("bytes {from} to {to} are {what}"));
                 }
@@ -115,7 +120,14 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             journal.file.seek(SeekFrom::End(0)).map_err(|e| Fault::writing(path, &e))?;
         } else {
             // A frame behind damage would be found again, but one behind a half-written one would not be its neighbour.
-            journal.compact(&entries)?;
+            if let Err(fault) = journal.compact(&entries) {
+                // Of a full disk what is there can still be read, and cut: it goes on behind the last whole frame.
+                tracing::warn!(target: "elapse", %fault, "the journal is damaged and cannot be written anew");
+                let cut = journal.file.set_len(end as u64).and_then(|()| journal.file.seek(SeekFrom::End(0)));
+                cut.map_err(|e| Fault::writing(path, &e))?;
+                journal.bytes = end as u64;
+                journal.doubtful.store(true, Ordering::Relaxed);
+            }
         }
         Ok(Opened { journal, entries, lost })
     }
@@ -318,6 +330,29 @@ mod tests {
             opened.journal.append(&"more".to_string()).unwrap();
             let again = Journal::<String>::open(&path).unwrap();
             assert_eq!((again.entries.len(), again.lost.len()), (kept + 1, 0), "cut at {cut}");
+        }
+        gone(&path);
+    }
+
+    /// As on a full disk: nothing can be written anew, and what is there is still read and goes on.
+    #[test]
+    fn one_that_cannot_be_written_anew_opens_and_goes_on() {
+        let path = place("full");
+        let entries = five();
+        let whole = written(&path, &entries);
+        for cut in [whole.len() - 3, whole.len()] {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            // Where the new file would be, there is a folder.
+            std::fs::create_dir_all(path.with_extension("new")).unwrap();
+            let mut opened = Journal::<String>::open(&path).unwrap();
+            let kept = if cut == whole.len() { 5 } else { 4 };
+            assert_eq!(opened.entries, entries[..kept]);
+            assert_eq!(opened.journal.is_doubtful(), cut != whole.len());
+            opened.journal.append(&"more".to_string()).unwrap();
+            assert!(opened.journal.compact(&entries).is_err());
+            std::fs::remove_dir(path.with_extension("new")).unwrap();
+            let again = Journal::<String>::open(&path).unwrap();
+            assert_eq!((again.entries.len(), again.lost.len()), (kept + 1, 0), "{:?}", again.lost);
         }
         gone(&path);
     }

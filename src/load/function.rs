@@ -151,6 +151,12 @@ impl FunctionConfig {
         if self.concurrency == 0 || self.count == 0 {
             return Err(format!("function '{}': concurrency and count are at least 1", self.name));
         }
+        if u64::from(self.prewarm) * u64::from(self.count) > 1_000_000 {
+            return Err(format!(
+                "function '{}': prewarm is {}; at most 1000000 containers are created ahead",
+                self.name, self.prewarm
+            ));
+        }
         if self.count > 1_000_000 {
             return Err(format!("function '{}': count is {}; it is at most 1000000", self.name, self.count));
         }
@@ -202,6 +208,7 @@ impl FunctionConfig {
                         image: self.image.clone(),
                         command: self.command.clone(),
                         code: self.code.clone(),
+                        code_root: None,
                         protocol: self.protocol,
                         network: self.network,
                         compute: self.compute,

@@ -130,6 +130,14 @@ impl Config {
         if self.count == 0 {
             return Err("count is 0; it is at least 1".into());
         }
+        if self.backends.is_empty() {
+            return Err("backends names none; write for instance backends = [\"process\"]".into());
+        }
+        if let Some(twice) =
+            self.backends.iter().enumerate().find_map(|(i, b)| self.backends[..i].contains(b).then_some(b))
+        {
+            return Err(format!("backends names '{twice}' twice; once is enough"));
+        }
         eviction::check(&self.eviction)?;
         queue::check(&self.queue.policy)?;
         let positive = |what: &str, zero: bool| {

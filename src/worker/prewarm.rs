@@ -33,6 +33,22 @@ impl Default for Retry {
     }
 }
 
+impl Retry {
+    /// What cannot be meant.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        if self.attempts == 0 {
+            return Err("attempts is 0; it is at least 1".into());
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return Err(format!("jitter is {}; it is a share of the pause, from 0 to 1", self.jitter));
+        }
+        Ok(())
+    }
+}
+
 impl Worker {
     /// Creates one idle container for a function. It evicts nothing: what is wanted later does not push out what is
     /// there now. Faults that may pass are tried again.

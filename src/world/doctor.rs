@@ -7,6 +7,7 @@ use crate::rt;
 use elapse_real::cgroup::{Cgroups, Hierarchy};
 use elapse_real::doctor::{Finding, Level, examine};
 use elapse_real::engine::agent_path;
+use elapse_real::process::lacking;
 
 /// Examines this host; the second is whether any real backend can run.
 ///
@@ -28,9 +29,12 @@ pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
             Ok(_) if no_agent => {
                 all.push(Finding::new(Level::Missing, name, "it is there, and lacks the agent"));
             }
-            Ok(_) if name == "process" => {
+            Ok(Some(engine)) if name == "process" => {
                 any = true;
-                all.push(isolation(config));
+                all.push(isolation(config, engine.plain()));
+                all.extend(lacking().into_iter().map(|(name, without)| {
+                    Finding::new(Level::Spoils, name, format!("this kernel lacks it: {without}"))
+                }));
             }
             Ok(_) => {
                 any = true;
@@ -43,14 +47,18 @@ pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
     Ok((all, any))
 }
 
-fn isolation(config: &LiveConfig) -> Finding {
+fn isolation(config: &LiveConfig, plain: Option<&str>) -> Finding {
     let root = elapse_real::is_root();
     match (root, Cgroups::of(&config.worker, "process").hierarchy()) {
-        (false, _) => Finding::new(
-            Level::Spoils,
-            "process",
-            "plain processes, without limits or namespaces; run it as root for sandboxes",
-        ),
+        (false, _) => {
+            let says = match plain {
+                None => "a user namespace and seccomp, and no limits; run it as root for those".to_string(),
+                Some(why) => {
+                    format!("plain processes that nothing holds ({why}); run it as root for sandboxes")
+                }
+            };
+            Finding::new(Level::Spoils, "process", says)
+        }
         (true, Hierarchy::None) => Finding::new(
             Level::Spoils,
             "process",

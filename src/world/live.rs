@@ -17,7 +17,7 @@ use elapse_real::docker::Dockers;
 use elapse_real::engine::{Common, Engine, EngineFault, agent_path};
 use elapse_real::lock::NameLock;
 use elapse_real::net::Networks;
-use elapse_real::process::Processes;
+use elapse_real::process::{self, Processes};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -48,7 +48,9 @@ pub(super) fn common(config: &LiveConfig) -> Result<Common> {
     Ok(Common {
         worker: config.worker.clone(),
         agent: agent_path(config.agent.as_deref()),
-        networks: Networks::new(&config.worker, subnet, config.networks as usize),
+        image_size: config.image_size.0,
+        networks: Networks::new(&config.worker, subnet, config.networks as usize)
+            .reaching_host(config.reach_host),
     })
 }
 
@@ -59,7 +61,14 @@ pub(super) async fn engine(
     common: Common,
 ) -> Result<Option<Rc<dyn Engine>>> {
     let made: std::result::Result<Rc<dyn Engine>, EngineFault> = match name {
-        "process" => Processes::new(common).map(|e| Rc::new(e) as _),
+        "process" => {
+            let users = config.users().map_err(Fault::usage)?;
+            let made = Processes::with_users(common, &users, &config.weaker);
+            for (lacking, without) in made.iter().flat_map(|_| process::lacking()) {
+                tracing::warn!(target: "elapse", lacking, "sandboxes of process are held less: {without}");
+            }
+            made.map(|e| Rc::new(e) as _)
+        }
         "docker" => Dockers::connect(&config.docker, common).await.map(|e| Rc::new(e) as _),
         #[cfg(feature = "containerd")]
         "containerd" => {

@@ -289,6 +289,7 @@ impl Scenario {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
+        self.prewarm.check().map_err(|why| Fault::usage(format!("[prewarm]: {why}")))?;
         self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
         if let Some(trace) = &self.trace {

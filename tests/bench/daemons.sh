@@ -56,7 +56,8 @@ scenario flood 'duration = "600s"\ninvocations = 600000' "$nap" 50000
 drive flood flood "$at" --clients 64
 after=$(memory VmRSS) peak=$(memory VmHWM)
 echo "== what a controller adds, closed loop of one client, echo"
-start controller controller "listen = \"unix:$out/controller.sock\""
+start controller controller "listen = \"unix:$out/controller.sock\"
+workers_from = [\"unix:$out\"]"
 start member worker "listen = \"unix:$out/member.sock\"
 registration = \"required\"
 [worker]

@@ -78,7 +78,7 @@ fn what_is_named_is_known() {
     assert!(files >= 12, "{files}");
 }
 
-/// The daemons in a network of their own, where the README's ports are free.
+/// The daemons on a host of their own, as far as their sockets and ports go.
 #[test]
 fn worker_and_controller_find_each_other_as_the_readme_says() {
     let test = "worker_and_controller_find_each_other_as_the_readme_says";
@@ -92,7 +92,10 @@ fn worker_and_controller_find_each_other_as_the_readme_says() {
     let starts = |command: &str| all.iter().position(|block| block[0].starts_with(command)).unwrap();
     let (daemons, clients) = (&all[starts("controller ")], &all[starts("workers ")]);
     let name = format!("readme{}", std::process::id() % 100_000);
-    let mut script = String::from("set -e\nip link set lo up\n");
+    // A folder of all daemons in which there are no others.
+    let mut script = String::from(
+        "set -e\nip link set lo up\nmkdir -p /run/elapse\nmount -t tmpfs -o mode=755 elapse /run/elapse\n",
+    );
     for line in daemons {
         let own = if line.starts_with("worker ") {
             format!(
@@ -102,18 +105,18 @@ fn worker_and_controller_find_each_other_as_the_readme_says() {
         } else {
             String::new()
         };
-        let line = line.replace("/tmp/elapse-state", "state");
+        let line = line.replace("/tmp/elapse-state", "state").replace("worker-0", &name);
         let log = line.split_whitespace().next().unwrap_or_default();
         script.push_str(&format!("elapse {line}{own} 2>{log}.log & pids=\"$pids $!\"\n"));
         script.push_str("trap 'kill $pids; wait' EXIT\n");
-        let port = if log == "worker" { 8480 } else { 8470 };
+        let its = if log == "worker" { name.as_str() } else { "controller" };
         script.push_str(&format!(
-            "for i in $(seq 100); do elapse health --at 127.0.0.1:{port} >/dev/null 2>&1 && break; sleep 0.05; done\n"
+            "for i in $(seq 100); do elapse health --at unix:/run/elapse/{its}/api.sock >/dev/null 2>&1 && break; sleep 0.05; done\n"
         ));
     }
     for line in clients {
         let brief = if line.starts_with("live ") { " --set duration=2s --no-plots" } else { "" };
-        script.push_str(&format!("elapse {line}{brief}\n"));
+        script.push_str(&format!("elapse {}{brief}\n", line.replace("worker-0", &name)));
         if line.contains("> thumbnail.jpg") {
             script
                 .push_str("head -c 3 thumbnail.jpg | od -An -tx1 | grep -q 'ff d8 ff' && rm thumbnail.jpg\n");
@@ -121,7 +124,7 @@ fn worker_and_controller_find_each_other_as_the_readme_says() {
     }
     std::fs::write(dir.join("script.sh"), &script).unwrap();
     let output = Command::new("unshare")
-        .args(["-n", "bash", "script.sh"])
+        .args(["-n", "-m", "bash", "script.sh"])
         .env("PATH", {
             let bin = Path::new(env!("CARGO_BIN_EXE_elapse")).parent().unwrap().display().to_string();
             format!("{bin}:{}", std::env::var("PATH").unwrap_or_default())

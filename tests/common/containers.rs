@@ -6,7 +6,7 @@ use elapse::base::{Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocati
 use elapse::rt::{self, Options, Sim};
 use elapse_real::docker::Dockers;
 use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Answers, Common, Engine, Network, Role, Spec, agent_path};
+use elapse_real::engine::{Answers, Common, Engine, IMAGE_SIZE, Network, Role, Spec, agent_path};
 use elapse_real::net::{Networks, Subnet};
 use elapse_real::process::Processes;
 use std::path::{Path, PathBuf};
@@ -48,7 +48,7 @@ pub fn worker_name() -> String {
 /// What an engine of this worker is made from.
 pub fn common_of(worker: &str) -> Common {
     let networks = Networks::new(worker, Subnet::default(), 0);
-    Common { worker: worker.to_string(), agent: agent_path(Some(&agent())), networks }
+    Common { worker: worker.to_string(), agent: agent_path(Some(&agent())), image_size: IMAGE_SIZE, networks }
 }
 
 /// The socket of a daemon that `tests/daemons.sh` has started for the tests.
@@ -211,6 +211,7 @@ pub async fn ready(backend: &Live, spec: &FunctionSpec) -> Sandbox {
 /// A sandbox of the agent alone, as an engine is asked for it.
 pub fn bare(id: &str, cpus: u32) -> Spec {
     Spec {
+        folder: None,
         id: id.into(),
         image: None,
         command: Vec::new(),

@@ -63,7 +63,10 @@ impl Daemon {
 
     /// A controller.
     pub fn controller(test: &str, top: &str) -> Daemon {
-        let daemon = Daemon::prepared(test, "controller", |at, _| format!("listen = \"{at}\"\n{top}\n"));
+        let daemon = Daemon::prepared(test, "controller", |at, _| {
+            // Where the sockets of all workers of these tests are.
+            format!("listen = \"{at}\"\nworkers_from = [\"unix:/tmp\"]\n{top}\n")
+        });
         daemon.is_ready();
         daemon
     }
@@ -88,7 +91,8 @@ impl Daemon {
     /// Starts it anew where others reach it over TLS, with the certificate of this name in `tests/tls`; the port is free.
     pub fn secured(self, certificate: &str) -> Daemon {
         self.show(certificate);
-        self.moved("tls_cert = \"shown.pem\"\ntls_key = \"shown.key\"", "https://localhost:")
+        let lines = "allow_anonymous = true\ntls_cert = \"shown.pem\"\ntls_key = \"shown.key\"";
+        self.moved(lines, "https://localhost:")
     }
 
     /// Starts it anew on a free port of the loopback, with these lines more, to be reached at this and the port.
@@ -101,6 +105,15 @@ impl Daemon {
         let listens = format!("listen = \"127.0.0.1:{port}\"\n{lines}");
         self.reconfigure(&format!("listen = \"{}\"", self.at), &listens);
         self.at = format!("{at}{port}");
+        self.start_again();
+        self
+    }
+
+    /// Starts it anew on another backend than process.
+    pub fn on(mut self, backend: &str) -> Daemon {
+        self.kill();
+        let _ = std::fs::remove_file(&self.at["unix:".len()..]);
+        self.reconfigure("cores = 4", &format!("cores = 4\nbackends = [\"{backend}\"]"));
         self.start_again();
         self
     }

@@ -15,6 +15,13 @@ use std::path::{Path, PathBuf};
 /// checkout leaves no room for.
 pub const NOBODY: &str = "unix:/tmp/elapse-nobody-is-here.sock";
 
+/// Writes a token or keys, which nobody else may read.
+pub fn secret(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).expect("a file");
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).expect("a mode");
+}
+
 /// Whether a test has what it needs. If not, it is counted as skipped by name, or fails where `ELAPSE_REQUIRE` (a list
 /// with commas) names what is missing.
 pub fn has(need: &str, test: &str, there: bool) -> bool {

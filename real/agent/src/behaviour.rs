@@ -1,9 +1,12 @@
 //! What an invocation does: sleep, spin, alloc, echo, or a command.
 
 use crate::http::Answer;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use rustix::time::{ClockId, clock_gettime};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// What an invocation asks for, in its query.
@@ -108,7 +111,50 @@ fn spin(span: Duration) {
     }
 }
 
-/// Runs a command: the body is its input, its output the answer.
+/// Bytes of a command's output that are an answer, and of its errors that are told.
+const OUTPUT: usize = 16 << 20;
+const ERRORS: usize = 64 << 10;
+/// How long what a command wrote may take to come when it has ended: somebody that it left behind may hold the other end.
+const REST: Duration = Duration::from_millis(200);
+
+/// What comes out of a pipe, up to so many bytes; what comes beyond is counted.
+struct Output {
+    bytes: Arc<Mutex<(Vec<u8>, usize)>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Output {
+    /// Reads a pipe to its end, from a thread of its own.
+    fn of(mut pipe: impl Read + Send + 'static, most: usize) -> Output {
+        let bytes = Arc::new(Mutex::new((Vec::new(), 0)));
+        let (tell, ended) = mpsc::channel();
+        let read = Arc::clone(&bytes);
+        let reads = move || {
+            let mut piece = vec![0; 64 << 10];
+            while let Ok(n) = pipe.read(&mut piece) {
+                if n == 0 {
+                    break;
+                }
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = most - read.0.len();
+                read.0.extend_from_slice(&piece[..n.min(room)]);
+                read.1 += n;
+            }
+            let _ = tell.send(());
+        };
+        // Without a thread nothing is read, and the command's end tells all the same.
+        let _ = std::thread::Builder::new().stack_size(256 << 10).spawn(reads);
+        Output { bytes, ended }
+    }
+
+    /// What came until the pipe's end, or as long as is waited for that; and how much it was in all.
+    fn taken(self, limit: Duration) -> (Vec<u8>, usize) {
+        let _ = self.ended.recv_timeout(limit);
+        std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs a command: the body is its input, its output the answer. It has answered when it has ended; what it left behind is killed.
 pub fn exec(command: &[String], body: &[u8], deadline_ms: Option<u64>) -> Answer {
     let (Some(program), args) = (command.first(), &command[1.min(command.len())..]) else {
         return Answer::text(500, "there is no command\n");
@@ -119,27 +165,39 @@ pub fn exec(command: &[String], body: &[u8], deadline_ms: Option<u64>) -> Answer
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
+        .process_group(0)
         .spawn();
     let mut child = match child {
         Ok(child) => child,
         Err(e) => return Answer::text(500, format!("cannot run {program}: {e}\n")),
     };
-    let stdin = child.stdin.take();
-    let output = std::thread::scope(|scope| {
-        // From a thread of its own: a command that writes before it has read everything must not block.
-        scope.spawn(move || {
-            if let Some(mut stdin) = stdin {
-                let _ = stdin.write_all(body);
-            }
-        });
-        child.wait_with_output()
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let output = stdout.map(|pipe| Output::of(pipe, OUTPUT));
+    let errors = stderr.map(|pipe| Output::of(pipe, ERRORS));
+    let body = body.to_vec();
+    // From a thread of its own: a command that writes before it has read everything must not block. Nobody waits for it.
+    let _ = std::thread::Builder::new().stack_size(256 << 10).spawn(move || {
+        if let Some(mut stdin) = stdin {
+            let _ = stdin.write_all(&body);
+        }
     });
-    match output {
-        Ok(done) if done.status.success() => Answer { status: 200, body: done.stdout },
-        Ok(done) => {
-            let said = String::from_utf8_lossy(&done.stderr);
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        // As long as it is not reaped its number, which is that of its group, is nobody else's.
+        let _ = waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let ended = child.wait();
+    let taken = |output: Option<Output>| output.map(|o| o.taken(REST)).unwrap_or_default();
+    let ((output, length), (errors, _)) = (taken(output), taken(errors));
+    match ended {
+        Ok(status) if status.success() && length > OUTPUT => {
+            Answer::text(500, format!("{program} wrote {length} bytes; an answer has at most {OUTPUT}\n"))
+        }
+        Ok(status) if status.success() => Answer { status: 200, body: output },
+        Ok(status) => {
+            let said = String::from_utf8_lossy(&errors);
             let tail: String = said.chars().rev().take(500).collect::<Vec<_>>().into_iter().rev().collect();
-            Answer::text(500, format!("{program} ended with {}: {}\n", done.status, tail.trim()))
+            Answer::text(500, format!("{program} ended with {status}: {}\n", tail.trim()))
         }
         Err(e) => Answer::text(500, format!("cannot wait for {program}: {e}\n")),
     }
@@ -176,5 +234,27 @@ mod tests {
         let failed = exec(&words("false"), b"", None);
         assert_eq!(failed.status, 500);
         assert_eq!(exec(&words("/no/such/program"), b"", None).status, 500);
+    }
+
+    #[test]
+    fn a_command_has_answered_when_it_has_ended_and_what_it_left_is_killed() {
+        let shell = |script: &str| ["/bin/sh", "-c", script].map(str::to_string);
+        let begun = std::time::Instant::now();
+        let answer = exec(&shell("sleep 20 & echo hi $!"), b"", None);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let said = String::from_utf8(answer.body).unwrap();
+        let left = said.trim().strip_prefix("hi ").expect("what it said").to_string();
+        // Killed, it may still wait to be told of.
+        let state = std::fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+        // One that has left the group holds the output's other end, and nobody waits for it.
+        let answer = exec(&shell("setsid sleep 3 & echo hi"), b"", None);
+        assert_eq!((answer.status, answer.body.as_slice()), (200, b"hi\n".as_slice()));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let answer = exec(&shell("head -c 17000000 /dev/zero"), b"", None);
+        assert!(answer.status == 500 && answer.body.starts_with(b"/bin/sh wrote 17000000 bytes"));
+        // What is written while the input is still being read is all there.
+        let long = vec![b'x'; 3 << 20];
+        assert_eq!(exec(&["cat".to_string()], &long, None).body, long);
     }
 }

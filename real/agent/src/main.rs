@@ -52,6 +52,10 @@ fn run() -> Result<(), String> {
     let command: Vec<String> = args.skip_while(|a| a == "--").collect();
     let mode = match mode.as_deref() {
         None => Mode::Behave,
+        Some("--version") => {
+            let _ = writeln!(std::io::stdout(), "elapse-agent {}", env!("CARGO_PKG_VERSION"));
+            return Ok(());
+        }
         Some("exec") if !command.is_empty() => Mode::Exec(command),
         Some("serve") if !command.is_empty() => Mode::Serve(serve::start(&command)?),
         _ => return Err(USAGE.into()),

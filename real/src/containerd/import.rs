@@ -1,24 +1,21 @@
 //! Images in containerd 1.6, which has no transfer service: blobs are written, from a file or from a registry, the image is
 //! recorded, and its layers are unpacked into snapshots one on top of the other.
 
-use super::{LABEL, Link, SNAPSHOTTER, fault, unless_gone, user};
+use super::archive::{Archive, SMALL};
+use super::unpack::unpack;
+use super::{LABEL, Link, SNAPSHOTTER, fault};
 use crate::engine::EngineFault;
 use crate::image::{architecture, digest};
 use crate::registry::Repository;
-use containerd_client::services::v1::snapshots::{
-    CommitSnapshotRequest, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
-    StatSnapshotRequest,
-};
 use containerd_client::services::v1::{
-    AbortRequest, ApplyRequest, CreateImageRequest, GetImageRequest, Image, ReadContentRequest,
-    UpdateImageRequest, WriteAction, WriteContentRequest,
+    AbortRequest, CreateImageRequest, GetImageRequest, Image, ReadContentRequest, UpdateImageRequest,
+    WriteAction, WriteContentRequest,
 };
 use containerd_client::tonic::Code;
 use containerd_client::types::Descriptor;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde_json::Value;
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -36,6 +33,8 @@ pub(super) struct Unpacked {
     pub(super) user: (u32, u32),
 }
 
+/// Layers that overlayfs takes on top of each other, less what a container adds.
+const LAYERS: usize = 125;
 /// Blobs of one message; containerd takes up to 16 MiB.
 const CHUNK: usize = 4 << 20;
 
@@ -46,17 +45,33 @@ pub(super) fn wrong(image: &str, why: impl std::fmt::Display) -> EngineFault {
 /// Where an image comes from.
 enum Source {
     /// The files of an OCI layout.
-    Files(HashMap<String, Vec<u8>>),
+    Files(Arc<Archive>),
     Registry(Arc<Repository>),
+}
+
+/// Where a blob lies in an OCI layout.
+fn path_of(digest: &str) -> String {
+    format!("blobs/{}", digest.replacen(':', "/", 1))
 }
 
 impl Source {
     /// A manifest or a configuration.
     async fn small(&self, name: &str, blob: &Descriptor) -> Result<Vec<u8>, EngineFault> {
+        let digest = blob.digest.clone();
         match self {
-            Source::Files(_) => self.file(name, &blob.digest).cloned(),
+            Source::Files(archive) => {
+                let (archive, name) = (Arc::clone(archive), name.to_string());
+                aside(move || {
+                    let bytes = archive.small(&path_of(&digest)).map_err(|why| wrong(&name, why))?;
+                    if format!("sha256:{}", crate::image::digest(&bytes)) != digest {
+                        return Err(wrong(&name, format!("its blob {digest} is another")));
+                    }
+                    Ok(bytes)
+                })
+                .await
+            }
             Source::Registry(repository) => {
-                let (repository, digest) = (Arc::clone(repository), blob.digest.clone());
+                let repository = Arc::clone(repository);
                 let manifest = blob.media_type.contains("manifest") || blob.media_type.contains("index");
                 aside(move || {
                     if manifest {
@@ -69,20 +84,26 @@ impl Source {
         }
     }
 
-    fn file(&self, name: &str, digest: &str) -> Result<&Vec<u8>, EngineFault> {
-        let path = format!("blobs/{}", digest.replacen(':', "/", 1));
-        let found = match self {
-            Source::Files(files) => files.get(&path),
-            Source::Registry(_) => None,
-        };
-        found.ok_or_else(|| wrong(name, format!("its blob {digest} is missing")))
-    }
-
-    /// Writes a layer into containerd.
-    async fn layer(&self, link: &Link, name: &str, blob: &Descriptor) -> Result<(), EngineFault> {
+    /// Hands out a layer in parts, until it is whole or nobody takes another. Blocks.
+    fn parts(
+        &self,
+        name: &str,
+        digest: &str,
+        size: u64,
+        mut take: impl FnMut(Vec<u8>) -> bool,
+    ) -> Result<(), EngineFault> {
         match self {
-            Source::Files(_) => write(link, blob, self.file(name, &blob.digest)?, HashMap::new()).await,
-            Source::Registry(repository) => fetch(link, repository, blob).await,
+            Source::Registry(repository) => repository.blob(digest, size, CHUNK, take),
+            Source::Files(archive) => {
+                let (path, mut from) = (path_of(digest), 0);
+                loop {
+                    let part = archive.part(&path, from, CHUNK).map_err(|why| wrong(name, why))?;
+                    from += part.len() as u64;
+                    if part.is_empty() || !take(part) {
+                        return Ok(());
+                    }
+                }
+            }
         }
     }
 }
@@ -95,23 +116,24 @@ async fn aside<T: Send + 'static>(
 }
 
 /// Imports an OCI layout, as `docker save` of today, buildah and our own image writer make it.
-pub(super) async fn from_tar(link: &Link, tar: &[u8], name: &str) -> Result<Unpacked, EngineFault> {
-    let mut files: HashMap<String, Vec<u8>> = HashMap::new();
-    let mut archive = tar::Archive::new(tar);
-    for entry in archive.entries().map_err(|e| wrong(name, e))? {
-        let mut entry = entry.map_err(|e| wrong(name, e))?;
-        let path = entry.path().map_err(|e| wrong(name, e))?.display().to_string();
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(|e| wrong(name, e))?;
-        files.insert(path.trim_start_matches("./").to_string(), bytes);
-    }
-    let index =
-        files.get("index.json").ok_or_else(|| wrong(name, "it is no OCI image layout: no index.json"))?;
-    let index: Value = serde_json::from_slice(index).map_err(|e| wrong(name, e))?;
+pub(super) async fn from_archive(link: &Link, archive: Archive, name: &str) -> Result<Unpacked, EngineFault> {
+    let archive = Arc::new(archive);
+    let (files, of) = (Arc::clone(&archive), name.to_string());
+    let index = aside(move || {
+        let missing = |why| wrong(&of, format!("it is no OCI image layout: {why}"));
+        files.small("index.json").map_err(missing)
+    });
+    let index: Value = serde_json::from_slice(&index.await?).map_err(|e| wrong(name, e))?;
     let target = pick(&index, name)?;
-    let source = Source::Files(files);
+    let source = Source::Files(archive);
     let manifest = source.small(name, &target).await?;
-    import(link, &source, name, target, manifest).await
+    import(link, source, name, target, manifest).await
+}
+
+/// The archive in a file.
+pub(super) async fn archive_in(name: &str) -> Result<Archive, EngineFault> {
+    let path = name.to_string();
+    aside(move || Archive::open(std::path::Path::new(&path)).map_err(|why| wrong(&path, why))).await
 }
 
 /// Pulls an image from the registry that its name means.
@@ -128,13 +150,13 @@ pub(super) async fn from_registry(link: &Link, name: &str) -> Result<Unpacked, E
         size: found.bytes.len() as i64,
         annotations: HashMap::new(),
     };
-    import(link, &Source::Registry(repository), name, target, found.bytes).await
+    import(link, Source::Registry(repository), name, target, found.bytes).await
 }
 
 /// Writes an image's blobs, records it, and unpacks its layers. `root` is the content of `target`.
 async fn import(
     link: &Link,
-    source: &Source,
+    source: Source,
     name: &str,
     mut target: Descriptor,
     mut root: Vec<u8>,
@@ -148,6 +170,14 @@ async fn import(
     }
     let config = descriptor(&manifest["config"], name)?;
     let layers = layers_of(&manifest, name)?;
+    let told: u64 = layers.iter().map(|layer| layer.size as u64).sum();
+    if told > link.image_size {
+        return Err(wrong(
+            name,
+            format!("it has {told} bytes, and {} at most are taken; see live.image_size", link.image_size),
+        ));
+    }
+    let source = Arc::new(source);
     let config_bytes = source.small(name, &config).await?;
     let config_json: Value = serde_json::from_slice(&config_bytes).map_err(|e| wrong(name, e))?;
     let chain = chains(&config_json, name)?.pop().unwrap_or_default();
@@ -156,7 +186,7 @@ async fn import(
     write(link, &config, &config_bytes, keeps).await?;
     let mut labels = HashMap::from([("containerd.io/gc.ref.content.0".to_string(), config.digest.clone())]);
     for (i, layer) in layers.iter().enumerate() {
-        source.layer(link, name, layer).await?;
+        fetch(link, &source, name, layer).await?;
         labels.insert(format!("containerd.io/gc.ref.content.{}", i + 1), layer.digest.clone());
     }
     write(link, &target, &root, labels).await?;
@@ -193,6 +223,9 @@ async fn read_json(link: &Link, name: &str, digest: &str) -> Result<Value, Engin
     let mut bytes = Vec::new();
     while let Some(part) = parts.message().await.map_err(|e| fault("cannot read a blob", &e))? {
         bytes.extend_from_slice(&part.data);
+        if bytes.len() as u64 > SMALL {
+            return Err(wrong(name, format!("its blob {digest} is longer than {SMALL} bytes")));
+        }
     }
     serde_json::from_slice(&bytes).map_err(|e| wrong(name, e))
 }
@@ -218,22 +251,47 @@ fn descriptor(value: &Value, name: &str) -> Result<Descriptor, EngineFault> {
     let (Some(media_type), Some(digest)) = (text("mediaType"), text("digest")) else {
         return Err(wrong(name, "its manifest is incomplete"));
     };
+    // What is no digest could be a path.
+    let is_digest = digest.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
+    });
+    if !is_digest {
+        return Err(wrong(
+            name,
+            format!("'{}' is no sha256 digest", digest.chars().take(100).collect::<String>()),
+        ));
+    }
     let size = value["size"].as_i64().unwrap_or(0);
+    if size < 0 {
+        return Err(wrong(name, format!("its blob {digest} has {size} bytes")));
+    }
     Ok(Descriptor { media_type, digest, size, annotations: HashMap::new() })
 }
 
 fn layers_of(manifest: &Value, name: &str) -> Result<Vec<Descriptor>, EngineFault> {
-    manifest["layers"].as_array().into_iter().flatten().map(|layer| descriptor(layer, name)).collect()
+    let layers = manifest["layers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if layers.len() > LAYERS {
+        return Err(wrong(
+            name,
+            format!("it has {} layers, and {LAYERS} at most lie on top of each other", layers.len()),
+        ));
+    }
+    layers.iter().map(|layer| descriptor(layer, name)).collect()
+}
+
+/// The digests of what the layers hold, unpacked.
+pub(super) fn diffs(config: &Value, name: &str) -> Result<Vec<String>, EngineFault> {
+    let diffs = config["rootfs"]["diff_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let incomplete = || wrong(name, "its configuration is incomplete");
+    diffs.iter().map(|diff| diff.as_str().map(str::to_string).ok_or_else(incomplete)).collect()
 }
 
 /// The names of the snapshots after each layer.
-fn chains(config: &Value, name: &str) -> Result<Vec<String>, EngineFault> {
-    let diffs = config["rootfs"]["diff_ids"].as_array().map(Vec::as_slice).unwrap_or_default();
+pub(super) fn chains(config: &Value, name: &str) -> Result<Vec<String>, EngineFault> {
     let mut chains: Vec<String> = Vec::new();
-    for diff in diffs {
-        let diff = diff.as_str().ok_or_else(|| wrong(name, "its configuration is incomplete"))?;
+    for diff in diffs(config, name)? {
         chains.push(match chains.last() {
-            None => diff.to_string(),
+            None => diff,
             Some(parent) => format!("sha256:{}", digest(format!("{parent} {diff}").as_bytes())),
         });
     }
@@ -251,13 +309,12 @@ async fn write(
     write_parts(link, blob, stream::iter(parts), labels).await
 }
 
-/// Writes a blob as it comes from a registry: no more of it than some parts is ever in memory.
-async fn fetch(link: &Link, repository: &Arc<Repository>, blob: &Descriptor) -> Result<(), EngineFault> {
+/// Writes a layer as it comes: no more of it than some parts is ever in memory.
+async fn fetch(link: &Link, source: &Arc<Source>, name: &str, blob: &Descriptor) -> Result<(), EngineFault> {
     let (give, parts) = mpsc::channel::<Vec<u8>>(2);
-    let (repository, digest) = (Arc::clone(repository), blob.digest.clone());
+    let (source, digest, name) = (Arc::clone(source), blob.digest.clone(), name.to_string());
     let size = blob.size.max(0) as u64;
-    let fetched =
-        aside(move || repository.blob(&digest, size, CHUNK, |part| give.blocking_send(part).is_ok()));
+    let fetched = aside(move || source.parts(&name, &digest, size, |part| give.blocking_send(part).is_ok()));
     let parts = stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
     let written = write_parts(link, blob, parts, HashMap::new());
     let (fetched, written) = futures_util::future::join(fetched, written).await;
@@ -332,118 +389,4 @@ async fn record(link: &Link, name: &str, target: Descriptor) -> Result<(), Engin
         }
         Err(status) => Err(fault("cannot record the image", &status)),
     }
-}
-
-async fn unpack(
-    link: &Link,
-    name: &str,
-    config: &Value,
-    layers: &[Descriptor],
-    keep: bool,
-) -> Result<Unpacked, EngineFault> {
-    let chains = chains(config, name)?;
-    if chains.len() != layers.len() {
-        return Err(wrong(name, "its layers and its configuration do not agree"));
-    }
-    let mut parent = String::new();
-    for (layer, chain) in layers.iter().zip(&chains) {
-        let stat = StatSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: chain.clone() };
-        if link.client.snapshots().stat(link.request(stat)).await.is_err() {
-            unpack_layer(link, layer, &parent, chain, keep).await?;
-        }
-        parent.clone_from(chain);
-    }
-    let inside = &config["config"];
-    let words = |key: &str| -> Vec<String> {
-        inside[key].as_array().into_iter().flatten().filter_map(|w| w.as_str().map(str::to_string)).collect()
-    };
-    let user = inside["User"].as_str().unwrap_or_default();
-    let user = if user.is_empty() { (0, 0) } else { user::numbers(link, name, &parent, user).await? };
-    Ok(Unpacked {
-        name: name.to_string(),
-        chain: parent,
-        env: words("Env"),
-        command: words("Entrypoint").into_iter().chain(words("Cmd")).collect(),
-        cwd: inside["WorkingDir"].as_str().filter(|d| !d.is_empty()).unwrap_or("/").to_string(),
-        user,
-    })
-}
-
-async fn unpack_layer(
-    link: &Link,
-    layer: &Descriptor,
-    parent: &str,
-    chain: &str,
-    keep: bool,
-) -> Result<(), EngineFault> {
-    let key = format!("unpack-{chain}");
-    let root = || HashMap::from([("containerd.io/gc.root".to_string(), "elapse".to_string())]);
-    let labels = if keep { root() } else { HashMap::new() };
-    let prepare = PrepareSnapshotRequest {
-        snapshotter: SNAPSHOTTER.into(),
-        key: key.clone(),
-        parent: parent.to_string(),
-        labels: labels.clone(),
-    };
-    let prepared = link.client.snapshots().prepare(link.request(prepare)).await;
-    let mounts = prepared.map_err(|e| fault("cannot prepare a layer", &e))?.into_inner().mounts;
-    let apply = ApplyRequest { diff: Some(layer.clone()), mounts, ..ApplyRequest::default() };
-    let applied = async {
-        link.client.diff().apply(link.request(apply)).await?;
-        let commit = CommitSnapshotRequest {
-            snapshotter: SNAPSHOTTER.into(),
-            name: chain.to_string(),
-            key: key.clone(),
-            labels,
-        };
-        link.client.snapshots().commit(link.request(commit)).await
-    };
-    match applied.await {
-        Ok(_) => Ok(()),
-        Err(status) => {
-            let remove = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key };
-            let _ = link.client.snapshots().remove(link.request(remove)).await;
-            if status.code() == Code::AlreadyExists {
-                Ok(())
-            } else {
-                Err(fault("cannot unpack a layer", &status))
-            }
-        }
-    }
-}
-
-async fn snapshots(link: &Link) -> Vec<(String, bool)> {
-    let request = ListSnapshotsRequest { snapshotter: SNAPSHOTTER.into(), filters: Vec::new() };
-    let Ok(answers) = link.client.snapshots().list(link.request(request)).await else { return Vec::new() };
-    let mut answers = answers.into_inner();
-    let mut all = Vec::new();
-    while let Ok(Some(part)) = answers.message().await {
-        all.extend(part.info.into_iter().map(|i| {
-            let layer = i.name.starts_with("sha256:");
-            (i.name, layer)
-        }));
-    }
-    all
-}
-
-pub(super) async fn remove_snapshot(link: &Link, key: &str) -> Result<(), EngineFault> {
-    let request = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: key.to_string() };
-    unless_gone("cannot remove a snapshot", link.client.snapshots().remove(link.request(request)).await)
-}
-
-/// Removes the snapshots that are no layers and belong to none of these sandboxes.
-pub(super) async fn remove_snapshots(link: &Link, kept: &[String]) -> Result<Vec<String>, EngineFault> {
-    let mut removed = Vec::new();
-    let unnamed = |(key, layer): &(String, bool)| !*layer && !kept.contains(key);
-    for (key, _) in snapshots(link).await.into_iter().filter(unnamed) {
-        match remove_snapshot(link, &key).await {
-            Ok(()) => removed.push(format!("containerd snapshot {}/{key}", link.namespace)),
-            // One that somebody has, as an image that a user is pulling does, is no reason not to serve what was kept.
-            Err(fault) if !kept.is_empty() => {
-                removed.push(format!("not containerd snapshot {}/{key}: {}", link.namespace, fault.why));
-            }
-            Err(fault) => return Err(fault),
-        }
-    }
-    Ok(removed)
 }

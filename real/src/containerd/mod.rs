@@ -4,17 +4,22 @@
 //! daemon's socket, not its command line, is talked to. A sandbox is a snapshot, a container record and a task. The agent
 //! and the socket's directory are bound into any image.
 
+mod archive;
 mod import;
 mod pool;
+mod shims;
 mod spec;
 mod task;
+mod unpack;
 mod user;
 
 use crate::cgroup::{path_of, remove_everywhere};
 use crate::engine::{
     self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
+use crate::home::Home;
 use crate::image;
+use archive::Archive;
 use containerd_client::Client;
 use containerd_client::services::v1 as leases;
 use containerd_client::services::v1::container::Runtime;
@@ -96,6 +101,8 @@ struct Link {
     namespace: String,
     /// What is made under a lease is kept for as long as it lasts.
     lease: Option<String>,
+    /// Bytes that an image may have, packed and unpacked.
+    image_size: u64,
 }
 
 impl Link {
@@ -114,7 +121,8 @@ impl Link {
     /// The same daemon, under a lease.
     fn leased(&self, lease: &str) -> Link {
         let client = Client::from(self.client.channel());
-        Link { client, namespace: self.namespace.clone(), lease: Some(lease.to_string()) }
+        let (namespace, lease) = (self.namespace.clone(), Some(lease.to_string()));
+        Link { client, namespace, lease, image_size: self.image_size }
     }
 }
 
@@ -127,7 +135,8 @@ fn fault(what: &str, status: &Status) -> EngineFault {
             | Code::Aborted
             | Code::Cancelled
     );
-    EngineFault { transient: passing, why: format!("containerd: {what}: {}", status.message()) }
+    let away = status.code() == Code::Unavailable;
+    EngineFault { transient: passing, away, why: format!("containerd: {what}: {}", status.message()) }
 }
 
 /// What is gone already needs no removal.
@@ -165,7 +174,7 @@ impl Containerds {
         client.version().version(()).await.map_err(|e| away(e.message().to_string()))?;
         let namespace = format!("elapse-{}", common.worker);
         let inner = Rc::new(Inner {
-            link: Rc::new(Link { client, namespace, lease: None }),
+            link: Rc::new(Link { client, namespace, lease: None, image_size: common.image_size }),
             base: place(&common.worker, NAME),
             common,
             runtime: runtime.to_string(),
@@ -249,12 +258,11 @@ impl Inner {
             let agent = self.common.agent.clone()?;
             let image = image::of_agent(&agent)
                 .map_err(|e| EngineFault::lasting(format!("cannot read {}: {e}", agent.display())))?;
-            return import::from_tar(link, &image.tar, &image.name).await;
+            let archive = Archive::of(image.tar).map_err(EngineFault::lasting)?;
+            return import::from_archive(link, archive, &image.name).await;
         };
         if Path::new(name).extension().is_some_and(|e| e == "tar") {
-            let tar = fs::read(name)
-                .map_err(|e| EngineFault::lasting(format!("image {name} cannot be read: {e}")))?;
-            return import::from_tar(link, &tar, name).await;
+            return import::from_archive(link, import::archive_in(name).await?, name).await;
         }
         match import::known(link, name).await? {
             Some(known) => Ok(known),
@@ -266,19 +274,10 @@ impl Inner {
     async fn make(&self, spec: Spec) -> Result<Rc<Task>, EngineFault> {
         self.refusal(&spec)?;
         let image = self.image(spec.image.as_deref()).await?;
-        let dir = self.base.join(&spec.id);
-        let (user, group) = image.user;
-        fs::create_dir_all(&dir)
-            .and_then(|()| {
-                // Whoever the image runs as puts the socket there.
-                if image.user == (0, 0) {
-                    Ok(())
-                } else {
-                    std::os::unix::fs::chown(&dir, Some(user), Some(group))
-                }
-            })
-            .map_err(|e| EngineFault::lasting(format!("cannot make {}: {e}", dir.display())))?;
-        let task = Rc::new(Task::new(Rc::clone(&self.link), &spec.id, dir));
+        let home = Home::of(&self.base, &spec.id);
+        let task = Rc::new(Task::new(Rc::clone(&self.link), &spec.id, home));
+        let made = task.home.make().and_then(|()| task.read_log());
+        made.map_err(|e| EngineFault::lasting(format!("cannot make its folder: {e}")))?;
         match self.begin(&spec, &image, &task).await {
             Ok(()) => Ok(task),
             Err(fault) => {
@@ -300,19 +299,26 @@ impl Inner {
             (own, network.as_ref().and_then(|lease| lease.namespace()).map(Path::to_path_buf))
         };
         if let Some(port) = port {
-            sandbox.answers_at(engine::keep_port(&sandbox.dir, own, port)?);
+            sandbox.answers_at(sandbox.home.keep_port(own, port)?);
         }
+        let sockets = match port {
+            Some(_) => None,
+            // Whoever the image runs as puts the socket there.
+            None => Some(sandbox.home.share(Some(image.user))),
+        };
+        let sockets = sockets.transpose();
+        let sockets = sockets.map_err(|e| EngineFault::lasting(format!("cannot make its folder: {e}")))?;
         let mounts = self.snapshot(&spec.id, image).await?;
         let agent = if spec.role == Role::Image { None } else { Some(self.common.agent.clone()?) };
         let bundle = spec::bundle(&spec::Wanted {
             spec,
             image,
             agent: agent.as_deref(),
-            sockets: &sandbox.dir,
+            sockets: sockets.as_deref(),
             cgroup: Path::new("/").join(path_of(&self.common.worker, NAME)).join(&spec.id),
             port,
             network: namespace.as_deref(),
-        });
+        })?;
         let options = RuncOptions {
             binary_name: if self.runtime == "runc" { String::new() } else { self.runtime.clone() },
         };
@@ -337,7 +343,7 @@ impl Inner {
         };
         let request = self.link.request(CreateContainerRequest { container: Some(container) });
         client.containers().create(request).await.map_err(|e| fault("cannot create the container", &e))?;
-        let log = format!("file://{}", sandbox.dir.join("log").display());
+        let log = sandbox.home.log().display().to_string();
         let request = self.link.request(CreateTaskRequest {
             container_id: spec.id.clone(),
             rootfs: mounts,
@@ -346,8 +352,7 @@ impl Inner {
             ..CreateTaskRequest::default()
         });
         let task = client.tasks().create(request).await.map_err(|e| fault("cannot create the task", &e))?;
-        sandbox.lives(task.into_inner().pid as i32);
-        Ok(())
+        sandbox.lives(task.into_inner().pid as i32)
     }
 
     async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
@@ -360,14 +365,17 @@ impl Inner {
         if process.pid as i32 != trace.pid || process.status != RUNNING || !trace.is_alive() {
             return Err(EngineFault::lasting(format!("{}: its process has ended", trace.id)));
         }
-        let task = Rc::new(Task::new(Rc::clone(&self.link), &trace.id, self.base.join(&trace.id)));
+        let home = Home::of(&self.base, &trace.id);
+        let task = Rc::new(Task::new(Rc::clone(&self.link), &trace.id, home));
+        task.read_log()
+            .map_err(|e| EngineFault::lasting(format!("{}: cannot read its log: {e}", trace.id)))?;
         if let Some(slot) = trace.network {
             task.network.replace(Some(self.common.networks.adopt(slot).await?));
         }
-        if let Some(at) = engine::kept_port(&task.dir) {
+        if let Some(at) = task.home.kept_port() {
             task.answers_at(at);
         }
-        task.lives(trace.pid);
+        task.lives(trace.pid)?;
         Ok(task)
     }
 
@@ -394,12 +402,13 @@ impl Inner {
         };
         for container in found.into_iter().filter(|container| !kept.contains(&container.id)) {
             removed.push(format!("containerd container {}/{}", self.link.namespace, container.id));
-            let dir = self.base.join(&container.id);
-            Task::new(Rc::clone(&self.link), &container.id, dir).remove().await?;
+            let home = Home::of(&self.base, &container.id);
+            Task::new(Rc::clone(&self.link), &container.id, home).remove().await?;
         }
+        removed.extend(shims::sweep(&self.link.namespace, kept).await);
         removed.extend(clear_place(&self.base, kept)?);
         // Of a life that was killed between two steps: nothing names them.
-        removed.extend(import::remove_snapshots(&self.link, kept).await?);
+        removed.extend(unpack::remove_snapshots(&self.link, kept).await?);
         self.end_leases().await;
         if kept.is_empty() {
             remove_everywhere(&self.common.worker, NAME)

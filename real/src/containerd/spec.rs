@@ -2,8 +2,10 @@
 
 use super::import::Unpacked;
 use crate::cgroup;
-use crate::engine::{Network, Spec};
+use crate::engine::{EngineFault, Network, Spec};
+use crate::host::{FIXED, hidden_paths, sandbox_descriptors};
 use crate::image::{AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
+use crate::seccomp;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,8 @@ pub(super) struct Wanted<'a> {
     pub(super) image: &'a Unpacked,
     /// Bound into the sandbox; `None` where the image answers by itself.
     pub(super) agent: Option<&'a Path>,
-    pub(super) sockets: &'a Path,
+    /// The folder that it shares with us, for its socket; none where it answers on a port.
+    pub(super) sockets: Option<&'a Path>,
     pub(super) cgroup: PathBuf,
     /// The port on which it is to answer, if not on a socket.
     pub(super) port: Option<u16>,
@@ -21,30 +24,31 @@ pub(super) struct Wanted<'a> {
     pub(super) network: Option<&'a Path>,
 }
 
-/// What docker gives a container by default.
-const CAPABILITIES: [&str; 14] = [
+/// What docker gives a container by default, less what lets it make packets, devices, audit records and privileged files.
+const CAPABILITIES: [&str; 10] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",
     "CAP_FOWNER",
-    "CAP_MKNOD",
-    "CAP_NET_RAW",
     "CAP_SETGID",
     "CAP_SETUID",
-    "CAP_SETFCAP",
     "CAP_SETPCAP",
     "CAP_NET_BIND_SERVICE",
     "CAP_SYS_CHROOT",
     "CAP_KILL",
-    "CAP_AUDIT_WRITE",
 ];
 
+/// Where what runs inside can write.
+const WRITABLE: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 fn mount(at: &str, kind: &str, options: &[&str]) -> Value {
     json!({ "destination": at, "type": kind, "source": kind, "options": options })
 }
 
 /// The specification as JSON.
-pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
+///
+/// # Errors
+/// If the function's code is not what it was.
+pub(super) fn bundle(wanted: &Wanted<'_>) -> Result<Value, EngineFault> {
     let Wanted { spec, image, agent, sockets, cgroup: group, port, network } = wanted;
     let mut env = image.env.clone();
     env.extend(spec.env.iter().map(|(name, value)| format!("{name}={value}")));
@@ -65,18 +69,20 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
         mount("/dev/mqueue", "mqueue", &quiet),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ];
+    // The root cannot be written to; what is written here is memory of the sandbox's own.
+    mounts.extend(WRITABLE.map(|at| mount(at, "tmpfs", &["nosuid", "nodev", "mode=1777"])));
     let bind = |from: &Path, to: &str, options: &[&str]| json!({ "destination": to, "type": "bind", "source": from, "options": options });
-    if let Some(code) = &spec.code {
-        mounts.push(bind(code, CODE_INSIDE, &["rbind", "ro"]));
+    if let Some(code) = spec.code_path()? {
+        mounts.push(bind(code, CODE_INSIDE, &["rbind", "rro", "nosuid", "nodev"]));
     }
-    if port.is_none() {
-        mounts.push(bind(sockets, SOCKETS_INSIDE, &["rbind", "rw"]));
+    if let Some(sockets) = sockets {
+        mounts.push(bind(sockets, SOCKETS_INSIDE, &["rbind", "rw", "nosuid", "nodev", "noexec"]));
     }
     if let Some(agent) = agent {
-        mounts.push(bind(agent, AGENT_INSIDE, &["rbind", "ro"]));
+        mounts.push(bind(agent, AGENT_INSIDE, &["rbind", "ro", "nosuid", "nodev"]));
     }
     let mut namespaces: Vec<Value> =
-        ["pid", "ipc", "uts", "mount"].iter().map(|kind| json!({ "type": kind })).collect();
+        ["pid", "ipc", "uts", "mount", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
     match network {
         Some(path) => namespaces.push(json!({ "type": "network", "path": path })),
         None if spec.network == Network::Host => {}
@@ -98,7 +104,15 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
     if spec.pids > 0 {
         resources["pids"] = json!({ "limit": spec.pids });
     }
-    json!({
+    let (soft, hard) = sandbox_descriptors();
+    let mut rlimits = vec![
+        json!({ "type": "RLIMIT_NOFILE", "soft": soft, "hard": hard }),
+        json!({ "type": "RLIMIT_CORE", "soft": 1, "hard": 1 }),
+    ];
+    if spec.memory > 0 {
+        rlimits.push(json!({ "type": "RLIMIT_FSIZE", "soft": spec.memory, "hard": spec.memory }));
+    }
+    Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
             "user": { "uid": image.user.0, "gid": image.user.1 },
@@ -106,21 +120,23 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Value {
             "env": env,
             "cwd": image.cwd,
             "noNewPrivileges": true,
+            "rlimits": rlimits,
             "capabilities": {
                 "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
             },
         },
-        "root": { "path": "rootfs" },
+        "root": { "path": "rootfs", "readonly": true },
         "hostname": "elapse",
         "mounts": mounts,
         "linux": {
             "cgroupsPath": group,
             "namespaces": namespaces,
             "resources": resources,
-            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/scsi", "/sys/firmware"],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "seccomp": seccomp::oci(),
+            "maskedPaths": hidden_paths(),
+            "readonlyPaths": FIXED.map(|name| format!("/proc/{name}")),
         },
-    })
+    }))
 }
 
 /// The command line of what runs first in a sandbox.

@@ -4,6 +4,7 @@ use super::{Link, SNAPSHOTTER, fault, unless_gone};
 use crate::cgroup::Gauge;
 use crate::ending;
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
+use crate::home::{Home, Log, Shared};
 use crate::net::Lease;
 use crate::wire::Address;
 use containerd_client::services::v1::snapshots::RemoveSnapshotRequest;
@@ -11,9 +12,8 @@ use containerd_client::services::v1::{
     DeleteContainerRequest, DeleteTaskRequest, KillRequest, StartRequest, WaitRequest,
 };
 use std::cell::RefCell;
-use std::fs;
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::sync::Notify;
 
@@ -23,8 +23,10 @@ const SIGKILL: u32 = 9;
 pub(super) struct Task {
     link: Rc<Link>,
     id: String,
-    pub(super) dir: PathBuf,
-    address: RefCell<Address>,
+    pub(super) home: Home,
+    /// Where it answers; unknown before its first process is there.
+    address: RefCell<Option<Address>>,
+    log: RefCell<Option<Log>>,
     pub(super) network: RefCell<Option<Lease>>,
     trace: RefCell<Option<Trace>>,
     gauge: RefCell<Option<Gauge>>,
@@ -34,12 +36,13 @@ pub(super) struct Task {
 
 impl Task {
     /// One that is not there yet, or not looked at.
-    pub(super) fn new(link: Rc<Link>, id: &str, dir: PathBuf) -> Task {
+    pub(super) fn new(link: Rc<Link>, id: &str, home: Home) -> Task {
         Task {
             link,
             id: id.to_string(),
-            address: RefCell::new(Address::Unix(dir.join("s"))),
-            dir,
+            home,
+            address: RefCell::default(),
+            log: RefCell::default(),
             network: RefCell::default(),
             trace: RefCell::default(),
             gauge: RefCell::default(),
@@ -49,14 +52,32 @@ impl Task {
     }
 
     pub(super) fn answers_at(&self, at: SocketAddr) {
-        self.address.replace(Address::Tcp(at));
+        self.address.replace(Some(Address::Tcp(at)));
+    }
+
+    /// Reads what it writes from now on.
+    pub(super) fn read_log(&self) -> io::Result<()> {
+        self.log.replace(Some(Log::read(&self.home)?));
+        Ok(())
     }
 
     /// Its first process is there.
-    pub(super) fn lives(self: &Rc<Self>, pid: i32) {
+    ///
+    /// # Errors
+    /// If it is gone already, or what it shares with us is.
+    pub(super) fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
         *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
-        *self.trace.borrow_mut() = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        self.trace.borrow_mut().clone_from(&trace);
         self.watch();
+        if self.address.borrow().is_none() {
+            let trace = trace.ok_or_else(|| EngineFault::passing("its process has ended"))?;
+            let shared = Shared::of(&self.home, trace).map_err(|e| {
+                EngineFault::lasting(format!("cannot look into the folder that it shares: {e}"))
+            })?;
+            self.address.replace(Some(Address::Shared(shared)));
+        }
+        Ok(())
     }
 
     /// Lets what was created run.
@@ -104,18 +125,15 @@ impl Task {
         if let Some(network) = self.network.take() {
             network.give_back();
         }
-        match fs::remove_dir_all(&self.dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(EngineFault::passing(format!("cannot remove {}: {e}", self.dir.display())))
-            }
-            _ => Ok(()),
-        }
+        self.home
+            .remove()
+            .map_err(|e| EngineFault::passing(format!("cannot remove what it had on the host: {e}")))
     }
 }
 
 impl Sandbox for Task {
     fn address(&self) -> Address {
-        self.address.borrow().clone()
+        self.address.borrow().clone().unwrap_or_else(|| Address::Unix(self.home.own_socket()))
     }
 
     fn trace(&self) -> Option<Trace> {
@@ -147,9 +165,7 @@ impl Sandbox for Task {
     }
 
     fn last_words(&self) -> Local<'_, String> {
-        let text = fs::read(self.dir.join("log")).unwrap_or_default();
-        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(500)..]).into_owned();
-        Box::pin(async move { tail.trim().replace('\n', "; ") })
+        Box::pin(async { self.log.borrow().as_ref().map(Log::last_words).unwrap_or_default() })
     }
 
     fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {

@@ -1,7 +1,9 @@
 //! Whom an image's processes run as: its `USER`, which may be a name that only its own `/etc` knows.
 
-use super::import::{remove_snapshot, wrong};
+use super::import::wrong;
+use super::unpack::remove_snapshot;
 use super::{Link, SNAPSHOTTER, fault};
+use crate::beneath::text_beneath;
 use crate::engine::EngineFault;
 use containerd_client::services::v1::snapshots::ViewSnapshotRequest;
 use std::collections::HashMap;
@@ -19,9 +21,11 @@ pub(super) async fn numbers(
         return Ok((user, group));
     }
     let lower = folders(link, chain).await?;
-    let lines = |file: &str| text_in(&lower, file);
+    let (passwd, groups) = crate::blocking(move || (text_in(&lower, "passwd"), text_in(&lower, "group")))
+        .await
+        .map_err(EngineFault::lasting)?;
     let fields = |line: &str| -> Vec<String> { line.split(':').map(str::to_string).collect() };
-    let passwd: Vec<Vec<String>> = lines("passwd").lines().map(fields).collect();
+    let passwd: Vec<Vec<String>> = passwd.lines().map(fields).collect();
     let number = |row: &[String], place: usize| row.get(place).and_then(|n| n.parse::<u32>().ok());
     let by_number = |row: &[String]| user.parse::<u32>().is_ok_and(|uid| number(row, 2) == Some(uid));
     let row = passwd.iter().find(|row| row.first().is_some_and(|n| n == user) || by_number(row));
@@ -35,7 +39,7 @@ pub(super) async fn numbers(
         Some(group) => match group.parse() {
             Ok(gid) => gid,
             Err(_) => {
-                let groups: Vec<Vec<String>> = lines("group").lines().map(fields).collect();
+                let groups: Vec<Vec<String>> = groups.lines().map(fields).collect();
                 let row = groups.iter().find(|row| row.first().is_some_and(|n| n == group));
                 row.and_then(|row| number(row, 2)).ok_or_else(|| missing("group", group))?
             }
@@ -68,9 +72,12 @@ async fn folders(link: &Link, chain: &str) -> Result<Vec<PathBuf>, EngineFault> 
     Ok(all)
 }
 
-/// A file of `/etc` in the topmost layer that has one; nothing is followed out of it.
+/// Bytes of a list of users that are read.
+const LONGEST: u64 = 1 << 20;
+
+/// A file of `/etc` in the topmost layer that has one; what an image has there instead, a link, a pipe or a device, is not opened.
 fn text_in(layers: &[PathBuf], file: &str) -> String {
-    let plain = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|m| !m.is_symlink());
-    let found = layers.iter().map(|layer| layer.join("etc")).find(|etc| plain(etc) && plain(&etc.join(file)));
-    found.and_then(|etc| std::fs::read_to_string(etc.join(file)).ok()).unwrap_or_default()
+    let path = Path::new("etc").join(file);
+    let found = layers.iter().find(|layer| std::fs::symlink_metadata(layer.join(&path)).is_ok());
+    found.and_then(|layer| text_beneath(layer, &path, LONGEST).ok()).unwrap_or_default()
 }

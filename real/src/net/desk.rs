@@ -1,11 +1,12 @@
 //! Makes and removes namespaces, links and bridges, by rtnetlink, on the one thread that may change its namespace.
 
 use super::plan::{Block, NAMESPACES, Names, PORTS, PREFIX, Subnet};
+use super::wall;
 use futures_util::TryStreamExt;
 use futures_util::future::{Either, select};
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use rustix::mount::{
     MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
 };
@@ -40,6 +41,8 @@ pub(super) struct Desk {
     handle: Handle,
     names: Names,
     subnet: Subnet,
+    /// Whether those behind a bridge may begin connections to the host.
+    reach_host: bool,
     bridges: BTreeMap<u32, Bridge>,
     /// This thread's own namespace, to come back to.
     home: File,
@@ -62,7 +65,7 @@ enum Inside {
 
 impl Desk {
     /// On the thread that will use it, whose own namespace is `home`; takes over the bridges that are there.
-    pub(super) fn open(names: Names, subnet: Subnet, home: File) -> Done<Desk> {
+    pub(super) fn open(names: Names, subnet: Subnet, reach_host: bool, home: File) -> Done<Desk> {
         // A panic may have left the thread elsewhere.
         enter(&home).map_err(told("cannot come back from a network namespace"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,7 +78,7 @@ impl Desk {
             drop(runtime.spawn(connection));
             handle
         };
-        let mut desk = Desk { runtime, handle, names, subnet, bridges: BTreeMap::new(), home };
+        let mut desk = Desk { runtime, handle, names, subnet, reach_host, bridges: BTreeMap::new(), home };
         desk.look()?;
         Ok(desk)
     }
@@ -88,6 +91,7 @@ impl Desk {
             let gateway = addresses.iter().find(|(of, ..)| of == index).map(|(_, address, _)| *address);
             if let (Some(number), Some(gateway)) = (self.names.number_of_bridge(name), gateway) {
                 let block = Block::of_gateway(gateway);
+                self.wall(name, *index)?;
                 self.bridges.insert(number, Bridge { index: *index, block, used: BTreeSet::new() });
             }
         }
@@ -180,6 +184,11 @@ impl Desk {
                 removed.push(format!("{BRIDGE}{name}"));
             }
         }
+        // That of a bridge that is gone already, too.
+        let last = self.bridges.keys().next_back().copied().unwrap_or_default();
+        for number in (0..=last).filter(|bridge| kept.iter().all(|slot| slot / PORTS != *bridge)) {
+            wall::take_down(&self.names.bridge(number)).map_err(told("cannot take down a bridge's wall"))?;
+        }
         // It is ours if nobody else has anything in it; fails where that is not so.
         let _ = fs::remove_dir(NAMESPACES);
         self.look()?;
@@ -228,6 +237,7 @@ impl Desk {
             self.handle.address().add(index, IpAddr::V4(block.gateway()), PREFIX).execute().await?;
             Ok(index)
         });
+        let made = made.map_err(|e| e.to_string()).and_then(|index| self.wall(&name, index).map(|()| index));
         match made {
             Ok(index) => Ok(Bridge { index, block, used: BTreeSet::new() }),
             Err(e) => {
@@ -235,6 +245,16 @@ impl Desk {
                 Err(format!("cannot make bridge {name}: {e}"))
             }
         }
+    }
+
+    /// Keeps those behind a bridge from the host, or no more.
+    fn wall(&self, bridge: &str, index: u32) -> Done<()> {
+        if self.reach_host {
+            return wall::take_down(bridge).map_err(told("cannot take down its wall"));
+        }
+        wall::put_up(bridge, index).map_err(told(
+            "cannot keep what is behind it from this host (nftables); accept that with live.reach_host = true",
+        ))
     }
 
     /// Makes a slot's pair of links, one end on its bridge, the other as `eth0` in the namespace, and all of it up.
@@ -253,7 +273,10 @@ impl Desk {
             self.handle.link().add(pair.build()).execute().await?;
             let host =
                 LinkUnspec::new_with_name(&name).alias(self.names.alias()).controller(bridge.index).up();
-            self.handle.link().set(host.build()).execute().await
+            self.handle.link().set(host.build()).execute().await?;
+            // It hears the host alone, and none beside it on the bridge.
+            let port = index_of(&self.handle, &name).await?;
+            self.handle.link().set_port(LinkBridgePort::new(port).isolated(true).build()).execute().await
         });
         made.map_err(told(format!("cannot make link {name}")))?;
         let done = self.within(&inside, |handle| async move {

@@ -2,12 +2,13 @@
 //!
 //! A namespace is made ahead of need: joined to one of the worker's bridges, with an address, everything in it up. A
 //! sandbox leases one and, when it has ended, gives it back for the next; what is not needed is removed off the hot
-//! path. From inside the host and the worker's other sandboxes are reached; whether the host forwards anything beyond is
-//! the host's choice, and nothing here changes it. All of it works by rtnetlink on a thread of its own, made when the
+//! path. From inside neither the worker's other sandboxes are reached nor the host itself, unless the host is to be (`wall`); whether
+//! the host forwards anything beyond is the host's choice, and nothing here changes it. All of it works by rtnetlink on a thread of its own, made when the
 //! first function asks for a network, and bears the worker's name: links by their alias, namespaces by their path.
 
 mod desk;
 mod plan;
+mod wall;
 
 pub use plan::Subnet;
 
@@ -31,6 +32,8 @@ pub struct Networks {
     subnet: Subnet,
     /// How many namespaces are to be ready.
     ahead: usize,
+    /// Whether sandboxes may begin connections to the host.
+    reach_host: Cell<bool>,
     thread: RefCell<Option<Arc<Queue>>>,
     ready: RefCell<Vec<Slot>>,
     /// Slots that sandboxes have.
@@ -66,11 +69,18 @@ impl Networks {
             worker: worker.to_string(),
             subnet,
             ahead,
+            reach_host: Cell::new(false),
             thread: RefCell::default(),
             ready: RefCell::default(),
             held: RefCell::default(),
             being_made: Cell::new(0),
         })
+    }
+
+    /// Lets sandboxes begin connections to the host, from the first bridge on.
+    pub fn reaching_host(self: Rc<Self>, reached: bool) -> Rc<Networks> {
+        self.reach_host.set(reached);
+        self
     }
 
     /// Whether this process may make networks; those that are to be ready are then made, if they are not yet.
@@ -236,6 +246,7 @@ impl Networks {
         }
         let queue = Arc::new(Queue::default());
         let (names, subnet, its) = (Names::of(&self.worker), self.subnet, Arc::clone(&queue));
+        let reach_host = self.reach_host.get();
         // After a panic a new desk takes over what the kernel has, as after a restart.
         let mut home = None;
         let work = move |pulse: &Pulse| {
@@ -244,7 +255,7 @@ impl Networks {
                 None => desk::here().map(|here| &*home.insert(here)),
             };
             let home = opened.and_then(|home| home.try_clone().map_err(|e| e.to_string()));
-            match home.and_then(|home| Desk::open(names.clone(), subnet, home)) {
+            match home.and_then(|home| Desk::open(names.clone(), subnet, reach_host, home)) {
                 Ok(mut desk) => its.work(&mut desk, pulse),
                 // Whoever asked is told when what they asked is dropped.
                 Err(why) => its.end(why),

@@ -1,29 +1,40 @@
 //! Sandboxes of this process: no daemon, no image store.
 //!
-//! As root a sandbox has its own mount, pid, network, uts and ipc namespace, its cgroups, and a root of its own in which
-//! it is nobody and sees the host's programs read-only. Without root it is a plain process of the user's, without limits.
-//! Either way it dies with the worker, unless it is to outlive it. The listening socket is made before the process, so the first call waits in its
-//! backlog.
+//! A sandbox has its own mount, pid, network, uts and ipc namespace, and a root of its own in which it sees the host's programs
+//! read-only; the system calls that it may make are filtered. As root it also has its cgroups and a user of its own; without root
+//! all that stands in a user namespace in which it is who we are, and it has no limits. Where those are forbidden it is a plain
+//! process of the user's. Either way it dies with the worker, unless it is to outlive it. The listening socket is made before
+//! the process, so the first call waits in its backlog.
 
+mod measures;
+mod root;
+mod sandbox;
 mod signals;
 mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
-use crate::ending;
 use crate::engine::{
-    self, Common, Death, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
+    self, Common, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
 };
+use crate::home::{self, Home, Log};
 use crate::net::Lease;
+use crate::seccomp::Filters;
 use crate::threads::{self, Pulse};
+use crate::uids::{self, Uid, Uids};
 use crate::wire::Address;
+use measures::Measures;
+pub use measures::{lacking, names};
+use root::{Code, Owner, Root};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
 };
-use spawn::{Net, Program, Root};
+use sandbox::{Life, Process};
+use spawn::{Net, Program};
 use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -42,8 +53,15 @@ pub struct Processes {
     base: PathBuf,
     common: Common,
     root: bool,
+    /// Why sandboxes are plain processes, where they are.
+    plain: Option<String>,
+    measures: Measures,
     outlives: Cell<bool>,
     cgroups: Cgroups,
+    /// The users of sandboxes, where we are root.
+    uids: Option<Rc<Uids>>,
+    /// The system calls that they may make.
+    filters: Option<Arc<Filters>>,
     spawners: mpsc::Sender<Job>,
 }
 
@@ -66,12 +84,44 @@ fn spawn_all(jobs: &Mutex<mpsc::Receiver<Job>>, pulse: &Pulse) {
 }
 
 impl Processes {
-    /// Sandboxes of a worker.
+    /// Sandboxes of a worker, with users of the usual range.
     ///
     /// # Errors
-    /// If the host gives it no threads.
+    /// If the host gives it no threads or no users.
     pub fn new(common: Common) -> Result<Processes, EngineFault> {
+        Processes::with_users(common, &uids::DEFAULT, &[])
+    }
+
+    /// Sandboxes of a worker, with users of this range, on a kernel that may lack these measures (see [`lacking`]).
+    ///
+    /// # Errors
+    /// If the host gives it no threads or no users, or lacks another measure.
+    pub fn with_users(
+        common: Common,
+        range: &RangeInclusive<u32>,
+        weaker: &[String],
+    ) -> Result<Processes, EngineFault> {
         let root = rustix::process::geteuid().is_root();
+        let measures = Measures::look(weaker).map_err(EngineFault::lasting)?;
+        let filters = match Filters::new() {
+            Ok(filters) if measures.seccomp => Some(Arc::new(filters)),
+            Ok(_) => None,
+            Err(e) => return Err(EngineFault::lasting(format!("no seccomp filter: {e}"))),
+        };
+        let uids = if root {
+            if let Some(who) = uids::taken(range, Path::new("/etc")) {
+                let why = format!(
+                    "users {}-{} of sandboxes are {who}'s already; name others (live.uids)",
+                    range.start(),
+                    range.end()
+                );
+                return Err(EngineFault::lasting(why));
+            }
+            let claimed = engine::run_folder().and_then(|folder| Uids::claim(&folder, &common.worker, range));
+            Some(claimed.map_err(EngineFault::lasting)?)
+        } else {
+            None
+        };
         let base = place(&common.worker, NAME);
         let (spawners, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));
@@ -83,12 +133,60 @@ impl Processes {
                 .map_err(|e| EngineFault::lasting(format!("cannot start a thread: {e}")))?;
         }
         let cgroups = Cgroups::of(&common.worker, NAME);
-        Ok(Processes { base, common, root, outlives: Cell::new(false), cgroups, spawners })
+        let outlives = Cell::new(false);
+        let mut all = Processes {
+            base,
+            common,
+            root,
+            plain: None,
+            measures,
+            outlives,
+            cgroups,
+            uids,
+            filters,
+            spawners,
+        };
+        if !root {
+            all.plain = all.try_user_namespace().err();
+        }
+        Ok(all)
     }
 
-    /// Whether sandboxes are isolated: only when root.
-    pub fn is_isolated(&self) -> bool {
-        self.root
+    /// Starts a program in a user namespace, and lets it end.
+    ///
+    /// # Errors
+    /// The step that is forbidden here.
+    fn try_user_namespace(&self) -> Result<(), String> {
+        let at = self.base.join("root");
+        fs::create_dir_all(&at).map_err(|e| format!("cannot make {}: {e}", at.display()))?;
+        let agent = self.common.agent.clone().map_err(|fault| fault.why)?;
+        let word = |text: &str| CString::new(text).map_err(|e| e.to_string());
+        let null = File::options().write(true).open("/dev/null").map_err(|e| e.to_string())?;
+        let path = word("/elapse-agent")?;
+        let program = Program {
+            args: vec![path.clone(), word("--version")?],
+            path,
+            env: Vec::new(),
+            listener: None,
+            log: null,
+            doors: Vec::new(),
+            root: Some(Root::new(&at, &agent, None, Owner::here()).map_err(|e| e.to_string())?),
+            network: Net::Own,
+            outlives: false,
+            user: 0,
+            filters: self.filters.clone(),
+            file_size: 0,
+            measures: self.measures,
+        };
+        let (_, pidfd) = spawn::spawn(&program).map_err(|e| e.to_string())?;
+        let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+        let status = ended.map_err(|e| e.to_string())?.and_then(|status| status.exit_status());
+        if status == Some(0) { Ok(()) } else { Err(format!("a program ended with {status:?} there")) }
+    }
+
+    /// Whether sandboxes are isolated from the host, and not plain processes of the user's.
+    fn is_isolated(&self) -> bool {
+        self.plain.is_none()
     }
 
     fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
@@ -105,31 +203,37 @@ impl Processes {
     async fn start(&self, spec: Spec) -> Result<Rc<dyn Sandbox>, EngineFault> {
         self.refusal(&spec)?;
         let agent = self.common.agent.clone()?;
-        let dir = self.base.join(&spec.id);
+        let home = Home::of(&self.base, &spec.id);
         let broken = |what: &str, e: io::Error| {
             let passing =
                 matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE));
-            EngineFault { transient: passing, why: format!("{what}: {e}") }
+            EngineFault { transient: passing, ..EngineFault::lasting(format!("{what}: {e}")) }
         };
         fs::create_dir_all(self.base.join("root"))
             .map_err(|e| broken(&format!("cannot make {}", self.base.display()), e))?;
-        let mut half = Half::new(&dir).map_err(|e| broken("cannot make its directory", e))?;
+        let mut half = Half::new(&home).map_err(|e| broken("cannot make its directory", e))?;
+        if let Some(uids) = &self.uids {
+            let none = || EngineFault::passing("every user of the worker's is a sandbox's; widen live.uids");
+            half.uid = Some(uids.take().ok_or_else(none)?);
+        }
         let port = engine::port_of(&spec)?;
         if spec.network == Network::Bridge {
             half.network = Some(self.common.networks.lease().await?);
         }
         let listener = match port {
             Some(port) => {
-                engine::keep_port(&dir, half.network.as_ref().map(|lease| lease.port(port)), port)?;
+                home.keep_port(half.network.as_ref().map(|lease| lease.port(port)), port)?;
                 None
             }
             None => {
                 let bound =
-                    UnixListener::bind(dir.join("s")).map_err(|e| broken("cannot listen for it", e))?;
+                    UnixListener::bind(home.own_socket()).map_err(|e| broken("cannot listen for it", e))?;
                 Some(bound.into())
             }
         };
-        let log = File::create(dir.join("log")).map_err(|e| broken("cannot make its log", e))?;
+        let log = Log::read(&home).map_err(|e| broken("cannot read its log", e))?;
+        half.log = Some(log);
+        let log = home::writable(&home).map_err(|e| broken("cannot open its log", e))?;
         if self.root {
             let limits = Limits { memory: spec.memory, cpus: spec.cpus, pids: spec.pids };
             half.group = self.cgroups.create(&spec.id, limits).map_err(|e| broken("cannot limit it", e))?;
@@ -146,7 +250,7 @@ impl Processes {
         let network = network.map_err(|e| broken("cannot open its network", e))?;
         let door = Door { listener, port, network };
         let program = self
-            .program(&spec, &agent, &dir, door, log, doors)
+            .program(&spec, &agent, door, log, doors, half.uid.as_ref().map_or(0, Uid::number))
             .map_err(|e| broken("cannot prepare it", e))?;
         let (answer, answered) = oneshot::channel();
         let gone = |_| EngineFault::lasting("the threads that start processes have ended");
@@ -158,22 +262,23 @@ impl Processes {
     }
 
     fn sandbox(&self, id: &str, pid: i32, pidfd: OwnedFd, mut had: Half) -> Rc<dyn Sandbox> {
-        let (dir, group, network) =
-            (had.dir.take().unwrap_or_default(), had.group.take(), had.network.take());
+        let home = had.home.take().unwrap_or_else(|| Home::of(&self.base, id));
+        let (group, network) = (had.group.take(), had.network.take());
         let sandbox = Rc::new(Process {
             trace: Trace::of(id, pid, network.as_ref()),
             life: Rc::new(Life {
                 pidfd,
                 // In a pid namespace the first process takes all others with it.
-                group: if self.root { None } else { Pid::from_raw(pid) },
+                group: if self.is_isolated() { None } else { Pid::from_raw(pid) },
                 death: RefCell::new(None),
                 changed: Notify::new(),
             }),
             group: group.map(Arc::new),
             network: RefCell::new(network),
-            address: engine::kept_port(&dir).map_or_else(|| Address::Unix(dir.join("s")), Address::Tcp),
-            log: dir.join("log"),
-            dir,
+            address: home.kept_port().map_or_else(|| Address::Unix(home.own_socket()), Address::Tcp),
+            log: had.log.take(),
+            home,
+            _uid: had.uid.take(),
             destroyed: Cell::new(false),
             outlives: self.outlives.get(),
         });
@@ -189,28 +294,42 @@ impl Processes {
         if !trace.is_alive() {
             return Err(gone(&"its process has ended"));
         }
-        let dir = self.base.join(&trace.id);
-        if !dir.join("s").exists() && engine::kept_port(&dir).is_none() {
+        let home = Home::of(&self.base, &trace.id);
+        if !home.own_socket().exists() && home.kept_port().is_none() {
             return Err(gone(&"its socket is gone"));
         }
+        let log = Log::read(&home).map_err(|e| gone(&e))?;
+        let uid = match &self.uids {
+            None => None,
+            Some(uids) => {
+                let theirs = user_of(trace.pid).and_then(|number| uids.adopt(number));
+                Some(theirs.ok_or_else(|| gone(&"its user is none of the worker's"))?)
+            }
+        };
         let network = match trace.network {
             Some(slot) => Some(self.common.networks.adopt(slot).await?),
             None => None,
         };
         let group = if self.root { self.cgroups.adopt(&trace.id).map_err(|e| gone(&e))? } else { None };
-        Ok(self.sandbox(&trace.id, trace.pid, pidfd, Half { dir: Some(dir), group, network }))
+        Ok(self.sandbox(
+            &trace.id,
+            trace.pid,
+            pidfd,
+            Half { home: Some(home), log: Some(log), uid, group, network },
+        ))
     }
 
     fn program(
         &self,
         spec: &Spec,
         agent: &Path,
-        dir: &Path,
         door: Door,
         log: File,
         doors: Vec<File>,
+        user: u32,
     ) -> io::Result<Program> {
-        let inside = if self.root { Path::new("/elapse-agent") } else { agent };
+        let isolated = self.is_isolated();
+        let inside = if isolated { Path::new("/elapse-agent") } else { agent };
         let text = |s: &str| CString::new(s).map_err(io::Error::from);
         let path = text(&inside.to_string_lossy())?;
         let mut args = vec![path.clone()];
@@ -228,11 +347,14 @@ impl Processes {
         for (name, value) in &spec.env {
             env.push(text(&format!("{name}={value}"))?);
         }
-        let root = if self.root {
-            Some(Root::new(&self.base.join("root"), agent, dir, spec.code.as_deref())?)
-        } else {
-            None
+        let owner = if self.root { Owner::Root } else { Owner::here() };
+        let at = self.base.join("root");
+        let code = match (&spec.folder, &spec.code) {
+            // Who is not root could not mount what it holds, in a namespace of others' mounts.
+            (Some(folder), _) if self.root => Some(Code::Opened(folder)),
+            (_, code) => code.as_deref().map(Code::Path),
         };
+        let root = isolated.then(|| Root::new(&at, agent, code, owner)).transpose()?;
         let outlives = self.outlives.get();
         Ok(Program {
             path,
@@ -244,8 +366,18 @@ impl Processes {
             root,
             network: door.network,
             outlives,
+            user,
+            filters: self.filters.clone().filter(|_| isolated),
+            file_size: spec.memory,
+            measures: self.measures,
         })
     }
+}
+
+/// The user that a process is.
+fn user_of(pid: i32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// How it is reached: a socket that is handed over, or a port on which it listens by itself.
@@ -257,15 +389,17 @@ struct Door {
 
 /// What a creation has taken so far; gives it back if it comes to nothing.
 struct Half {
-    dir: Option<PathBuf>,
+    home: Option<Home>,
+    log: Option<Log>,
+    uid: Option<Uid>,
     group: Option<Group>,
     network: Option<Lease>,
 }
 
 impl Half {
-    fn new(dir: &Path) -> io::Result<Half> {
-        fs::create_dir(dir)?;
-        Ok(Half { dir: Some(dir.to_path_buf()), group: None, network: None })
+    fn new(home: &Home) -> io::Result<Half> {
+        home.make()?;
+        Ok(Half { home: Some(home.clone()), log: None, uid: None, group: None, network: None })
     }
 }
 
@@ -274,8 +408,8 @@ impl Drop for Half {
         if let Some(group) = self.group.take() {
             let _ = group.remove();
         }
-        if let Some(dir) = self.dir.take() {
-            let _ = fs::remove_dir_all(dir);
+        if let Some(home) = self.home.take() {
+            let _ = home.remove();
         }
     }
 }
@@ -297,6 +431,10 @@ impl Engine for Processes {
         Box::pin(self.start(spec))
     }
 
+    fn plain(&self) -> Option<&str> {
+        self.plain.as_deref()
+    }
+
     fn outlive(&self) {
         // Without groups, what outlives a worker that never comes back could not be found again.
         self.outlives.set(self.root && *self.cgroups.hierarchy() != Hierarchy::None);
@@ -313,137 +451,5 @@ impl Engine for Processes {
             removed.extend(clear_place(&self.base, kept)?);
             Ok(removed)
         })
-    }
-}
-
-struct Process {
-    trace: Option<Trace>,
-    life: Rc<Life>,
-    group: Option<Arc<Group>>,
-    network: RefCell<Option<Lease>>,
-    dir: PathBuf,
-    address: Address,
-    log: PathBuf,
-    destroyed: Cell<bool>,
-    /// It is left to a later life of the worker, if this one ends before it.
-    outlives: bool,
-}
-
-struct Life {
-    pidfd: OwnedFd,
-    group: Option<Pid>,
-    death: RefCell<Option<Death>>,
-    changed: Notify,
-}
-
-impl Process {
-    /// Waits for the process's end from a task of its own, so that it is reaped whoever asks.
-    fn watch(&self) {
-        let life = Rc::clone(&self.life);
-        let group = self.group.clone();
-        drop(tokio::task::spawn_local(async move {
-            let how = life.ended().await;
-            let oom = group.is_some_and(|g| g.gauge().was_out_of_memory());
-            *life.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
-            life.changed.notify_waiters();
-        }));
-    }
-}
-
-impl Life {
-    fn kill(&self) {
-        // Not yet reaped, so its number cannot be somebody else's.
-        if let Some(group) = self.group.filter(|_| self.death.borrow().is_none()) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
-    }
-
-    async fn ended(&self) -> String {
-        if let Err(e) = ending::of(self.pidfd.as_fd()).await {
-            return format!("its end cannot be watched: {e}");
-        }
-        match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
-            Ok(Some(status)) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => format!("its process exited with {code}"),
-                (_, Some(signal)) => format!("its process was killed by signal {signal}"),
-                _ => "its process ended".into(),
-            },
-            Ok(None) => "its process ended".into(),
-            // One that was taken over is not our child: its parent is told, and we are not.
-            Err(_) => "its process ended".into(),
-        }
-    }
-}
-
-impl Sandbox for Process {
-    fn address(&self) -> Address {
-        self.address.clone()
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.group.as_ref()?.gauge().memory()
-    }
-
-    fn kills(&self) -> u64 {
-        self.group.as_ref().map_or(0, |group| group.gauge().kills())
-    }
-
-    fn death(&self) -> Option<Death> {
-        self.life.death.borrow().clone()
-    }
-
-    fn trace(&self) -> Option<Trace> {
-        self.trace.clone()
-    }
-
-    fn dies(&self) -> Local<'_, Death> {
-        Box::pin(async move {
-            loop {
-                let told = self.life.changed.notified();
-                if let Some(death) = self.death() {
-                    return death;
-                }
-                told.await;
-            }
-        })
-    }
-
-    fn last_words(&self) -> Local<'_, String> {
-        let text = fs::read(&self.log).unwrap_or_default();
-        let tail = String::from_utf8_lossy(&text[text.len().saturating_sub(500)..]).into_owned();
-        Box::pin(async move { tail.trim().replace('\n', "; ") })
-    }
-
-    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
-        Box::pin(async move {
-            self.life.kill();
-            self.dies().await;
-            self.destroyed.set(true);
-            let (group, dir) = (self.group.clone(), self.dir.clone());
-            let removed = tokio::task::spawn_blocking(move || {
-                if let Some(group) = group {
-                    group.remove()?;
-                }
-                fs::remove_dir_all(&dir)
-            });
-            // Whatever was in it has ended, and took its sockets along.
-            if let Some(network) = self.network.take() {
-                network.give_back();
-            }
-            match removed.await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(e)) => Err(EngineFault::passing(format!("something of the sandbox is left: {e}"))),
-                Err(e) => Err(EngineFault::passing(format!("the removal was not finished: {e}"))),
-            }
-        })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if !self.destroyed.get() && !self.outlives {
-            self.life.kill();
-        }
     }
 }

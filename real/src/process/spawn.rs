@@ -5,84 +5,16 @@
 //! clone and exec the child may only make system calls: everything it needs is prepared before. No signal reaches it
 //! meanwhile: see [`signals`].
 
+use super::measures::Measures;
+use super::root::{Owner, Root, build_root, write_into};
 use super::signals::{self, Blocked};
-use crate::image::CODE_INSIDE;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use crate::host::DESCRIPTORS;
+use crate::seccomp::Filters;
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
-
-/// A root of its own, made of parts of the host's.
-#[derive(Debug)]
-pub struct Root {
-    /// An empty directory of the host on which it is built; mounts on it are seen by the child alone.
-    at: CString,
-    /// Directories and links to make: path, and what a link points to.
-    entries: Vec<(CString, Option<CString>)>,
-    /// Empty files to make, onto which files are bound.
-    files: Vec<CString>,
-    /// What is bound where, and whether it can be written to.
-    binds: Vec<(CString, CString, bool)>,
-    proc: CString,
-    /// Device nodes: path and minor number; all are of major 1.
-    devices: Vec<(CString, u64)>,
-}
-
-/// Parts of the host's root that a sandbox sees, read-only.
-const SHARED: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib64", "lib32", "etc"];
-const MAJOR: u64 = 1;
-const DEVICES: [(&str, u64); 4] = [("null", 3), ("zero", 5), ("random", 8), ("urandom", 9)];
-
-fn text(path: impl AsRef<Path>) -> io::Result<CString> {
-    use std::os::unix::ffi::OsStrExt;
-    CString::new(path.as_ref().as_os_str().as_bytes()).map_err(io::Error::from)
-}
-
-impl Root {
-    /// The root of a sandbox: the host's programs and libraries, the agent, `sockets` at /run/elapse and
-    /// `code` at /code.
-    ///
-    /// # Errors
-    /// If the host's root cannot be read.
-    pub fn new(at: &Path, agent: &Path, sockets: &Path, code: Option<&Path>) -> io::Result<Root> {
-        let mut root = Root {
-            at: text(at)?,
-            entries: Vec::new(),
-            files: vec![text(at.join("elapse-agent"))?],
-            binds: vec![(text(agent)?, text(at.join("elapse-agent"))?, false)],
-            proc: text(at.join("proc"))?,
-            devices: Vec::new(),
-        };
-        for name in SHARED {
-            let host = Path::new("/").join(name);
-            let inside = text(at.join(name))?;
-            match std::fs::symlink_metadata(&host) {
-                Ok(meta) if meta.is_symlink() => {
-                    root.entries.push((inside, Some(text(std::fs::read_link(&host)?)?)));
-                }
-                Ok(meta) if meta.is_dir() => {
-                    root.entries.push((inside.clone(), None));
-                    root.binds.push((text(&host)?, inside, false));
-                }
-                _ => {}
-            }
-        }
-        for dir in ["proc", "dev", "tmp", "run", "run/elapse"] {
-            root.entries.push((text(at.join(dir))?, None));
-        }
-        if let Some(code) = code {
-            let inside = text(at.join(CODE_INSIDE.trim_start_matches('/')))?;
-            root.entries.push((inside.clone(), None));
-            root.binds.push((text(code)?, inside, false));
-        }
-        root.binds.push((text(sockets)?, text(at.join("run/elapse"))?, true));
-        for (name, minor) in DEVICES {
-            root.devices.push((text(at.join("dev").join(name))?, minor));
-        }
-        Ok(root)
-    }
-}
+use std::sync::Arc;
 
 /// The network of a sandbox.
 #[derive(Debug)]
@@ -116,6 +48,14 @@ pub struct Program {
     pub network: Net,
     /// It lives on when the thread that started it ends.
     pub outlives: bool,
+    /// The user that it is, and the group of that number; ours where it has no root of its own.
+    pub user: u32,
+    /// The system calls that it may make, if not all.
+    pub filters: Option<Arc<Filters>>,
+    /// What its files may have, in bytes; 0 for any number.
+    pub file_size: u64,
+    /// What this kernel has to hold it with.
+    pub measures: Measures,
 }
 
 /// What the child reports if it does not come to be: the step and the error number, in memory shared with the parent.
@@ -129,13 +69,16 @@ struct Plan<'a> {
     program: &'a Program,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
+    filters: Vec<libc::sock_fprog>,
     null: RawFd,
     report: Option<Report>,
 }
 
+/// keyctl(2).
+const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
 const STACK: usize = 64 << 10;
-/// Whoever runs in a sandbox is nobody.
-const NOBODY: u32 = 65_534;
+/// The size of a core file: with 0 a pattern that pipes it to a program is followed all the same (core(5)).
+const CORE: u64 = 1;
 
 /// Starts it. The process's pid, and a descriptor that stands for it.
 ///
@@ -145,11 +88,20 @@ pub fn spawn(program: &Program) -> io::Result<(i32, OwnedFd)> {
     let pointers = |list: &[CString]| -> Vec<*const c_char> {
         list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
+    let filters = program.filters.as_ref().map_or_else(Vec::new, |filters| {
+        let program = |code: &[seccompiler::sock_filter]| libc::sock_fprog {
+            // At most 4096, as the kernel wants it.
+            len: code.len() as u16,
+            filter: code.as_ptr().cast_mut().cast(),
+        };
+        filters.programs().map(program).collect()
+    });
     let null = File::options().read(true).open("/dev/null")?;
     let mut plan = Plan {
         program,
         argv: pointers(&program.args),
         envp: pointers(&program.env),
+        filters,
         null: null.as_raw_fd(),
         report: None,
     };
@@ -159,6 +111,9 @@ pub fn spawn(program: &Program) -> io::Result<(i32, OwnedFd)> {
         flags |= libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC;
         if matches!(program.network, Net::Own) {
             flags |= libc::CLONE_NEWNET;
+        }
+        if program.root.as_ref().is_some_and(|root| root.owner != Owner::Root) {
+            flags |= libc::CLONE_NEWUSER;
         }
     }
     let mut pidfd: c_int = -1;
@@ -219,7 +174,14 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
             }
         }
         if let Some(root) = &program.root {
-            if let Err(step) = build_root(root) {
+            // Only now that it is in its groups: these are the roots of what it sees.
+            if !root.maps.iter().all(|(file, what)| write_into(file, what)) {
+                return "naming its user (user namespaces)";
+            }
+            if program.measures.cgroup_namespace && libc::unshare(libc::CLONE_NEWCGROUP) != 0 {
+                return "making a cgroup namespace";
+            }
+            if let Err(step) = build_root(root, program.measures) {
                 return step;
             }
             match &program.network {
@@ -245,12 +207,39 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
                 return "handing the socket over";
             }
         }
-        if program.root.is_some()
-            && (libc::setgroups(0, std::ptr::null()) != 0
-                || libc::setresgid(NOBODY, NOBODY, NOBODY) != 0
-                || libc::setresuid(NOBODY, NOBODY, NOBODY) != 0)
-        {
-            return "becoming nobody";
+        // Whatever we had from whoever started us, and may not be closed at exec.
+        let first: libc::c_uint = if program.listener.is_some() { 4 } else { 3 };
+        if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) != 0 {
+            return "closing descriptors (close_range, Linux 5.9)";
+        }
+        let limit = |what, soft: u64, hard: u64| {
+            let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            // Where we may not raise it, it stays as low as it is.
+            libc::getrlimit(what, &raw mut now) == 0 && {
+                let hard = hard.min(now.rlim_max);
+                libc::setrlimit(what, &libc::rlimit { rlim_cur: soft.min(hard), rlim_max: hard }) == 0
+            }
+        };
+        if program.root.is_some() {
+            let limited = limit(libc::RLIMIT_NOFILE, DESCRIPTORS.0, DESCRIPTORS.1)
+                && limit(libc::RLIMIT_CORE, CORE, CORE)
+                && (program.file_size == 0
+                    || limit(libc::RLIMIT_FSIZE, program.file_size, program.file_size));
+            if !limited {
+                return "limiting it";
+            }
+            // Where the kernel has keys a session's would be handed on.
+            libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<c_char>());
+            let user = program.user;
+            let given = program.root.as_ref().is_some_and(|root| root.owner == Owner::Root);
+            if !given {
+                // In a user namespace it is who we are; what that may is gone with the next program.
+            } else if libc::setgroups(0, std::ptr::null()) != 0
+                || libc::setresgid(user, user, user) != 0
+                || libc::setresuid(user, user, user) != 0
+            {
+                return "becoming its own user";
+            }
         }
         // After the change of user, which would undo it.
         if !program.outlives {
@@ -259,74 +248,22 @@ unsafe fn become_program(plan: &Plan<'_>) -> &'static str {
         if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
             return "giving up privileges";
         }
+        for filter in &plan.filters {
+            let flags = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
+            if libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                std::ptr::from_ref(filter),
+            ) != 0
+            {
+                return "filtering system calls (seccomp)";
+            }
+        }
         signals::unblock();
         libc::execve(program.path.as_ptr(), plan.argv.as_ptr(), plan.envp.as_ptr());
         "executing the program"
     }
-}
-
-/// Builds the new root and goes into it. Every mount is private to the child and ends with it.
-unsafe fn build_root(root: &Root) -> Result<(), &'static str> {
-    let none = std::ptr::null::<c_char>();
-    // SAFETY: only system calls on strings that the parent keeps.
-    unsafe {
-        let mount =
-            |from: *const c_char, to: &CStr, kind: *const c_char, flags: libc::c_ulong, data: &CStr| {
-                libc::mount(from, to.as_ptr(), kind, flags, data.as_ptr().cast()) == 0
-            };
-        if !mount(none, c"/", none, libc::MS_REC | libc::MS_PRIVATE, c"") {
-            return Err("making mounts private");
-        }
-        if !mount(c"elapse".as_ptr(), &root.at, c"tmpfs".as_ptr(), libc::MS_NOSUID, c"mode=755,size=256m") {
-            return Err("mounting the root");
-        }
-        for (path, link) in &root.entries {
-            let made = match link {
-                Some(to) => libc::symlink(to.as_ptr(), path.as_ptr()),
-                None => libc::mkdir(path.as_ptr(), 0o755),
-            };
-            if made != 0 {
-                return Err("making a directory");
-            }
-        }
-        for path in &root.files {
-            let fd = libc::open(path.as_ptr(), libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC, 0o555);
-            if fd < 0 {
-                return Err("making a file");
-            }
-            libc::close(fd);
-        }
-        for (from, to, writable) in &root.binds {
-            if !mount(from.as_ptr(), to, none, libc::MS_BIND | libc::MS_REC, c"") {
-                return Err("binding a directory");
-            }
-            let remount = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_NOSUID;
-            if !*writable && !mount(none, to, none, remount, c"") {
-                return Err("binding a directory read-only");
-            }
-        }
-        let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-        if !mount(c"proc".as_ptr(), &root.proc, c"proc".as_ptr(), flags, c"") {
-            return Err("mounting /proc");
-        }
-        for (path, minor) in &root.devices {
-            let device = (MAJOR << 8) | minor;
-            if libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, device) != 0
-                || libc::chmod(path.as_ptr(), 0o666) != 0
-            {
-                return Err("making a device");
-            }
-        }
-        if libc::chdir(root.at.as_ptr()) != 0
-            || libc::chmod(c"tmp".as_ptr(), 0o1777) != 0
-            || libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) != 0
-            || libc::umount2(c".".as_ptr(), libc::MNT_DETACH) != 0
-            || libc::chdir(c"/".as_ptr()) != 0
-        {
-            return Err("entering the root");
-        }
-    }
-    Ok(())
 }
 
 /// A new network namespace has a loopback that is down.

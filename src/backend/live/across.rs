@@ -51,13 +51,14 @@ pub(super) async fn call(
         exchange.answer(Reply { status, kind, body, headers });
     }
     match answer {
-        // A command that the kernel killed for memory leaves an agent that tells of a failure.
-        Ok(answer) if !answer.is_ok() => {
+        // What the kernel killed for memory in there leaves an agent that tells of a failure, or of none.
+        Ok(answer) => {
             let kills = inside.sandbox.kills();
             let more = kills > inside.kills.replace(kills);
             if more { Err(CallFault::OutOfMemory) } else { judge(&answer) }
         }
-        Ok(answer) => judge(&answer),
+        // The function has answered; that nobody has room for it is not its container's fault.
+        Err(fault @ WireFault::NoRoom) => Err(CallFault::Function(Rc::from(fault.to_string()))),
         // Whether it died of it shows a moment later.
         Err(fault) => Err(match rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {
             Ok(death) => dead(&death),

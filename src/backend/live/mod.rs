@@ -5,6 +5,8 @@
 //! reports leaves the container as good as before; a broken connection does not.
 
 mod across;
+mod away;
+mod creation;
 
 use super::{Backend, CallFault, Create, CreateFault, LiveConfig, Sandbox, Work};
 use crate::base::{
@@ -13,13 +15,18 @@ use crate::base::{
 };
 use crate::rt::{self, sync};
 use across::{call, until_ready};
-use elapse_real::engine::{self, Answers, Engine, EngineFault, Role, Spec, Trace};
+use away::Away;
+use creation::UnderWay;
+use elapse_real::beneath::Folder;
+use elapse_real::engine::{self, Answers, Engine, Role, Spec, Trace};
+use elapse_real::room::Room;
 use elapse_real::wire::{self, Call, Peer};
 use slab::Slab;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// See the module.
 pub struct Live {
@@ -45,8 +52,12 @@ struct Inner {
     /// Told when there is none any more.
     quiet: sync::Notify,
     keeper: Option<Rc<dyn Keeper>>,
+    /// What answers that somebody waits for take room of.
+    room: Option<Room>,
     /// A daemon that is asked for all removals at once answers the last of them too late.
     removals: sync::Semaphore,
+    /// Whether the engine's daemon answers.
+    away: Away,
     /// Of the last container: until the engine had started it, and from then until it answered.
     steps: Cell<[Duration; 2]>,
 }
@@ -56,6 +67,8 @@ struct Function {
     /// See [`Live::made_of`].
     made_of: Rc<str>,
     program: Program,
+    /// Its code, where that is not to lead out of a root.
+    folder: Option<Arc<Folder>>,
     behaviour: Behaviour,
     timeout: Option<Duration>,
 }
@@ -107,7 +120,9 @@ impl Live {
                 under_way: Cell::new(0),
                 quiet: sync::Notify::new(),
                 keeper: None,
+                room: None,
                 removals: sync::Semaphore::new(REMOVALS),
+                away: Away::default(),
                 steps: Cell::default(),
             }),
         }
@@ -118,6 +133,15 @@ impl Live {
     pub fn kept_by(mut self, keeper: Rc<dyn Keeper>) -> Live {
         if let Some(inner) = Rc::get_mut(&mut self.inner) {
             inner.keeper = Some(keeper);
+        }
+        self
+    }
+
+    /// Answers take room of that.
+    #[must_use]
+    pub fn within(mut self, room: Room) -> Live {
+        if let Some(inner) = Rc::get_mut(&mut self.inner) {
+            inner.room = Some(room);
         }
         self
     }
@@ -133,8 +157,7 @@ impl Live {
         limit: Duration,
     ) -> Result<Sandbox, String> {
         let kills = Cell::new(sandbox.kills());
-        let inside =
-            Rc::new(Inside { id: id.to_string(), peer: Peer::new(sandbox.address()), sandbox, kills });
+        let inside = Rc::new(Inside { id: id.to_string(), peer: self.inner.peer(&*sandbox), sandbox, kills });
         let why = match rt::timeout(limit, until_ready(&inside)).await {
             Ok(Ok(())) => return Ok(self.inner.enter(inside)),
             Ok(Err(why)) => why,
@@ -166,6 +189,7 @@ impl Inner {
     fn spec(
         &self,
         program: &Program,
+        folder: Option<&Arc<Folder>>,
         behaviour: Behaviour,
         memory: Mem,
         cpus: Cpus,
@@ -188,6 +212,7 @@ impl Inner {
                 .code
                 .as_ref()
                 .map(|code| std::path::absolute(code).unwrap_or_else(|_| code.clone())),
+            folder: folder.cloned(),
             role,
             env: self.init(program, behaviour).into_iter().collect(),
             memory: memory.0,
@@ -212,6 +237,10 @@ impl Inner {
         let way = if behaviour == Behaviour::Spin { "spin" } else { "sleep" };
         let told = program.is_agent() && span > Duration::ZERO;
         told.then(|| ("ELAPSE_INIT".to_string(), format!("behaviour={way}&duration_ns={}", span.0)))
+    }
+
+    fn peer(&self, sandbox: &dyn engine::Sandbox) -> Peer {
+        Peer::new(sandbox.address()).within(self.room.clone())
     }
 
     fn inside(&self, sandbox: Sandbox) -> Option<Rc<Inside>> {
@@ -250,146 +279,10 @@ impl Inner {
             body: sent.body,
             kind: sent.kind,
             target: target.flatten(),
+            unread: exchange.is_none(),
         };
         Work::boxed(call(inside, order, exchange))
     }
-
-    /// Creates a sandbox from a task of its own: whoever stops waiting, what was begun is finished, and then removed.
-    async fn create(
-        self: Rc<Inner>,
-        spec: Spec,
-        function: String,
-        made_of: Rc<str>,
-    ) -> Result<Sandbox, CreateFault> {
-        if self.closed.get() {
-            let why = Rc::from("the worker ends: it creates no more containers");
-            return Err(CreateFault { transient: false, why });
-        }
-        let (tell, told) = sync::oneshot();
-        let inner = Rc::clone(&self);
-        let counted = UnderWay::begun(&self);
-        rt::spawn_detached(async move {
-            let _counted = counted;
-            let created = inner.create_ready(spec, &function, &made_of).await;
-            if let Err(Ok(unwanted)) = tell.send(created) {
-                let had = inner.sandboxes.borrow_mut().try_remove(unwanted.0 as usize);
-                if let Some(inside) = had {
-                    inner.destroy(&inside).await;
-                }
-            }
-        });
-        let limit = self.config.create_timeout;
-        match rt::timeout(limit + GRACE, told).await {
-            Ok(Ok(created)) => created,
-            Ok(Err(_)) => Err(CreateFault { transient: false, why: Rc::from("the runtime ended meanwhile") }),
-            Err(rt::Elapsed) => {
-                let why = format!("{} had no container ready within {limit}", self.engine.name());
-                Err(CreateFault { transient: true, why: Rc::from(why) })
-            }
-        }
-    }
-
-    /// A sandbox that answers is there, until it is removed or ends by itself.
-    fn enter(self: &Rc<Inner>, inside: Rc<Inside>) -> Sandbox {
-        let key = self.sandboxes.borrow_mut().insert(Rc::clone(&inside));
-        let inner = Rc::downgrade(self);
-        rt::spawn_detached(async move {
-            inside.sandbox.dies().await;
-            let Some(inner) = inner.upgrade() else { return };
-            // Removed, its number may be another's.
-            let is_there = inner.sandboxes.borrow().get(key).is_some_and(|now| Rc::ptr_eq(now, &inside));
-            if is_there {
-                inner.fallen.borrow_mut().push_back(Sandbox(key as u64));
-                inner.fell.notify_one();
-            }
-        });
-        Sandbox(key as u64)
-    }
-
-    async fn create_ready(
-        self: &Rc<Inner>,
-        spec: Spec,
-        function: &str,
-        made_of: &str,
-    ) -> Result<Sandbox, CreateFault> {
-        let limit = self.config.create_timeout;
-        let begun = rt::now();
-        let due = begun + limit;
-        let mut id = spec.id.clone();
-        if let Some(keeper) = &self.keeper {
-            keeper.creating(self.engine.name(), &id, function, made_of);
-        }
-        let sandbox = match self.engine.create(spec).await {
-            Ok(sandbox) => sandbox,
-            Err(fault) => {
-                self.is_gone(&id);
-                return Err(create_fault(fault));
-            }
-        };
-        if let (Some(keeper), Some(trace)) = (&self.keeper, sandbox.trace()) {
-            if trace.id != id {
-                // It was created before anybody knew for whom.
-                keeper.creating(self.engine.name(), &trace.id, function, made_of);
-                keeper.gone(&id);
-                id.clone_from(&trace.id);
-            }
-            keeper.created(trace);
-        }
-        let started = rt::now();
-        let inside = Rc::new(Inside { id, peer: Peer::new(sandbox.address()), sandbox, kills: Cell::new(0) });
-        let (transient, mut why) = match rt::timeout(due.since(rt::now()), until_ready(&inside)).await {
-            Ok(Ok(())) => {
-                self.steps.set([started.since(begun), rt::now().since(started)]);
-                return Ok(self.enter(inside));
-            }
-            Ok(Err(why)) => (false, why),
-            Err(rt::Elapsed) => (true, format!("what runs in the container did not answer within {limit}")),
-        };
-        let said = inside.sandbox.last_words().await;
-        if !said.is_empty() {
-            let _ = write!(why, "; it said: {said}");
-        }
-        self.destroy(&inside).await;
-        Err(CreateFault { transient, why: Rc::from(why) })
-    }
-
-    fn is_gone(&self, id: &str) {
-        if let Some(keeper) = &self.keeper {
-            keeper.gone(id);
-        }
-    }
-
-    async fn destroy(&self, inside: &Inside) {
-        let _turn = self.removals.acquire(1).await;
-        match rt::timeout(DESTRUCTION, inside.sandbox.destroy()).await {
-            Ok(Ok(())) => self.is_gone(&inside.id),
-            Ok(Err(fault)) => tracing::warn!(target: "elapse", %fault, "a container was not removed cleanly"),
-            Err(rt::Elapsed) => tracing::warn!(target: "elapse", "the removal of a container is stuck"),
-        }
-    }
-}
-
-/// Counts a creation or a removal until it has come to its end.
-struct UnderWay(Rc<Inner>);
-
-impl UnderWay {
-    fn begun(inner: &Rc<Inner>) -> UnderWay {
-        inner.under_way.set(inner.under_way.get() + 1);
-        UnderWay(Rc::clone(inner))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.under_way.set(self.0.under_way.get() - 1);
-        if self.0.under_way.get() == 0 {
-            self.0.quiet.notify_waiters();
-        }
-    }
-}
-
-fn create_fault(fault: EngineFault) -> CreateFault {
-    CreateFault { transient: fault.transient, why: Rc::from(fault.why) }
 }
 
 impl Backend for Live {
@@ -397,10 +290,22 @@ impl Backend for Live {
         self.inner.engine.name()
     }
 
+    fn away(&self) -> Option<Rc<str>> {
+        self.inner.away.why()
+    }
+
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String> {
         let behaviour = spec.program.behaviour.unwrap_or(self.inner.config.behaviour);
         let gpu = (spec.program.compute == Compute::Gpu).then_some(0);
-        let wanted = self.inner.spec(&spec.program, behaviour, spec.memory, spec.cpus, gpu);
+        let folder = match (&spec.program.code_root, &spec.program.code) {
+            (Some(root), Some(code)) => {
+                let opened =
+                    Folder::open(root, code).map_err(|why| format!("its code cannot be used: {why}"))?;
+                Some(Arc::new(opened))
+            }
+            _ => None,
+        };
+        let wanted = self.inner.spec(&spec.program, folder.as_ref(), behaviour, spec.memory, spec.cpus, gpu);
         if let Some(code) = wanted.code.as_ref().filter(|code| !code.is_dir()) {
             return Err(format!("its code is not there: {} is no folder", code.display()));
         }
@@ -415,6 +320,7 @@ impl Backend for Live {
             name: spec.name.clone(),
             made_of: made_of.into(),
             program: spec.program.clone(),
+            folder,
             behaviour,
             timeout: spec.timeout,
         });
@@ -427,8 +333,9 @@ impl Backend for Live {
             let why = Rc::from("the function was not admitted to this backend");
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
-        let spec =
-            self.inner.spec(&function.program, function.behaviour, request.memory, request.cpus, request.gpu);
+        let Create { memory, cpus, gpu, .. } = *request;
+        let folder = function.folder.as_ref();
+        let spec = self.inner.spec(&function.program, folder, function.behaviour, memory, cpus, gpu);
         let (name, made_of) = (function.name.clone(), Rc::clone(&function.made_of));
         Work::boxed(Rc::clone(&self.inner).create(spec, name, made_of))
     }

@@ -8,6 +8,7 @@ use crate::base::{Cpus, Duration, Fault, Result};
 use crate::worker::Worker;
 use crate::world::live::{Engines, engines};
 use elapse_real::engine::Sandbox;
+use elapse_real::room::Room;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -84,7 +85,7 @@ pub(super) async fn found(
         );
     }
     if let Some(state) = state {
-        state.only(&kept)?;
+        state.only(&kept);
     }
     Ok(found)
 }
@@ -110,12 +111,14 @@ impl Backends {
         config: &DaemonConfig,
         cores: Cpus,
         state: Option<Rc<State>>,
+        room: &Room,
     ) -> Backends {
         let live: Vec<Option<Rc<Live>>> = engines
             .all
             .iter()
             .map(|engine| {
-                let backend = Live::new(Rc::clone(engine.as_ref()?), config.live.clone());
+                let backend =
+                    Live::new(Rc::clone(engine.as_ref()?), config.live.clone()).within(room.clone());
                 Some(Rc::new(match &state {
                     Some(state) => backend.kept_by(Rc::clone(state) as Rc<dyn Keeper>),
                     None => backend,

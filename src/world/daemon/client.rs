@@ -1,6 +1,8 @@
 //! A client of a daemon's API, for the commands of the program.
 
 use super::config::peer;
+use super::doors::read_token;
+use super::places;
 use crate::base::{Duration, Fault, Result};
 use crate::rt;
 use elapse_real::wire::Method;
@@ -16,21 +18,35 @@ pub struct Client {
 }
 
 impl Client {
-    /// The daemon at `at`, which is asked with the token in this file; over TLS the authorities in `ca_file` are believed, or
-    /// those of the public web. One that has not answered after `limit` is given up.
+    /// The daemon at `at`, or the only one that has a socket in the folder of all daemons; it is asked with the token in this
+    /// file. Over TLS the authorities in `ca_file` are believed, or those of the public web. One that has not answered after
+    /// `limit` is given up.
     ///
     /// # Errors
-    /// No address, or a file that cannot be read.
+    /// No address, none or several daemons, or a file that cannot be read.
     pub fn new(
-        at: &str,
+        at: Option<&str>,
         token_file: Option<&Path>,
         ca_file: Option<&Path>,
         limit: Duration,
     ) -> Result<Client> {
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| Fault::reading(path, &e));
-        let token = token_file.map(read).transpose()?.map(|t| t.trim().to_string());
-        peer(at, ca_file)?;
-        Ok(Client { at: at.to_string(), ca_file: ca_file.map(Path::to_path_buf), token, limit })
+        let token = token_file.map(read_token).transpose()?;
+        let at = at.map_or_else(places::only_one, |at| Ok(at.to_string()))?;
+        peer(&at, ca_file)?;
+        Ok(Client { at, ca_file: ca_file.map(Path::to_path_buf), token, limit })
+    }
+
+    /// Whether it is alive and takes invocations, as it says itself.
+    ///
+    /// # Errors
+    /// See [`Client::post`]; an answer that no daemon of ours gives.
+    pub fn health(&self) -> Result<Vec<u8>> {
+        let answer = self.get("/v1/health")?;
+        let told: Option<serde_json::Value> = serde_json::from_slice(&answer).ok();
+        match told {
+            Some(told) if told["status"] == "ok" => Ok(answer),
+            _ => Err(Fault::check(format!("{}: what answers there is no daemon of Elapse", self.at))),
+        }
     }
 
     /// `GET` of a path.

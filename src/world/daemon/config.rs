@@ -1,11 +1,13 @@
 //! A worker daemon's configuration: one TOML file, `elapse worker CONFIG`.
 
-use super::doors::DoorFiles;
+use super::allowed::Allowed;
+use super::doors::DoorKeys;
 use crate::backend::LiveConfig;
 use crate::base::{Duration, Fault, Mem, Result};
 use crate::load::FunctionConfig;
 use crate::worker::{Config, Retry};
 use crate::world::graphite::GraphiteConfig;
+use elapse_real::room::Room;
 use elapse_real::tls::Trust;
 use elapse_real::wire::{Address, Peer};
 use serde::{Deserialize, Serialize};
@@ -15,10 +17,20 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DaemonConfig {
-    /// Where the API listens: `127.0.0.1:8480`, or `unix:/run/elapse/api.sock`.
-    pub listen: String,
-    /// A file with the bearer token that every request but `GET /v1/health` must bring. Without one, only loopback and
-    /// unix sockets are listened on.
+    /// Where the API listens: `127.0.0.1:8480`, or `unix:PATH`. Without it, on a socket in the folder of all daemons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// The mode of the API's unix socket, in octal.
+    pub socket_mode: String,
+    /// The group of the API's unix socket, whose members may call functions; that of the process without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
+    /// Whether over TCP nobody has to bring a token.
+    pub allow_anonymous: bool,
+    /// Whether tokens may go to other hosts without TLS.
+    pub plaintext: bool,
+    /// A file with the keys, or the one token, that every request over TCP but `GET /v1/health` must bring. Without one, a
+    /// token is made at the first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// A PEM file with the certificate that the API shows, its chain below it: with it, clients come over TLS.
@@ -37,6 +49,10 @@ pub struct DaemonConfig {
     pub body_limit: Mem,
     /// Invocations that may be on their way at once, the queue's included; further ones get 429.
     pub concurrent: usize,
+    /// What the API may take of memory.
+    pub api: ApiConfig,
+    /// What who has the role `register` may have registered.
+    pub register: Allowed,
     /// The seed of what is random: jitter, and durations of functions that have no program of their own.
     pub seed: u64,
     /// The worker.
@@ -54,6 +70,44 @@ pub struct DaemonConfig {
     /// Functions that are registered at the start.
     #[serde(rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
+}
+
+/// What a socket's mode is where nothing is said: its owner's alone.
+pub(super) const SOCKET_MODE: &str = "0600";
+
+/// `[api]` of a daemon: what the API may take of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ApiConfig {
+    /// Bytes that the bodies of requests, as far as they have come, and answers that are not written yet may have together.
+    pub room: Mem,
+}
+
+impl Default for ApiConfig {
+    fn default() -> ApiConfig {
+        ApiConfig { room: Mem(64 << 20) }
+    }
+}
+
+impl ApiConfig {
+    /// The room.
+    pub(super) fn room(self) -> Room {
+        Room::new(usize::try_from(self.room.0).unwrap_or(usize::MAX))
+    }
+
+    /// What of it cannot be meant beside a limit for one body.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn check(self, body_limit: Mem) -> Result<()> {
+        if self.room < body_limit {
+            return Err(Fault::usage(format!(
+                "[api]: room is {} and body_limit {body_limit}: not even one body would fit; make room larger",
+                self.room
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What becomes at the start of the containers that an earlier life left.
@@ -144,7 +198,11 @@ impl Membership {
 impl Default for DaemonConfig {
     fn default() -> DaemonConfig {
         DaemonConfig {
-            listen: "127.0.0.1:8480".into(),
+            listen: None,
+            socket_mode: SOCKET_MODE.into(),
+            socket_group: None,
+            allow_anonymous: false,
+            plaintext: false,
             token_file: None,
             tls_cert: None,
             tls_key: None,
@@ -152,6 +210,8 @@ impl Default for DaemonConfig {
             on_boot: OnBoot::Clean,
             body_limit: Mem(6 << 20),
             concurrent: 1000,
+            api: ApiConfig::default(),
+            register: Allowed::default(),
             seed: 1,
             worker: Config::default(),
             live: LiveConfig::default(),
@@ -165,9 +225,31 @@ impl Default for DaemonConfig {
 }
 
 impl DaemonConfig {
-    /// The files that guard the API.
-    pub(super) fn door_files(&self) -> DoorFiles<'_> {
-        DoorFiles { token: &self.token_file, certificate: &self.tls_cert, key: &self.tls_key }
+    /// What guards the API.
+    pub(super) fn door_keys(&self) -> DoorKeys<'_> {
+        DoorKeys {
+            listen: self.listen.as_deref(),
+            socket_mode: &self.socket_mode,
+            socket_group: self.socket_group.as_deref(),
+            token: self.token_file.as_deref(),
+            allow_anonymous: self.allow_anonymous,
+            plaintext: self.plaintext,
+            certificate: self.tls_cert.as_deref(),
+            key: self.tls_key.as_deref(),
+            state: self.state.as_deref(),
+            name: &self.live.worker,
+        }
+    }
+
+    /// Files and folders of the worker's own, which no function sees.
+    pub(super) fn own_folders(&self) -> Vec<PathBuf> {
+        let named =
+            [&self.state, &self.token_file, &self.tls_cert, &self.tls_key, &self.controller.token_file];
+        let named = named
+            .into_iter()
+            .flatten()
+            .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+        named.chain(elapse_real::engine::run_folder().ok()).collect()
     }
 
     /// What cannot be meant.
@@ -184,9 +266,10 @@ impl DaemonConfig {
         if self.worker.count != 1 {
             return wrong("[worker]: count is for simulations; a daemon is one worker".into());
         }
-        if self.concurrent == 0 || self.body_limit == Mem(0) {
-            return wrong("concurrent and body_limit are above 0".into());
-        }
+        check_concurrent(self.concurrent, self.body_limit)?;
+        self.prewarm.check().map_err(|why| Fault::usage(format!("[prewarm]: {why}")))?;
+        self.api.check(self.body_limit)?;
+        self.register.check().map_err(|why| Fault::usage(format!("[register]: {why}")))?;
         if self.on_boot == OnBoot::Recover && self.state.is_none() {
             return wrong(
                 "on_boot = \"recover\" needs to know what there was; name a folder (state), or write \"clean\"".into(),
@@ -196,49 +279,34 @@ impl DaemonConfig {
             .check(self.registration)
             .map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
-        check_listen(&self.listen, self.token_file.is_some(), (&self.tls_cert, &self.tls_key))?;
+        self.door_keys().check()?;
         self.functions.iter().try_for_each(check_function)
     }
 
-    /// Where others reach the API, as far as the worker knows.
-    pub(super) fn own_address(&self) -> String {
-        match &self.controller.advertise {
-            Some(address) => address.clone(),
+    /// Where others reach the API that listens there, as far as the worker knows.
+    pub(super) fn own_address(&self, place: &Address) -> String {
+        match (&self.controller.advertise, place) {
+            (Some(address), _) => address.clone(),
+            (None, Address::Unix(path)) => format!("unix:{}", path.display()),
             // As an address, however it is written.
-            None if self.tls_cert.is_some() => {
-                address(&self.listen).map_or_else(|_| self.listen.clone(), |at| format!("https://{at}"))
-            }
-            None => self.listen.clone(),
+            (None, place) if self.tls_cert.is_some() => format!("https://{place}"),
+            (None, place) => place.to_string(),
         }
     }
 }
 
-/// Nothing listens beyond this host without a token.
-pub(super) fn check_listen(
-    listen: &str,
-    token: bool,
-    tls: (&Option<PathBuf>, &Option<PathBuf>),
-) -> Result<()> {
-    let at = address(listen)?;
-    match tls {
-        (Some(_), Some(_)) if matches!(at, Address::Unix(_)) => {
-            return Err(Fault::usage(
-                "tls_cert is given and listen is a unix socket, which nobody else can read; leave tls_cert and tls_key out",
-            ));
-        }
-        (Some(_), None) => return Err(Fault::usage("tls_cert is given and tls_key is not; name both")),
-        (None, Some(_)) => return Err(Fault::usage("tls_key is given and tls_cert is not; name both")),
-        _ => {}
+/// Invocations that may be on their way at once: more than any host has threads and descriptors for is not meant.
+const MOST_CONCURRENT: usize = 1_000_000;
+
+/// Refuses numbers with which no daemon could serve.
+pub(super) fn check_concurrent(concurrent: usize, body_limit: Mem) -> Result<()> {
+    if concurrent == 0 || body_limit == Mem(0) {
+        return Err(Fault::usage("concurrent and body_limit are above 0"));
     }
-    match at {
-        Address::Tls(..) => Err(Fault::usage(format!(
-            "listen = \"{listen}\": write HOST:PORT; TLS is switched on by tls_cert and tls_key"
-        ))),
-        Address::Tcp(at) if !at.ip().is_loopback() && !token => Err(Fault::usage(format!(
-            "listen = \"{at}\" is open to other hosts and there is no token_file; name one, or listen on 127.0.0.1"
-        ))),
-        _ => Ok(()),
+    if concurrent > MOST_CONCURRENT {
+        return Err(Fault::usage(format!("concurrent is {concurrent}; it is at most {MOST_CONCURRENT}")));
     }
+    Ok(())
 }
 
 /// What of a function cannot be meant where it is called from outside.
@@ -267,7 +335,7 @@ pub(in super::super) fn peer(at: &str, ca_file: Option<&Path>) -> Result<Peer> {
     let peer = Peer::new(at.clone());
     Ok(match at {
         Address::Tls(..) => peer.trusting(Trust::of(ca_file).map_err(Fault::usage)?),
-        Address::Unix(_) | Address::Tcp(_) => peer,
+        Address::Unix(_) | Address::Shared(_) | Address::Tcp(_) => peer,
     })
 }
 

@@ -1,18 +1,21 @@
 //! Where the orders of the API meet the worker.
 
+use super::allowed::Allowed;
 use super::config::{DaemonConfig, check_function};
 use super::order::{Answer, Ask, BYTES, Invoke, STATUS};
 use super::outside::seen_from_outside;
 use super::reception::Office;
-use super::state::State;
+use super::roles::Caller;
+use super::state::{Registered, State};
+use crate::backend::{Backend, Sandboxing};
 use crate::base::{
-    Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Record, Reply, Result, Status,
+    Duration, Exchange, Fault, FaultKind, FunctionId, FunctionSpec, Mem, Record, Reply, Result, Status,
 };
 use crate::load::{FunctionConfig, Profile};
 use crate::metrics::{MEDIA_TYPE, PATHS, openmetrics};
-use crate::rt;
 use crate::rt::chance::Chance;
 use crate::rt::supervise::LoopStatus;
+use crate::rt::{self, sync};
 use crate::worker::{Retry, Worker};
 use crate::world::plan::function_of;
 use crate::world::threads;
@@ -21,7 +24,11 @@ use rustc_hash::FxHashMap;
 use serde_json::json;
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
+
+/// Containers that are created ahead at once.
+const WARMING: u64 = 4;
 
 /// See the module.
 pub(super) struct Desk {
@@ -29,11 +36,19 @@ pub(super) struct Desk {
     name: String,
     backends: Vec<String>,
     engines: Vec<Option<Rc<dyn Engine>>>,
+    all: Vec<Rc<dyn Backend>>,
     chance: Chance,
     retry: Retry,
     functions: RefCell<FxHashMap<String, Called>>,
     invocations: Cell<u64>,
     draining: Cell<bool>,
+    memory: Mem,
+    sandbox: Sandboxing,
+    allowed: Allowed,
+    /// Folders that no function sees.
+    own: Vec<PathBuf>,
+    /// Held while a container is created ahead.
+    warming: Rc<sync::Semaphore>,
     /// What outlives the worker.
     state: Option<Rc<State>>,
 }
@@ -51,6 +66,7 @@ impl Desk {
     pub(super) fn new(
         worker: Worker,
         engines: Vec<Option<Rc<dyn Engine>>>,
+        all: Vec<Rc<dyn Backend>>,
         config: &DaemonConfig,
         state: Option<Rc<State>>,
     ) -> Rc<Desk> {
@@ -59,11 +75,17 @@ impl Desk {
             name: config.live.worker.clone(),
             backends: config.worker.backend_names(),
             engines,
+            all,
             chance: Chance::new(config.seed),
             retry: config.prewarm,
             functions: RefCell::default(),
             invocations: Cell::new(0),
             draining: Cell::new(false),
+            memory: config.worker.memory.unwrap_or(Mem::MAX),
+            sandbox: config.live.sandbox,
+            allowed: config.register.clone(),
+            own: config.own_folders(),
+            warming: Rc::new(sync::Semaphore::new(WARMING)),
             state,
         })
     }
@@ -80,13 +102,20 @@ impl Desk {
 
     /// Registers a function. The same description a second time changes nothing; another one of the name is refused. What it
     /// wants created ahead is for [`warm_up`](Desk::warm_up).
-    pub(super) fn register(&self, spec: FunctionSpec, config: &FunctionConfig) -> Result<()> {
+    ///
+    /// # Errors
+    /// Another function of the name, what the allow-lists have not, or what the worker's backends cannot do.
+    pub(super) fn register(&self, mut spec: FunctionSpec, function: &Registered) -> Result<()> {
+        let config = &function.config;
         if let Some(known) = self.functions.borrow().get(&spec.name) {
             if known.config == *config {
                 return Ok(());
             }
             return Err(Fault::usage(differs(&spec.name)));
         }
+        self.may_register(function).map_err(Fault::usage)?;
+        spec.program.code_root = config.code.as_ref().and_then(|code| self.allowed.root_of(code)).cloned();
+        self.has_room_for(config)?;
         let (name, is_server) = (spec.name.clone(), spec.program.is_server());
         let id = self.worker.register(spec)?;
         let profile = config.profile(self.chance.named(&name));
@@ -95,15 +124,62 @@ impl Desk {
         Ok(())
     }
 
-    /// Creates ahead as many containers of a function as it wants, less those that it has.
+    /// Refuses what would run as a plain process, unless that is accepted.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn is_held(&self, config: &FunctionConfig) -> Result<(), String> {
+        let may_run_on = |name: &String| config.backends.is_empty() || config.backends.contains(name);
+        let its = self.engines.iter().zip(&self.backends).filter(|(_, name)| may_run_on(name));
+        let plain = its.filter_map(|(engine, name)| Some((name, engine.as_ref()?.plain()?))).next();
+        match plain {
+            Some((name, why)) if self.sandbox == Sandboxing::Isolated => Err(format!(
+                "function '{}': on {name} it would be a plain process of the worker's user, as this host forbids a sandbox ({why}); \
+                 run the worker as root, allow user namespaces, or accept it with live.sandbox = \"none\"",
+                config.name
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses what who is bound by the allow-lists may not register.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn may_register(&self, function: &Registered) -> Result<(), String> {
+        if function.bound { self.allowed.admits(&function.config, &self.own) } else { Ok(()) }
+    }
+
+    /// Refuses what wants more containers created ahead than all memory holds.
+    fn has_room_for(&self, config: &FunctionConfig) -> Result<()> {
+        let most = self.memory.0 / config.memory.0.max(1);
+        if u64::from(config.prewarm) > most {
+            return Err(Fault::usage(format!(
+                "function '{}': prewarm is {} and the worker's memory, {}, holds {most} containers of {}; ask for as many at most",
+                config.name, config.prewarm, self.memory, config.memory
+            )));
+        }
+        Ok(())
+    }
+
+    /// Creates ahead as many containers of a function as it wants, less those that it has; a few at a time, whatever it is that
+    /// they belong to. After one that cannot be created no further one of the function is tried.
     pub(super) fn warm_up(&self, name: &str, has: u32) {
         let functions = self.functions.borrow();
         let Some(called) = functions.get(name) else { return };
-        for _ in has..called.config.prewarm {
+        let wanted = called.config.prewarm.saturating_sub(has);
+        let left = Rc::new(Cell::new(wanted));
+        for _ in 0..wanted.min(WARMING as u32) {
             let (worker, id, retry) = (self.worker.clone(), called.id, self.retry);
+            let (left, warming, name) = (Rc::clone(&left), Rc::clone(&self.warming), name.to_string());
             rt::spawn_detached(async move {
-                if let Err(fault) = worker.prewarm(id, retry).await {
-                    tracing::warn!(target: "elapse", %fault);
+                while left.get() > 0 {
+                    left.set(left.get() - 1);
+                    let _one = warming.acquire(1).await;
+                    if let Err(fault) = worker.prewarm(id, retry).await {
+                        let given_up = left.replace(0);
+                        tracing::warn!(target: "elapse", function = name, given_up, %fault);
+                    }
                 }
             });
         }
@@ -116,7 +192,8 @@ impl Desk {
     }
 
     /// Registers a function, with its image obtained first.
-    pub(super) async fn admit(&self, config: &FunctionConfig) -> Result<()> {
+    pub(super) async fn admit(&self, function: &Registered) -> Result<()> {
+        let config = &function.config;
         check_function(config)?;
         let Some(spec) = config.specs().pop() else { return Err(Fault::bug("a function of one has none")) };
         for (engine, backend) in self.engines.iter().zip(&self.backends) {
@@ -128,7 +205,7 @@ impl Desk {
             }
         }
         let known = self.function(&spec.name).is_some();
-        self.register(spec, config)?;
+        self.register(spec, function)?;
         if !known {
             self.warm_up(&config.name, 0);
         }
@@ -150,14 +227,22 @@ impl Desk {
         Answer::json(200, &json!({"name": name, "status": "deregistered"}))
     }
 
-    async fn registered(&self, json: &[u8]) -> Result<Answer> {
+    async fn registered(&self, json: &[u8], caller: &Caller) -> Result<Answer> {
         let config = function_of(json)?;
-        if self.functions.borrow().get(&config.name).is_some_and(|known| known.config != config) {
+        let function = match caller.registers(config) {
+            Ok(function) => function,
+            Err(refusal) => return Ok(refusal),
+        };
+        if let Err(why) = self.may_register(&function).and_then(|()| self.is_held(&function.config)) {
+            return Ok(Answer::error(403, &why));
+        }
+        let config = &function.config;
+        if self.functions.borrow().get(&config.name).is_some_and(|known| known.config != *config) {
             return Ok(Answer::error(409, &differs(&config.name)));
         }
-        self.admit(&config).await?;
+        self.admit(&function).await?;
         if let Some(state) = &self.state {
-            state.registered(&config).await?;
+            state.registered(config, function.bound).await?;
         }
         let known = self.worker.functions().into_iter().find(|(f, _)| f.name == config.name);
         let backend = known.map(|(_, backend)| backend);
@@ -243,11 +328,18 @@ impl Desk {
             &json!({
                 "worker": self.name, "version": env!("CARGO_PKG_VERSION"),
                 "status": if self.draining.get() { "draining" } else { "serving" },
-                "up_seconds": rt::now().0 as f64 / 1e9, "backends": self.backends,
+                "up_seconds": rt::now().0 as f64 / 1e9, "backends": self.backends, "away": self.away(),
                 "functions": self.functions.borrow().len(), "metrics": metrics, "loops": loops,
                 "threads": threads,
             }),
         )
+    }
+
+    /// The backends whose daemons do not answer, and why.
+    fn away(&self) -> serde_json::Map<String, serde_json::Value> {
+        let why =
+            |(name, backend): (&String, &Rc<dyn Backend>)| Some((name.clone(), json!(*backend.away()?)));
+        self.backends.iter().zip(&self.all).filter_map(why).collect()
     }
 
     fn metrics(&self) -> Answer {
@@ -260,7 +352,9 @@ impl Desk {
 impl Office for Desk {
     async fn answer(self: Rc<Desk>, ask: Ask, _id: String) -> Answer {
         match ask {
-            Ask::Register(json) => self.registered(&json).await.unwrap_or_else(|fault| refusal(&fault)),
+            Ask::Register(json, caller) => {
+                self.registered(&json, &caller).await.unwrap_or_else(|fault| refusal(&fault))
+            }
             Ask::Deregister(name) => self.deregister(&name).await,
             Ask::Functions => self.list(),
             Ask::Invoke(call) => self.invoke(call).await,
@@ -271,10 +365,12 @@ impl Office for Desk {
                 self.drain();
                 Answer::json(202, &json!({"status": "draining"}))
             }
-            Ask::Workers | Ask::WorkerStatus(_) | Ask::Join(_) | Ask::Beat(..) | Ask::Leave(..) => {
+            Ask::Workers | Ask::WorkerStatus(_) | Ask::Join(..) | Ask::Beat(..) | Ask::Leave(..) => {
                 Answer::error(404, "this is a worker; workers are known to a controller")
             }
-            Ask::InvokeLater(..) | Ask::Fetch(_) => Answer::error(500, "the reception answers this"),
+            Ask::InvokeLater(..) | Ask::Fetch(..) | Ask::Health => {
+                Answer::error(500, "the reception answers this")
+            }
         }
     }
 
@@ -288,6 +384,11 @@ impl Office for Desk {
 
     fn drains(&self) -> bool {
         self.draining.get()
+    }
+
+    fn health(&self) -> serde_json::Value {
+        let away = self.away();
+        if away.is_empty() { json!({"status": "ok"}) } else { json!({"status": "ok", "away": away}) }
     }
 }
 

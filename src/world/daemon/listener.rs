@@ -1,9 +1,10 @@
 //! The API's socket, and who serves it: a thread of its own, or a task beside others.
 
-use super::api::{Terms, routes};
-use super::config::address;
+use super::api::{OtherEnd, Terms, routes};
+use super::doors::Place;
 use super::handshakes::Handshakes;
 use super::order::Order;
+use super::paced::Paced;
 use crate::base::{Fault, Result};
 use crate::rt;
 use axum::serve::ListenerExt;
@@ -13,20 +14,28 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustc_hash::FxHashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tower::Layer;
 
 /// How long the last answers may take to be read.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a connection may be without a request, or take to send the head of one. Longer than our own clients keep one.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_secs(30);
 /// Bytes that the head of a request may have.
 const HEAD: usize = 64 << 10;
-/// Connections at once; further ones wait to be accepted.
+/// Connections at once, where the process may have as many descriptors and as many more; further ones wait to be accepted.
 const CONNECTIONS: usize = 16_384;
+/// Connections beyond those, each for one question and not for long: whoever asks for health is answered then too.
+const SPARE: usize = 32;
+const SPARE_TIME: Duration = Duration::from_secs(2);
+/// What of the connections one peer may have.
+const SHARE: usize = 4;
 
 /// Bound before anything else, so that a port in use is told at once.
 pub(super) enum Listener {
@@ -36,7 +45,12 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(place: &Address) -> Result<Listener> {
+    /// Binds it.
+    ///
+    /// # Errors
+    /// Why it cannot be, and what to do.
+    pub(super) fn bind(place: &Place) -> Result<Listener> {
+        let Place { at: place, mode, group } = place;
         let fault = |e: std::io::Error| {
             let hint = match e.kind() {
                 std::io::ErrorKind::AddrInUse => {
@@ -51,7 +65,9 @@ impl Listener {
             Fault::host(format!("cannot listen on {place}: {e}; {hint}"))
         };
         match place {
-            Address::Tls(..) => Err(Fault::usage(format!("cannot listen on {place}; write HOST:PORT"))),
+            Address::Tls(..) | Address::Shared(_) => {
+                Err(Fault::usage(format!("cannot listen on {place}; write HOST:PORT")))
+            }
             Address::Tcp(at) => {
                 let listener = std::net::TcpListener::bind(at).map_err(fault)?;
                 listener.set_nonblocking(true).map_err(fault)?;
@@ -65,10 +81,7 @@ impl Listener {
                 if is_socket && deserted {
                     std::fs::remove_file(path).map_err(fault)?;
                 }
-                let listener = std::os::unix::net::UnixListener::bind(path).map_err(fault)?;
-                // Who may open the socket may ask: its owner and group.
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o660);
-                std::fs::set_permissions(path, mode).map_err(fault)?;
+                let listener = elapse_real::unix::listen(path, *mode, *group).map_err(fault)?;
                 listener.set_nonblocking(true).map_err(fault)?;
                 Ok(Listener::Unix(listener))
             }
@@ -116,6 +129,76 @@ impl Listener {
     }
 }
 
+/// Where somebody comes from, as far as it tells one peer from another.
+trait Keyed {
+    /// The peer; none where all come alike.
+    fn key(&self) -> Option<IpAddr>;
+}
+
+/// A stream that may tell which user of this host is on its other end.
+trait Told {
+    fn user(&self) -> Option<u32> {
+        None
+    }
+}
+
+impl Told for tokio::net::TcpStream {}
+
+impl Told for elapse_real::tls::Secured {}
+
+impl Told for elapse_real::unix::Stream {
+    fn user(&self) -> Option<u32> {
+        self.peer().ok()
+    }
+}
+
+impl Keyed for SocketAddr {
+    fn key(&self) -> Option<IpAddr> {
+        Some(self.ip())
+    }
+}
+
+impl Keyed for tokio::net::unix::SocketAddr {
+    fn key(&self) -> Option<IpAddr> {
+        None
+    }
+}
+
+/// How many connections each peer has.
+#[derive(Clone, Default)]
+struct Peers(Arc<Mutex<FxHashMap<IpAddr, usize>>>);
+
+/// One connection of a peer, for as long as it lasts.
+struct OfPeer(Peers, Option<IpAddr>);
+
+impl Peers {
+    /// Counts one more, unless the peer has as many as it may.
+    fn enter(&self, peer: Option<IpAddr>, most: usize) -> Option<OfPeer> {
+        if let Some(peer) = peer {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let has = all.entry(peer).or_default();
+            if *has >= most.max(1) {
+                return None;
+            }
+            *has += 1;
+        }
+        Some(OfPeer(self.clone(), peer))
+    }
+}
+
+impl Drop for OfPeer {
+    fn drop(&mut self) {
+        let Some(peer) = self.1 else { return };
+        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(has) = all.get_mut(&peer) {
+            *has -= 1;
+            if *has == 0 {
+                all.remove(&peer);
+            }
+        }
+    }
+}
+
 /// Gives streams that wake nobody for nothing.
 struct Quiet(tokio::net::UnixListener);
 
@@ -143,24 +226,42 @@ impl axum::serve::Listener for Quiet {
     clippy::disallowed_methods,
     reason = "an API is only served live: tokio's tasks and timers are its event loop's"
 )]
-async fn answer<L: axum::serve::Listener>(
+async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
     mut listener: L,
     routes: axum::Router,
     closing: oneshot::Receiver<()>,
 ) {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_header_size(HEAD);
-    let open = Arc::new(Semaphore::new(CONNECTIONS));
+    // Whoever has said all that it will say still reads.
+    http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_header_size(HEAD).half_close(true);
+    let mut once = http.clone();
+    once.keep_alive(false).header_read_timeout(SPARE_TIME);
+    let most = CONNECTIONS.min(elapse_real::descriptors() / 2);
+    let (open, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
+    let peers = Peers::default();
     let ends = GracefulShutdown::new();
     let accepting = async {
-        while let Ok(place) = Arc::clone(&open).acquire_owned().await {
-            let (stream, _) = listener.accept().await;
-            let service = TowerToHyperService::new(routes.clone());
-            let connection = ends.watch(http.serve_connection(TokioIo::new(stream), service));
+        loop {
+            let (stream, from) = listener.accept().await;
+            let Some(of_peer) = peers.enter(from.key(), most / SHARE) else { continue };
+            let end = axum::Extension(OtherEnd { user: stream.user(), address: from.key() });
+            let service = TowerToHyperService::new(end.layer(routes.clone()));
+            let stream = TokioIo::new(Paced::new(stream));
+            let (connection, place, limit) = match Arc::clone(&open).try_acquire_owned() {
+                Ok(place) => (http.serve_connection(stream, service), place, None),
+                Err(_) => {
+                    let Ok(place) = Arc::clone(&spare).acquire_owned().await else { return };
+                    (once.serve_connection(stream, service), place, Some(SPARE_TIME))
+                }
+            };
+            let connection = ends.watch(connection);
             drop(tokio::spawn(async move {
                 // Who breaks off, or sends what is no HTTP, is no news.
-                let _ = connection.await;
-                drop(place);
+                match limit {
+                    None => drop(connection.await),
+                    Some(limit) => drop(tokio::time::timeout(limit, connection).await),
+                }
+                drop((place, of_peer));
             }));
         }
     };
@@ -206,10 +307,10 @@ impl Served {
     }
 
     /// What is still answered is answered; then nobody listens any more.
-    pub(super) async fn end(self, listen: &str) {
+    pub(super) async fn end(self, place: &Place) {
         let Served { close, mut end, thread } = self;
         let _ = close.send(());
-        if let Ok(Address::Unix(path)) = address(listen) {
+        if let Address::Unix(path) = &place.at {
             let _ = std::fs::remove_file(path);
         }
         let _ = end.changed().await;

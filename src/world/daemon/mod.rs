@@ -4,6 +4,7 @@
 //! the API, and only then tells its service manager that it is ready. The first SIGTERM drains it: nothing more is
 //! admitted, what was admitted is finished, every container is removed, and it exits with 0. A second one ends it at once.
 
+mod allowed;
 mod api;
 mod boot;
 mod client;
@@ -16,15 +17,19 @@ mod listener;
 mod membership;
 mod order;
 mod outside;
+mod paced;
 mod phase;
+mod places;
 mod reception;
 mod reload;
+mod roles;
 mod state;
 
+use allowed::Allowed;
 pub use client::Client;
 pub use config::DaemonConfig;
+use config::OnBoot;
 pub(super) use config::peer;
-use config::{OnBoot, address};
 pub use controller::{ControllerConfig, run as run_controller};
 
 use super::graphite::Station;
@@ -40,7 +45,6 @@ use crate::rt::{self, Either};
 use crate::worker::{Creations, Parts, Worker};
 use api::Terms;
 use desk::Desk;
-use doors::Doors;
 use elapse_real::lock::NameLock;
 use elapse_real::{Hangup, Interrupt};
 use listener::{Listener, Served};
@@ -48,7 +52,8 @@ use membership::Member;
 use phase::Phase;
 use reception::{Office, Reception};
 use serde_json::json;
-use state::State;
+use state::{Registered, State};
+use std::path::PathBuf;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 
@@ -67,14 +72,17 @@ pub fn run(
     log_panics();
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let _name = NameLock::take(&config.live.worker).map_err(Fault::host)?;
-    let doors = Doors::of(&config.door_files())?;
-    let place = address(&config.listen)?;
-    let listener = Listener::bind(&place)?.showing(doors.identity.clone());
+    let place = config.door_keys().place()?;
+    let listener = Listener::bind(&place)?;
+    let _own = places::Own::of(&config.door_keys().own_name());
+    let doors = config.door_keys().open().inspect_err(|_| place.leave())?;
+    let listener = listener.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
     let runtime = rt::Live::new()?;
     let names = config.worker.backend_names();
-    let functions = known_functions(&config.functions, state.as_deref());
-    let specs = functions.iter().flat_map(FunctionConfig::specs).collect::<Vec<_>>();
+    let functions =
+        known_functions(&config.functions, &config.register, &config.own_folders(), state.as_deref());
+    let specs = functions.iter().flat_map(|f| f.config.specs()).collect::<Vec<_>>();
     let engines = runtime.block_on(engines(&names, &config.live))?;
     let found = runtime.block_on(boot::found(&engines, state.as_deref(), config.on_boot, &config.live))?;
     // Images may have to be pulled, and who wants the end does not wait for them.
@@ -85,21 +93,23 @@ pub fn run(
     }
     let station = Station::of_daemon(&config.graphite)?;
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
-    let host = boot::Backends::new(&engines, &config, cores, state.clone());
+    let room = config.api.room();
+    let host = boot::Backends::new(&engines, &config, cores, state.clone(), &room);
     let phase = Phase::default();
     let (orders, taken) = mpsc::channel(64);
     let life = unix_now().as_millis() as u64;
     let terms = Terms {
-        token: doors.token.clone(),
+        gate: doors.gate.clone(),
         phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
+        room,
         concurrent: config.concurrent,
         any_name: listener.has_any_name(),
         life: format!("{life:x}"),
     };
     let description = json!({
         "name": config.live.worker, "incarnation": life, "machine_id": elapse_real::machine_id(),
-        "address": config.own_address(), "cores": cores.to_string(),
+        "address": config.own_address(&place.at), "cores": cores.to_string(),
         "memory": config.worker.memory.map(|m| m.to_string()), "backends": names, "version": env!("CARGO_PKG_VERSION"),
     });
     let member =
@@ -122,21 +132,21 @@ pub fn run(
             seed: config.seed,
             creations: Creations::default(),
         })?;
-        let desk = Desk::new(worker.clone(), engines.all.clone(), &config, state.clone());
+        let desk = Desk::new(worker.clone(), engines.all.clone(), host.all.clone(), &config, state.clone());
         for (spec, function) in specs.into_iter().zip(&functions) {
             match desk.register(spec, function) {
                 // What its file names it must serve; what was registered later may wait for its image to be back.
-                Err(fault) if config.functions.contains(function) => return Err(fault),
+                Err(fault) if config.functions.contains(&function.config) => return Err(fault),
                 Err(fault) => tracing::warn!(target: "elapse", %fault, "not registered again"),
                 Ok(()) => {}
             }
         }
         let warm = host.take_over(found, &worker, &desk).await;
-        for function in &functions {
-            desk.warm_up(&function.name, warm.get(&function.name).copied().unwrap_or(0));
+        for Registered { config, .. } in &functions {
+            desk.warm_up(&config.name, warm.get(&config.name).copied().unwrap_or(0));
         }
         let served = listener.start_aside(terms, orders)?;
-        tracing::info!(target: "elapse", at = %place, worker = config.live.worker, "serving");
+        tracing::info!(target: "elapse", at = %place.at, worker = config.live.worker, "serving");
         let luck = Chance::new(config.seed).named("daemon");
         worker.watch(phase::watchdog(luck));
         let running = reload::Running { desk: Rc::clone(&desk), doors, member: member.clone() };
@@ -147,7 +157,7 @@ pub fn run(
         let all = Serving { desk: &desk, worker: &worker, served: &served, phase: &phase };
         let outcome = all.serve(&reception, member.as_ref(), interrupt).await;
         reception.end();
-        served.end(&config.listen).await;
+        served.end(&place).await;
         // The answers of what was admitted have gone out before the controller hears that this life is over.
         if let (Ok(()), Some(member)) = (&outcome, &member) {
             member.leave().await;
@@ -172,15 +182,25 @@ pub fn run(
     outcome.and(swept)
 }
 
-/// The functions of the configuration, and those that were registered in earlier lives.
-fn known_functions(configured: &[FunctionConfig], state: Option<&State>) -> Vec<FunctionConfig> {
-    let mut all = configured.to_vec();
+/// The functions of the configuration, and those that were registered in earlier lives and still may be.
+fn known_functions(
+    configured: &[FunctionConfig],
+    allowed: &Allowed,
+    own: &[PathBuf],
+    state: Option<&State>,
+) -> Vec<Registered> {
+    let mut all: Vec<Registered> =
+        configured.iter().map(|f| Registered { config: f.clone(), bound: false }).collect();
     for function in state.map(State::functions).unwrap_or_default() {
-        match configured.iter().find(|f| f.name == function.name) {
-            None => all.push(function),
-            Some(ours) if *ours == function => {}
+        let name = &function.config.name;
+        match configured.iter().find(|f| f.name == *name) {
+            None => match allowed.admits(&function.config, own) {
+                Err(why) if function.bound => tracing::warn!(target: "elapse", why, "not registered again"),
+                _ => all.push(function),
+            },
+            Some(ours) if *ours == function.config => {}
             Some(_) => tracing::warn!(
-                target: "elapse", function = function.name, "the configuration's goes before the one that was registered"
+                target: "elapse", function = name, "the configuration's goes before the one that was registered"
             ),
         }
     }

@@ -1,10 +1,12 @@
 //! What is asked of a daemon through its API, and what it answers.
 
+use super::roles::Caller;
 use crate::base::{Sent, Status, Target};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 use std::borrow::Cow;
+use std::net::IpAddr;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// The header that says how an invocation ended. `dropped`: it was not begun. `lost`: it may have run.
@@ -15,18 +17,20 @@ pub(super) const UNANSWERED: &str = "it ended before it could answer, and what w
 
 /// What is asked of a worker or a controller.
 pub(super) enum Ask {
-    /// Register the function that this JSON describes.
-    Register(Bytes),
+    /// Register the function that this JSON describes, for whoever asks.
+    Register(Bytes, Caller),
     /// Forget a function.
     Deregister(String),
     /// Tell the functions.
     Functions,
     /// Invoke a function, and wait for its answer.
     Invoke(Invoke),
-    /// Invoke a function; its answer is fetched later.
-    InvokeLater(Invoke),
+    /// Invoke a function; its answer is fetched later, by who asked.
+    InvokeLater(Invoke, Caller),
     /// The answer of an invocation that was not waited for.
-    Fetch(String),
+    Fetch(String, Caller),
+    /// Nothing: whoever answers is alive.
+    Health,
     /// Create a container of a function ahead of need.
     Prewarm(String),
     /// Tell everything.
@@ -39,8 +43,8 @@ pub(super) enum Ask {
     Workers,
     /// Of a controller: what a worker says of itself.
     WorkerStatus(String),
-    /// Of a controller: a worker joins, described by this JSON.
-    Join(Bytes),
+    /// Of a controller: a worker joins, described by this JSON, from an address or over a unix socket.
+    Join(Bytes, Option<IpAddr>),
     /// Of a controller: a worker is alive, and how it is.
     Beat(String, Bytes),
     /// Of a controller: a worker's life ends.
@@ -116,12 +120,8 @@ pub(super) struct Order {
     pub(super) seat: Seat,
 }
 
-/// What an order takes of the room that there is for all: a place among the invocations on their way, and its body's bytes.
-#[derive(Default)]
-pub(super) struct Seat {
-    pub(super) _place: Option<OwnedSemaphorePermit>,
-    pub(super) _bytes: Option<OwnedSemaphorePermit>,
-}
+/// A place among the invocations on their way.
+pub(super) type Seat = Option<OwnedSemaphorePermit>;
 
 /// An answer of the worker or controller.
 #[derive(Clone, Debug)]

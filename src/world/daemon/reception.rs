@@ -2,17 +2,20 @@
 //! that are fetched later.
 
 use super::order::{Answer, Ask, Order, UNANSWERED};
+use super::roles::{Caller, Role};
 use crate::base::Status;
 use crate::rt::chance::Luck;
 use crate::rt::supervise::{Patience, Supervised, supervise};
 use crate::rt::sync::Notify;
 use crate::rt::{self, Either};
+use axum::body::Bytes;
 use rustc_hash::FxHashMap;
 use serde_json::json;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Who answers.
@@ -25,6 +28,11 @@ pub(super) trait Office: 'static {
 
     /// Whether somebody asked for the end.
     fn drains(&self) -> bool;
+
+    /// What is told of its health by whoever is alive to tell it.
+    fn health(&self) -> serde_json::Value {
+        json!({"status": "ok"})
+    }
 }
 
 /// See the module.
@@ -39,7 +47,7 @@ pub(super) struct Reception<O> {
 /// Invocations that nobody waits for, and the answers of those that have one. Of the answers the oldest go first.
 #[derive(Default)]
 struct Later {
-    answers: FxHashMap<String, Option<Answer>>,
+    answers: FxHashMap<String, (Arc<str>, Option<Answer>)>,
     /// What has its answer.
     answered: VecDeque<String>,
     /// Bytes of those answers.
@@ -51,31 +59,38 @@ const KEPT: usize = 1000;
 const KEPT_BYTES: usize = 64 << 20;
 
 impl Later {
-    /// Expects an answer under this id; false if the id is taken.
-    fn expect(&mut self, id: &str) -> bool {
+    /// Expects an answer under this id, for whoever of this name asked; false if the id is taken.
+    fn expect(&mut self, id: &str, who: &Arc<str>) -> bool {
         if self.answers.contains_key(id) {
             return false;
         }
-        self.answers.insert(id.to_string(), None);
+        self.answers.insert(id.to_string(), (Arc::clone(who), None));
         true
     }
 
     fn put(&mut self, id: &str, answer: Answer) {
+        // What waits to be fetched has room of its own: it is not to keep what is on its way from its.
+        let answer = Answer { body: Bytes::copy_from_slice(&answer.body), ..answer };
         self.bytes += answer.body.len();
-        self.answers.insert(id.to_string(), Some(answer));
+        if let Some((_, expected)) = self.answers.get_mut(id) {
+            *expected = Some(answer);
+        }
         self.answered.push_back(id.to_string());
         // The newest is kept, however long it is.
         while self.answered.len() > KEPT || (self.bytes > KEPT_BYTES && self.answered.len() > 1) {
             let Some(oldest) = self.answered.pop_front() else { break };
-            let gone = self.answers.remove(&oldest).flatten();
+            let gone = self.answers.remove(&oldest).and_then(|(_, answer)| answer);
             self.bytes -= gone.map_or(0, |answer| answer.body.len());
         }
     }
 
-    fn fetch(&self, id: &str) -> Answer {
-        match self.answers.get(id) {
-            Some(Some(answer)) => answer.clone(),
-            Some(None) => Answer::json(202, &json!({"id": id, "status": "under way"})),
+    /// The answer for who asked, or who may do everything; nobody else learns that there is one.
+    fn fetch(&self, id: &str, caller: &Caller) -> Answer {
+        let theirs =
+            |(who, _): &&(Arc<str>, Option<Answer>)| **who == *caller.name || caller.may(Role::Operate, None);
+        match self.answers.get(id).filter(theirs) {
+            Some((_, Some(answer))) => answer.clone(),
+            Some((_, None)) => Answer::json(202, &json!({"id": id, "status": "under way"})),
             None => Answer::error(
                 404,
                 &format!(
@@ -121,10 +136,10 @@ impl<O: Office> Reception<O> {
             let office = Rc::clone(&reception.office);
             let answer = match ask {
                 // What is wrong from the beginning is told now, and not to who fetches it.
-                Ask::InvokeLater(call) => {
+                Ask::InvokeLater(call, caller) => {
                     if let Some(refusal) = office.refuses(&call.function) {
                         refusal
-                    } else if reception.later.borrow_mut().expect(&id) {
+                    } else if reception.later.borrow_mut().expect(&id, &caller.name) {
                         let told = id.clone();
                         rt::spawn_detached(async move {
                             let answer = office.answer(Ask::Invoke(call), id.clone()).await;
@@ -136,7 +151,8 @@ impl<O: Office> Reception<O> {
                         Answer::error(409, "there is an invocation with this x-request-id already")
                     }
                 }
-                Ask::Fetch(of) => reception.later.borrow().fetch(&of),
+                Ask::Fetch(of, caller) => reception.later.borrow().fetch(&of, &caller),
+                Ask::Health => Answer::json(200, &office.health()),
                 ask => match rt::select(office.answer(ask, id), reception.is_over()).await {
                     Either::Left(answer) => answer,
                     Either::Right(()) => Answer::error(502, UNANSWERED).with_status(Status::Lost),
@@ -169,10 +185,9 @@ pub(super) fn orders<O: Office>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::order::Seat;
+    use super::super::roles::Roles;
     use super::*;
     use crate::rt::chance::Chance;
-    use axum::body::Bytes;
     use tokio::sync::oneshot;
 
     struct Clerk;
@@ -193,7 +208,7 @@ mod tests {
 
     async fn answered(orders: &mpsc::Sender<Order>) -> Option<u16> {
         let (reply, answer) = oneshot::channel();
-        let order = Order { ask: Ask::Status, id: "1".into(), reply, seat: Seat::default() };
+        let order = Order { ask: Ask::Status, id: "1".into(), reply, seat: None };
         assert!(orders.send(order).await.is_ok());
         answer.await.ok().map(|answer| answer.status)
     }
@@ -217,17 +232,22 @@ mod tests {
     fn of_the_answers_that_are_kept_the_oldest_go_first() {
         let answer =
             |bytes: usize| Answer { body: Bytes::from(vec![0; bytes]), ..Answer::json(200, &json!(null)) };
+        let (who, other) =
+            (Caller::new("a", Roles::of(Role::Invoke)), Caller::new("b", Roles::of(Role::Invoke)));
         let mut later = Later::default();
         for i in 0..=KEPT {
-            assert!(later.expect(&i.to_string()) && !later.expect(&i.to_string()));
-            assert_eq!(later.fetch(&i.to_string()).status, 202);
+            assert!(later.expect(&i.to_string(), &who.name) && !later.expect(&i.to_string(), &who.name));
+            assert_eq!(later.fetch(&i.to_string(), &who).status, 202);
             later.put(&i.to_string(), answer(1));
         }
-        assert_eq!((later.fetch("0").status, later.fetch("1").status), (404, 200));
+        assert_eq!((later.fetch("0", &who).status, later.fetch("1", &who).status), (404, 200));
         assert_eq!((later.bytes, later.answers.len()), (KEPT, KEPT));
+        assert_eq!(later.fetch("1", &other).status, 404, "it is another's");
+        assert_eq!(later.fetch("1", &Caller::new("c", Roles::of(Role::Operate))).status, 200);
+        assert!(later.expect("long", &who.name) && later.expect("longer", &who.name));
         later.put("long", answer(KEPT_BYTES - 3));
-        assert_eq!((later.bytes, later.answers.len()), (KEPT_BYTES, 4));
+        assert_eq!((later.bytes, later.answers.len()), (KEPT_BYTES, 5));
         later.put("longer", answer(KEPT_BYTES + 1));
-        assert_eq!((later.answers.len(), later.fetch("longer").status), (1, 200));
+        assert_eq!((later.answers.len(), later.fetch("longer", &who).status), (1, 200));
     }
 }

@@ -9,6 +9,7 @@ use super::desk::Desk;
 use super::doors::{Doors, Token};
 use super::membership::Member;
 use super::phase::Phase;
+use super::state::Registered;
 use crate::base::{Fault, Result};
 use crate::rt;
 use crate::rt::chance::Luck;
@@ -49,7 +50,7 @@ impl Reloaded for DaemonConfig {
     /// cannot be registered is told, by itself.
     async fn apply(&self, old: &DaemonConfig, running: &Running) -> Result<()> {
         let next = Token::of(self.controller.token_file.as_deref())?;
-        running.doors.exchange(&self.door_files())?;
+        running.doors.exchange(&self.door_keys())?;
         if let Some(member) = &running.member {
             member.exchange_token(&next);
         }
@@ -57,7 +58,8 @@ impl Reloaded for DaemonConfig {
             running.desk.forget(&function.name);
         }
         for function in self.functions.iter().filter(|f| !old.functions.contains(f)) {
-            if let Err(fault) = running.desk.admit(function).await {
+            let function = Registered { config: function.clone(), bound: false };
+            if let Err(fault) = running.desk.admit(&function).await {
                 tracing::error!(target: "elapse", %fault, "not registered");
             }
         }

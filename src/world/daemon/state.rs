@@ -19,7 +19,10 @@ use std::path::Path;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Entry {
+    /// By the worker's operator.
     Registered(Box<FunctionConfig>),
+    /// By who is bound by the allow-lists.
+    Bound(Box<FunctionConfig>),
     Deregistered(String),
     Creating {
         id: String,
@@ -39,6 +42,14 @@ enum Entry {
     Gone {
         id: String,
     },
+}
+
+/// A function that was registered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Registered {
+    pub(super) config: FunctionConfig,
+    /// Whether who registered it was bound by the allow-lists; so it is at every start.
+    pub(super) bound: bool,
 }
 
 /// A container that an earlier life had.
@@ -65,14 +76,22 @@ pub(super) struct State {
 
 #[derive(Default)]
 struct Known {
-    functions: BTreeMap<String, FunctionConfig>,
+    functions: BTreeMap<String, Registered>,
     containers: BTreeMap<String, Left>,
+}
+
+impl Entry {
+    fn of(function: &FunctionConfig, bound: bool) -> Entry {
+        let function = Box::new(function.clone());
+        if bound { Entry::Bound(function) } else { Entry::Registered(function) }
+    }
 }
 
 impl Known {
     fn apply(&mut self, entry: Entry) {
         match entry {
-            Entry::Registered(function) => drop(self.functions.insert(function.name.clone(), *function)),
+            Entry::Registered(config) => self.registered(*config, false),
+            Entry::Bound(config) => self.registered(*config, true),
             Entry::Deregistered(name) => drop(self.functions.remove(&name)),
             Entry::Creating { id, backend, function, made_of } => {
                 self.containers.insert(id, Left { backend, function, made_of, trace: None });
@@ -86,10 +105,14 @@ impl Known {
         }
     }
 
+    fn registered(&mut self, config: FunctionConfig, bound: bool) {
+        self.functions.insert(config.name.clone(), Registered { config, bound });
+    }
+
     /// The entries that make exactly this.
     fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> =
-            self.functions.values().map(|f| Entry::Registered(Box::new(f.clone()))).collect();
+            self.functions.values().map(|f| Entry::of(&f.config, f.bound)).collect();
         for (id, left) in &self.containers {
             let Left { backend, function, made_of, .. } = left.clone();
             entries.push(Entry::Creating { id: id.clone(), backend, function, made_of });
@@ -126,7 +149,7 @@ impl State {
         let mut known = Known::default();
         opened.entries.into_iter().for_each(|entry| known.apply(entry));
         let mut journal = opened.journal;
-        journal.compact(&known.entries())?;
+        compact(&mut journal, &known.entries());
         Ok(State {
             journal: RefCell::new(journal),
             known: RefCell::new(known),
@@ -137,7 +160,7 @@ impl State {
     }
 
     /// Functions that are registered.
-    pub(super) fn functions(&self) -> Vec<FunctionConfig> {
+    pub(super) fn functions(&self) -> Vec<Registered> {
         self.known.borrow().functions.values().cloned().collect()
     }
 
@@ -160,17 +183,18 @@ impl State {
             let entries = known.entries();
             // What still holds may be long itself: it is not written again and again.
             if (entries.len() as u64) < journal.entries() / 2 {
-                journal.compact(&entries)?;
+                compact(&mut journal, &entries);
             }
         }
         Ok(())
     }
 
     /// A function is registered; done when that is durable.
-    pub(super) async fn registered(&self, function: &FunctionConfig) -> Result<()> {
-        let same = self.known.borrow().functions.get(&function.name) == Some(function);
-        if !same {
-            self.add(Entry::Registered(Box::new(function.clone())))?;
+    pub(super) async fn registered(&self, function: &FunctionConfig, bound: bool) -> Result<()> {
+        let same = |known: &Registered| known.config == *function && known.bound == bound;
+        let is_known = self.known.borrow().functions.get(&function.name).is_some_and(same);
+        if !is_known {
+            self.add(Entry::of(function, bound))?;
         }
         self.durable().await
     }
@@ -203,10 +227,9 @@ impl State {
     }
 
     /// What is not among these ids is gone: the host was swept.
-    pub(super) fn only(&self, kept: &[String]) -> Result<()> {
+    pub(super) fn only(&self, kept: &[String]) {
         self.known.borrow_mut().containers.retain(|id, _| kept.contains(id));
-        let entries = self.known.borrow().entries();
-        self.journal.borrow_mut().compact(&entries)
+        compact(&mut self.journal.borrow_mut(), &self.known.borrow().entries());
     }
 
     fn note(&self, entry: Entry) {
@@ -214,6 +237,13 @@ impl State {
         if let Err(fault) = self.add(entry) {
             tracing::error!(target: "elapse", %fault, "the journal cannot be written");
         }
+    }
+}
+
+/// Writes what still holds in the place of all that was entered, where the disk has room for it; else that stays, which says no less.
+fn compact(journal: &mut Journal<Entry>, entries: &[Entry]) {
+    if let Err(fault) = journal.compact(entries) {
+        tracing::warn!(target: "elapse", %fault, "the journal stays as long as it is");
     }
 }
 
@@ -261,7 +291,7 @@ mod tests {
         let state = State::open(&folder).unwrap();
         assert_eq!(state.left().keys().collect::<Vec<_>>(), ["0-0", "1-0", "2-0"]);
         assert_eq!(state.left()["1-0"].trace, Some(trace("1-0")));
-        state.only(&["1-0".into()]).unwrap();
+        state.only(&["1-0".into()]);
         drop(state);
         assert_eq!(State::open(&folder).unwrap().left().len(), 1);
         std::fs::remove_dir_all(&folder).unwrap();
@@ -278,19 +308,19 @@ mod tests {
         let runtime = crate::rt::Live::new().unwrap();
         runtime.block_on(async {
             state.journal.borrow_mut().device_fails();
-            let refused = state.registered(&function).await.unwrap_err().to_string();
+            let refused = state.registered(&function, true).await.unwrap_err().to_string();
             assert!(refused.contains("journal"), "{refused}");
             let aside = folder.with_extension("aside");
             std::fs::rename(&folder, &aside).unwrap();
-            state.registered(&function).await.expect_err("there is no folder to write it to");
+            state.registered(&function, true).await.expect_err("there is no folder to write it to");
             std::fs::rename(&aside, &folder).unwrap();
-            state.registered(&function).await.expect("written again as a whole");
+            state.registered(&function, true).await.expect("written again as a whole");
             state.journal.borrow_mut().device_fails();
             state.deregistered("f").await.expect_err("refused");
             assert!(state.remembers("f"), "it may come back");
         });
         drop(state);
-        assert_eq!(State::open(&folder).unwrap().functions(), [function]);
+        assert_eq!(State::open(&folder).unwrap().functions(), [Registered { config: function, bound: true }]);
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -4,11 +4,31 @@ use super::docs::{Doc, key, open};
 
 /// Those of a worker.
 pub const WORKER: &[Doc] = &[
-    key("listen", "where the API listens: HOST:PORT, or unix:PATH"),
+    open(
+        "listen",
+        "where the API listens: HOST:PORT, or unix:PATH",
+        "a unix socket in the folder of all daemons: /run/elapse/NAME/api.sock, without root below $XDG_RUNTIME_DIR",
+        "\"127.0.0.1:8480\"",
+    ),
+    key("socket_mode", "the mode of its unix socket, in octal"),
+    open(
+        "socket_group",
+        "the group of its unix socket: members that the mode lets in may call functions",
+        "that of the process",
+        "\"elapse\"",
+    ),
+    key(
+        "allow_anonymous",
+        "whether whoever reaches it over TCP on this host may do everything, without a token",
+    ),
+    key(
+        "plaintext",
+        "whether it may be reached from other hosts without TLS, tokens being read by whoever listens in",
+    ),
     open(
         "token_file",
-        "a file with the bearer token that every request but GET /v1/health must bring",
-        "none, and only loopback and unix sockets are listened on",
+        "a file with the keys (ROLE SHA256HEX [NAME] [functions=GLOB] a line), or the token, that requests over TCP must bring",
+        "over TCP a token is made at the first start, and its file told in the log",
         "\"/etc/elapse/token\"",
     ),
     open(
@@ -29,10 +49,26 @@ pub const WORKER: &[Doc] = &[
         "what becomes at its start of the containers that an earlier life left: clean removes them, recover takes them over",
     ),
     key("body_limit", "bytes that a request's body may have"),
+    key("api", "what the API may take of memory"),
+    key(
+        "api.room",
+        "bytes that bodies of requests, as far as they have come, and answers that are not written may have together",
+    ),
     key(
         "concurrent",
         "invocations that may be on their way at once, the queue's included; further ones get 429",
     ),
+    key(
+        "register",
+        "what who has the role `register` may have registered; the file's own functions and `operate` are not bound by it",
+    ),
+    key("register.registries", "registries whose images may run, by host (and :port)"),
+    key(
+        "register.code_roots",
+        "folders below which a function's code may lie; it is not to lead out of them through a link",
+    ),
+    key("register.host_network", "whether a function may have the host's network"),
+    key("register.devices", "whether a function may have a GPU"),
     key("seed", "seed of what is random: jitter, durations of functions without a program"),
     key(
         "registration",
@@ -56,11 +92,37 @@ pub const WORKER: &[Doc] = &[
 
 /// Those of a controller.
 pub const CONTROLLER: &[Doc] = &[
-    key("listen", "where the API listens: HOST:PORT, or unix:PATH"),
+    open(
+        "listen",
+        "where the API listens: HOST:PORT, or unix:PATH",
+        "a unix socket in the folder of all daemons: /run/elapse/NAME/api.sock, without root below $XDG_RUNTIME_DIR",
+        "\"127.0.0.1:8470\"",
+    ),
+    key("socket_mode", "the mode of its unix socket, in octal"),
+    open(
+        "socket_group",
+        "the group of its unix socket: members that the mode lets in may call functions",
+        "that of the process",
+        "\"elapse\"",
+    ),
+    key(
+        "allow_anonymous",
+        "whether whoever reaches it over TCP on this host may do everything, without a token",
+    ),
+    key(
+        "plaintext",
+        "whether it may be reached from other hosts without TLS, tokens being read by whoever listens in",
+    ),
+    open(
+        "workers_from",
+        "where workers may be beside the addresses that they come from: networks, names of hosts, folders of sockets",
+        "this host's daemons, and the addresses that workers come from",
+        "[\"10.0.0.0/8\"]",
+    ),
     open(
         "token_file",
-        "a file with the bearer token that clients and workers must bring",
-        "none, and only loopback and unix sockets are listened on",
+        "a file with the keys (ROLE SHA256HEX [NAME] [functions=GLOB] a line), or the token, that clients and workers must bring over TCP",
+        "over TCP a token is made at the first start, and its file told in the log",
         "\"/etc/elapse/token\"",
     ),
     open(
@@ -83,7 +145,23 @@ pub const CONTROLLER: &[Doc] = &[
         "\"token\"",
     ),
     key("body_limit", "bytes that a request's body may have"),
+    key("api", "what the API may take of memory"),
+    key(
+        "api.room",
+        "bytes that bodies of requests, as far as they have come, and answers that are not written may have together",
+    ),
     key("concurrent", "invocations that may be on their way at once; further ones get 429"),
+    key(
+        "register",
+        "what who has the role `register` may have registered; the file's own functions and `operate` are not bound by it",
+    ),
+    key("register.registries", "registries whose images may run, by host (and :port)"),
+    key(
+        "register.code_roots",
+        "folders below which a function's code may lie; it is not to lead out of them through a link",
+    ),
+    key("register.host_network", "whether a function may have the host's network"),
+    key("register.devices", "whether a function may have a GPU"),
     key("seed", "seed of what is random"),
     key("balancer", "which worker an invocation goes to"),
     key("lost_after", "a worker that was not heard of for so long is lost"),

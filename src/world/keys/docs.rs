@@ -284,6 +284,20 @@ pub const DOCS: &[Doc] = &[
     key("live.runtime", "what containerd starts containers with"),
     key("live.docker", "docker's socket"),
     key("live.pooled", "containerd: containers of each kind that are created ahead"),
+    key(
+        "live.uids",
+        "users of this host of which each sandbox of the process backend has one of its own, as root",
+    ),
+    key("live.image_size", "bytes that an image may have, packed and unpacked"),
+    key(
+        "live.sandbox",
+        "daemons: isolated, or none: functions come through the API though sandboxes of process are plain processes here",
+    ),
+    key("live.weaker", "measures that this kernel may lack and sandboxes of process then do without"),
+    key(
+        "live.reach_host",
+        "whether containers with a network of their own may begin connections to this host",
+    ),
     key("live.subnet", "IPv4 addresses that the worker's bridges take theirs from"),
     key("live.networks", "network namespaces that are kept ready"),
     // The window.

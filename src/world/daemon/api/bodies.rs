@@ -1,47 +1,29 @@
-//! Bodies of requests: how long they may be, alone and together, and how long they may take.
+//! Bodies of requests: how long one may be, how much there may be of all together, and how slowly they may come.
 
 use super::{RequestId, Shared, error};
 use axum::body::{Bytes, HttpBody};
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::Response;
+use elapse_real::room::{Gathering, Room};
+use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
-/// How long a body may take to come.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes that the bodies of all invocations on their way may have together, if `body_limit` does not let one alone be longer.
-const BODIES: usize = 256 << 20;
-/// What of that is given out at a time.
-const PIECE: usize = 1 << 10;
+/// How long a body may take to come, beside a second for each so many bytes of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LEAST_RATE: usize = 4 << 10;
 
-/// The room for bodies of invocations, in pieces.
-pub(super) fn room(limit: usize) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(limit.max(BODIES).div_ceil(PIECE).min(Semaphore::MAX_PERMITS)))
-}
-
-/// The body of an invocation, whole, and its part of the room for those.
-pub(super) struct Body(pub(super) Bytes, pub(super) Option<OwnedSemaphorePermit>);
+/// The body of an invocation, whole, which has its part of the room.
+pub(super) struct Body(pub(super) Bytes);
 
 impl FromRequest<Arc<Shared>> for Body {
     type Rejection = Response;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Response> {
-        let id = RequestId::of(request.extensions());
-        let longest = longest(&request, shared.terms.body_limit);
-        let pieces = u32::try_from(longest.div_ceil(PIECE)).unwrap_or(u32::MAX);
-        let bytes = match pieces {
-            0 => None,
-            _ => match Arc::clone(&shared.bodies).try_acquire_many_owned(pieces) {
-                Ok(bytes) => Some(bytes),
-                Err(_) => {
-                    let why = "the bodies on their way are too long together; try again later";
-                    return Err(error(StatusCode::TOO_MANY_REQUESTS, why, &id));
-                }
-            },
-        };
-        Ok(Body(whole(request, shared, &id).await?, bytes))
+        let limit = (shared.terms.body_limit, "body_limit");
+        whole(request, limit, Some(&shared.terms.room)).await.map(Body)
     }
 }
 
@@ -52,36 +34,50 @@ pub(super) struct Note(pub(super) Bytes);
 impl FromRequest<Arc<Shared>> for Note {
     type Rejection = Response;
 
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Note, Response> {
-        const LONGEST: usize = 1 << 20;
-        let id = RequestId::of(request.extensions());
-        if longest(&request, 0) > LONGEST {
-            return Err(error(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 1 MiB", &id));
-        }
-        Ok(Note(whole(request, shared, &id).await?))
+    async fn from_request(request: Request, _shared: &Arc<Shared>) -> Result<Note, Response> {
+        whole(request, (1 << 20, "1 MiB"), None).await.map(Note)
     }
 }
 
-/// How long a body may turn out; `unsaid` where it does not say.
-fn longest(request: &Request, unsaid: usize) -> usize {
-    let said = request.body().size_hint().upper();
-    said.map_or(unsaid, |n| usize::try_from(n).unwrap_or(usize::MAX))
-}
-
-/// Reads a body to its end.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an API is only served live: tokio's timers are its event loop's"
-)]
-async fn whole(request: Request, shared: &Arc<Shared>, id: &RequestId) -> Result<Bytes, Response> {
-    match tokio::time::timeout(PATIENCE, Bytes::from_request(request, shared)).await {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(fault)) => {
-            Err(error(fault.status(), "the body is longer than body_limit, or it broke off", id))
+/// Reads a body to its end, if it is not longer than a limit, of this name, and there is room for it as it comes.
+async fn whole(
+    request: Request,
+    (limit, named): (usize, &str),
+    room: Option<&Room>,
+) -> Result<Bytes, Response> {
+    let id = RequestId::of(request.extensions());
+    let refused = |status, why: &str| error(status, why, &id);
+    let too_long = format!("the body is longer than {named}");
+    let mut body = request.into_body();
+    if body.size_hint().lower() > limit as u64 {
+        return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &too_long));
+    }
+    let begun = Instant::now();
+    let mut read = Gathering::within(room);
+    loop {
+        let allowed = PATIENCE + Duration::from_secs((read.len() / LEAST_RATE) as u64);
+        let frame = match tokio::time::timeout_at(begun + allowed, body.frame()).await {
+            Ok(None) => return Ok(read.whole()),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => return Err(refused(StatusCode::BAD_REQUEST, "the body broke off")),
+            Err(_) => {
+                let why = format!(
+                    "the body came too slowly: {} bytes in {} s; it has {} s, and one more for each {} KiB of it",
+                    read.len(),
+                    begun.elapsed().as_secs(),
+                    PATIENCE.as_secs(),
+                    LEAST_RATE >> 10
+                );
+                return Err(refused(StatusCode::REQUEST_TIMEOUT, &why));
+            }
+        };
+        let Ok(piece) = frame.into_data() else { continue };
+        if read.len() + piece.len() > limit {
+            return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &too_long));
         }
-        Err(_) => {
-            let why = format!("the body did not come within {} s", PATIENCE.as_secs());
-            Err(error(StatusCode::REQUEST_TIMEOUT, &why, id))
+        if read.add(piece).is_err() {
+            let why = "the bodies and answers on their way are too long together (api.room); try again later";
+            return Err(refused(StatusCode::TOO_MANY_REQUESTS, why));
         }
     }
 }

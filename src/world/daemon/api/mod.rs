@@ -6,38 +6,48 @@
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
 
 mod bodies;
+mod guard;
+mod wants;
 
-use super::doors::Token;
-use super::order::{Answer, Ask, BYTES, Invoke, JSON, Order, Seat, UNANSWERED};
+use super::doors::Gate;
+use super::order::{Answer, Ask, BYTES, Invoke, JSON, Order, UNANSWERED};
 use super::phase::{Phase, Stage};
+use super::roles::{Caller, Role};
 use crate::base::{Status, Target};
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::uri::{Authority, PathAndQuery};
+use axum::http::uri::PathAndQuery;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
 use bodies::{Body, Note};
+use elapse_real::room::Room;
 use elapse_real::threads::Pulse;
 use elapse_real::wire::{HEADER_BYTES, MOST_HEADERS, carried, is_too_much};
+use guard::{Lines, admit};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+pub(super) use wants::OtherEnd;
+use wants::unqualified;
 
 /// The API's description; a test holds it against the routes.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
 /// What the API is told at its start.
 pub(super) struct Terms {
-    pub(super) token: Token,
+    /// Who may come in.
+    pub(super) gate: Gate,
     pub(super) phase: Phase,
     pub(super) body_limit: usize,
+    /// What the bodies and answers of invocations may have together.
+    pub(super) room: Room,
     pub(super) concurrent: usize,
     /// Whether a browser reaches the API under whatever name leads here.
     pub(super) any_name: bool,
@@ -48,10 +58,9 @@ pub(super) struct Terms {
 struct Shared {
     terms: Terms,
     orders: mpsc::Sender<Order>,
-    room: Arc<Semaphore>,
-    /// In pieces.
-    bodies: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     requests: AtomicU64,
+    refusals: Lines,
     pulse: Option<Pulse>,
 }
 
@@ -70,9 +79,9 @@ pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Option<Pu
     let shared = Arc::new(Shared {
         terms,
         orders,
-        room: Arc::new(Semaphore::new(concurrent)),
-        bodies: bodies::room(limit),
+        places: Arc::new(Semaphore::new(concurrent)),
         requests: AtomicU64::new(1),
+        refusals: Lines::default(),
         pulse,
     });
     Router::new()
@@ -121,93 +130,19 @@ fn error(status: StatusCode, why: &str, id: &RequestId) -> Response {
     (status, Json(json!({"error": why, "request_id": id.0}))).into_response()
 }
 
-/// Whether this path only calls a function.
-fn is_of_function(path: &str) -> bool {
-    ["/function/", "/async-function/"].iter().any(|of| path.starts_with(of))
-}
-
-/// Gives the request its id and lets in who may ask.
-async fn admit(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
-    if let Some(pulse) = &shared.pulse {
-        pulse.works();
-    }
-    let given = request.headers().get("x-request-id").and_then(|v| v.to_str().ok());
-    let fits = |id: &&str| !id.is_empty() && id.len() <= 128;
-    let id = RequestId(given.filter(fits).map_or_else(
-        || format!("{}-{}", shared.terms.life, shared.requests.fetch_add(1, Ordering::Relaxed)),
-        str::to_string,
-    ));
-    let open = ["/v1/health", "/healthz"].contains(&request.uri().path());
-    let mut response = match shared.terms.token.bearer() {
-        Some(bearer) if !open && !brings(request.headers(), &bearer) => {
-            tracing::warn!(target: "elapse", request = id.0, path = request.uri().path(), "no valid token");
-            error(StatusCode::UNAUTHORIZED, "a valid bearer token is needed", &id)
-        }
-        // A browser says for whose page it asks; and where no token is asked for, any page could.
-        _ if request.headers().contains_key(header::ORIGIN) && !is_of_function(request.uri().path()) => {
-            error(
-                StatusCode::FORBIDDEN,
-                "a web page may call functions (/function/NAME) and nothing else here",
-                &id,
-            )
-        }
-        // A page's own name may lead here (DNS rebinding); then its browser takes this API for the page's own server.
-        None if shared.terms.any_name
-            && !(open || is_of_function(request.uri().path()))
-            && is_of_another(request.headers()) =>
-        {
-            let why = "without a token this answers at an address or at localhost, not at another name; set token_file for that";
-            error(StatusCode::FORBIDDEN, why, &id)
-        }
-        // Refused before any of it is read.
-        _ if length_of(request.headers()).is_some_and(|n| n > shared.terms.body_limit) => {
-            error(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than body_limit", &id)
-        }
-        _ => {
-            request.extensions_mut().insert(id.clone());
-            next.run(request).await
-        }
-    };
-    if let Ok(value) = HeaderValue::from_str(&id.0) {
-        response.headers_mut().insert("x-request-id", value);
-    }
-    response
-}
-
-/// Whether this host is asked under a name that anybody on the internet can have: one of several parts.
-fn is_of_another(headers: &HeaderMap) -> bool {
-    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
-    named.is_some_and(|named| {
-        let host = named.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
-        host.contains('.') && host.parse::<IpAddr>().is_err() && !host.ends_with(".localhost")
-    })
-}
-
-fn length_of(headers: &HeaderMap) -> Option<usize> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Whether a request has this token. Every byte is looked at, so that the time taken tells nothing of the token.
-fn brings(headers: &HeaderMap, bearer: &str) -> bool {
-    let given = headers.get(header::AUTHORIZATION).map_or(&b""[..], HeaderValue::as_bytes);
-    let differs = given.iter().zip(bearer.as_bytes()).fold(0, |d, (a, b)| d | (a ^ b));
-    given.len() == bearer.len() && differs == 0
-}
-
 /// Hands an order to the worker and waits for its answer.
 async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
-    told_as(answered(shared, id, ask, None).await, id)
+    told_as(answered(shared, id, ask).await, id)
 }
 
-async fn answered(shared: &Shared, id: &RequestId, ask: Ask, bytes: Option<OwnedSemaphorePermit>) -> Answer {
+async fn answered(shared: &Shared, id: &RequestId, ask: Ask) -> Answer {
     // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
     let invocation = matches!(ask, Ask::Invoke(..) | Ask::InvokeLater(..) | Ask::Prewarm(..));
-    let place = || Arc::clone(&shared.room).try_acquire_owned().ok().map(Some);
-    let Some(place) = (if invocation { place() } else { Some(None) }) else {
+    let place = || Arc::clone(&shared.places).try_acquire_owned().ok().map(Some);
+    let Some(seat) = (if invocation { place() } else { Some(None) }) else {
         return Answer::error(429, "too many invocations are on their way; try again later");
     };
     let (reply, answer) = oneshot::channel();
-    let seat = Seat { _place: place, _bytes: bytes };
     if shared.orders.send(Order { ask, id: id.0.clone(), reply, seat }).await.is_err() {
         return Answer::error(503, "the worker has ended").with_status(Status::Dropped);
     }
@@ -217,6 +152,13 @@ async fn answered(shared: &Shared, id: &RequestId, ask: Ask, bytes: Option<Owned
 
 fn told_as(answer: Answer, id: &RequestId) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status.is_informational() {
+        let why = format!(
+            "the function answered with {}, which is no answer: connections are not switched here",
+            answer.status
+        );
+        return error(StatusCode::BAD_GATEWAY, &why, id);
+    }
     let mut response = if answer.kind.is_empty() {
         error(status, &String::from_utf8_lossy(&answer.body), id)
     } else {
@@ -246,6 +188,7 @@ fn told_as(answer: Answer, id: &RequestId) -> Response {
 
 type From = State<Arc<Shared>>;
 type Id = Extension<RequestId>;
+type By = Extension<Caller>;
 
 /// The name in a path.
 struct Name(String);
@@ -257,7 +200,7 @@ impl FromRequestParts<Arc<Shared>> for Name {
         let Ok(Path(name)) = Path::<String>::from_request_parts(parts, shared).await else {
             return Err(no_name(&RequestId::of(&parts.extensions)));
         };
-        Ok(Name(name))
+        Ok(Name(unqualified(&name).to_string()))
     }
 }
 
@@ -267,7 +210,7 @@ fn no_name(id: &RequestId) -> Response {
 
 /// Asks with a body.
 async fn told(shared: &Shared, id: &RequestId, body: Note, ask: impl FnOnce(Bytes) -> Ask) -> Response {
-    told_as(answered(shared, id, ask(body.0), None).await, id)
+    told_as(answered(shared, id, ask(body.0)).await, id)
 }
 
 /// Asks for an invocation.
@@ -275,20 +218,31 @@ async fn called(
     shared: &Shared,
     id: &RequestId,
     call: Result<Invoke, String>,
-    bytes: Option<OwnedSemaphorePermit>,
     ask: impl FnOnce(Invoke) -> Ask,
 ) -> Response {
     match call {
-        Ok(call) => told_as(answered(shared, id, ask(call), bytes).await, id),
+        Ok(call) => told_as(answered(shared, id, ask(call)).await, id),
         Err(why) => error(StatusCode::UNPROCESSABLE_ENTITY, &why, id),
     }
 }
 
-/// Whether invocations are taken.
+/// How long the thread that does the work may take to say that it is alive.
+const ALIVE: Duration = Duration::from_secs(5);
+
+/// Whether invocations are taken, and the thread that takes them answers.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an API is only served live: tokio's timers are its event loop's"
+)]
 async fn health(State(shared): From, Extension(id): Id) -> Response {
+    let unwell = |why: &str| error(StatusCode::SERVICE_UNAVAILABLE, why, &id);
     match shared.terms.phase.stage() {
-        Stage::Serving => Json(json!({"status": "ok"})).into_response(),
-        stage => error(StatusCode::SERVICE_UNAVAILABLE, &format!("it is {}", stage.word()), &id),
+        Stage::Serving => {}
+        stage => return unwell(&format!("it is {}", stage.word())),
+    }
+    match tokio::time::timeout(ALIVE, answered(&shared, &id, Ask::Health)).await {
+        Ok(answer) => told_as(answer, &id),
+        Err(_) => unwell(&format!("its thread has not answered for {} s", ALIVE.as_secs())),
     }
 }
 
@@ -298,8 +252,16 @@ async fn healthz(shared: From, id: Id) -> Response {
     if response.status().is_success() { "OK".into_response() } else { response }
 }
 
-async fn register(State(shared): From, Extension(id): Id, body: Note) -> Response {
-    told(&shared, &id, body, Ask::Register).await
+async fn register(State(shared): From, Extension(id): Id, Extension(caller): By, body: Note) -> Response {
+    // Whose key is for some functions registers no other; what is no description is told by whoever reads it.
+    let named =
+        serde_json::from_slice::<Value>(&body.0).ok().and_then(|f| f["name"].as_str().map(str::to_string));
+    if let Some(name) = named.filter(|name| !caller.may(Role::Register, Some(name))) {
+        let why =
+            format!("the role 'register' for function '{name}' is needed for this, and the key has another");
+        return error(StatusCode::FORBIDDEN, &why, &id);
+    }
+    told(&shared, &id, body, |json| Ask::Register(json, caller)).await
 }
 
 async fn deregister(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
@@ -313,7 +275,7 @@ async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    called(&shared, &id, Invoke::new(name, body.0, None, &headers), body.1, Ask::Invoke).await
+    called(&shared, &id, Invoke::new(name, body.0, None, &headers), Ask::Invoke).await
 }
 
 /// A request for the HTTP server that the function is: everything behind its name is the server's.
@@ -334,8 +296,8 @@ async fn pass(
         return error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &why, &id);
     }
     let target = Target { method: method.to_string(), path: format!("/{behind}"), headers: further };
-    let call = Invoke::new(name.into_owned(), body.0, Some(target), &headers);
-    let mut response = called(&shared, &id, call, body.1, Ask::Invoke).await;
+    let call = Invoke::new(unqualified(&name).to_string(), body.0, Some(target), &headers);
+    let mut response = called(&shared, &id, call, Ask::Invoke).await;
     if of_head && !response.headers().contains_key(header::CONTENT_LENGTH) {
         // Of an empty body the length would be told to be 0; the server has not told it.
         let unknown = futures::stream::empty::<Result<Bytes, std::convert::Infallible>>();
@@ -347,15 +309,17 @@ async fn pass(
 async fn invoke_later(
     State(shared): From,
     Extension(id): Id,
+    Extension(caller): By,
     Name(name): Name,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    called(&shared, &id, Invoke::new(name, body.0, None, &headers), body.1, Ask::InvokeLater).await
+    let call = Invoke::new(name, body.0, None, &headers);
+    called(&shared, &id, call, |call| Ask::InvokeLater(call, caller)).await
 }
 
-async fn fetch(State(shared): From, Extension(id): Id, Name(of): Name) -> Response {
-    order(&shared, &id, Ask::Fetch(of)).await
+async fn fetch(State(shared): From, Extension(id): Id, Extension(caller): By, Name(of): Name) -> Response {
+    order(&shared, &id, Ask::Fetch(of, caller)).await
 }
 
 async fn prewarm(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
@@ -368,7 +332,7 @@ async fn functions(State(shared): From, Extension(id): Id) -> Response {
 
 /// The functions as OpenFaaS's gateway lists them.
 async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response {
-    let answer = answered(&shared, &id, Ask::Functions, None).await;
+    let answer = answered(&shared, &id, Ask::Functions).await;
     if answer.status != 200 {
         return told_as(answer, &id);
     }
@@ -377,7 +341,8 @@ async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response 
     let theirs: Vec<Value> = functions
         .map(|f| {
             let mut theirs =
-                json!({"name": f["name"], "image": f["image"].as_str().unwrap_or_default(), "namespace": ""});
+                json!({"name": f["name"], "image": f["image"].as_str().unwrap_or_default(), "namespace": "",
+                    "replicas": 1, "availableReplicas": 1});
             // A controller does not count by function.
             if let Some(n) = f["invocations"].as_u64() {
                 theirs["invocationCount"] = n.into();
@@ -408,8 +373,13 @@ async fn worker_status(State(shared): From, Extension(id): Id, Name(name): Name)
     order(&shared, &id, Ask::WorkerStatus(name)).await
 }
 
-async fn join(State(shared): From, Extension(id): Id, body: Note) -> Response {
-    told(&shared, &id, body, Ask::Join).await
+async fn join(
+    State(shared): From,
+    Extension(id): Id,
+    Extension(end): Extension<OtherEnd>,
+    body: Note,
+) -> Response {
+    told(&shared, &id, body, |json| Ask::Join(json, end.address)).await
 }
 
 async fn beat(State(shared): From, Extension(id): Id, Name(name): Name, body: Note) -> Response {
@@ -424,25 +394,6 @@ async fn leave(State(shared): From, Extension(id): Id, Name(name): Name, body: N
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
-
-    #[test]
-    fn names_of_several_parts_may_be_anybodys() {
-        let is_of_another = |host: &str| {
-            let host = HeaderValue::from_str(host).expect("a value");
-            is_of_another(&HeaderMap::from_iter([(header::HOST, host)]))
-        };
-        for ours in
-            ["127.0.0.1:8480", "[::1]:8480", "localhost", "LOCALHOST:1", "a.localhost:80", "elapse", "?"]
-        {
-            assert!(!is_of_another(ours), "{ours}");
-        }
-        for another in
-            ["a.example", "a.example:8480", "127.0.0.1.a.example", "localhost.a.example.", "A.Example"]
-        {
-            assert!(is_of_another(another), "{another}");
-        }
-        assert!(!super::is_of_another(&HeaderMap::new()));
-    }
 
     /// A route that is not described, or described and not there.
     #[test]

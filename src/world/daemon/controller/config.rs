@@ -1,7 +1,9 @@
 //! A controller daemon's configuration: one TOML file, `elapse controller CONFIG`.
 
-use super::super::config::{check_function, check_listen};
-use super::super::doors::DoorFiles;
+use super::super::allowed::Allowed;
+use super::super::config::{ApiConfig, SOCKET_MODE, check_concurrent, check_function};
+use super::super::doors::{CONTROLLER, DoorKeys};
+use super::sources::Sources;
 use crate::base::{Duration, Fault, Mem, Result};
 use crate::controller::balancer;
 use crate::load::FunctionConfig;
@@ -13,9 +15,20 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ControllerConfig {
-    /// Where the API listens: `127.0.0.1:8470`, or `unix:/run/elapse/controller.sock`.
-    pub listen: String,
-    /// A file with the bearer token that clients and workers must bring.
+    /// Where the API listens: `127.0.0.1:8470`, or `unix:PATH`. Without it, on a socket in the folder of all daemons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<String>,
+    /// The mode of the API's unix socket, in octal.
+    pub socket_mode: String,
+    /// The group of the API's unix socket, whose members may call functions; that of the process without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_group: Option<String>,
+    /// Whether over TCP nobody has to bring a token.
+    pub allow_anonymous: bool,
+    /// Whether tokens may go to other hosts without TLS.
+    pub plaintext: bool,
+    /// A file with the keys, or the one token, that clients and workers must bring over TCP. Without one, a token is made at the
+    /// first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// A PEM file with the certificate that the API shows, its chain below it: with it, clients and workers come over TLS.
@@ -30,10 +43,18 @@ pub struct ControllerConfig {
     /// A file with the token that workers ask for; the controller's own where none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_token_file: Option<PathBuf>,
+    /// Where workers may be reached beside the address that they come from and the sockets of this host's own daemons: networks
+    /// (`10.0.0.0/8`), names of hosts, folders of sockets (`unix:/run/fleet`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workers_from: Vec<String>,
     /// Bytes that a request's body may have.
     pub body_limit: Mem,
     /// Invocations that may be on their way at once; further ones get 429.
     pub concurrent: usize,
+    /// What the API may take of memory.
+    pub api: ApiConfig,
+    /// What who has the role `register` may have registered.
+    pub register: Allowed,
     /// The seed of what is random.
     pub seed: u64,
     /// Which worker an invocation goes to: round-robin, least-loaded, power-of-two, locality.
@@ -71,7 +92,12 @@ pub enum OnLoss {
 impl Default for ControllerConfig {
     fn default() -> ControllerConfig {
         ControllerConfig {
-            listen: "127.0.0.1:8470".into(),
+            listen: None,
+            socket_mode: SOCKET_MODE.into(),
+            socket_group: None,
+            allow_anonymous: false,
+            plaintext: false,
+            workers_from: Vec::new(),
             token_file: None,
             tls_cert: None,
             tls_key: None,
@@ -79,6 +105,8 @@ impl Default for ControllerConfig {
             worker_token_file: None,
             body_limit: Mem(6 << 20),
             concurrent: 1000,
+            api: ApiConfig::default(),
+            register: Allowed::default(),
             seed: 1,
             balancer: crate::controller::Config::default().balancer,
             lost_after: Duration::from_secs(5),
@@ -93,9 +121,28 @@ impl Default for ControllerConfig {
 }
 
 impl ControllerConfig {
-    /// The files that guard the API.
-    pub(super) fn door_files(&self) -> DoorFiles<'_> {
-        DoorFiles { token: &self.token_file, certificate: &self.tls_cert, key: &self.tls_key }
+    /// What guards the API.
+    pub(super) fn door_keys(&self) -> DoorKeys<'_> {
+        DoorKeys {
+            listen: self.listen.as_deref(),
+            socket_mode: &self.socket_mode,
+            socket_group: self.socket_group.as_deref(),
+            token: self.token_file.as_deref(),
+            allow_anonymous: self.allow_anonymous,
+            plaintext: self.plaintext,
+            certificate: self.tls_cert.as_deref(),
+            key: self.tls_key.as_deref(),
+            state: self.state.as_deref(),
+            name: CONTROLLER,
+        }
+    }
+
+    /// Where workers are dialled, beside their peers' own addresses.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn sources(&self) -> Result<Sources> {
+        Sources::of(&self.workers_from).map_err(|why| Fault::usage(format!("workers_from: {why}")))
     }
 
     /// What cannot be meant.
@@ -105,14 +152,18 @@ impl ControllerConfig {
     pub fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Fault::usage(why));
         balancer::check(&self.balancer).map_err(Fault::usage)?;
-        if self.concurrent == 0 || self.body_limit == Mem(0) || self.attempts == 0 {
-            return wrong("concurrent, body_limit and attempts are above 0".into());
+        check_concurrent(self.concurrent, self.body_limit)?;
+        if self.attempts == 0 {
+            return wrong("attempts is 0; it is at least 1".into());
         }
+        self.api.check(self.body_limit)?;
+        self.register.check().map_err(|why| Fault::usage(format!("[register]: {why}")))?;
         if self.lost_after == Duration::ZERO {
             return wrong("lost_after is 0s; it is a few heartbeats, for instance 5s".into());
         }
         self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
-        check_listen(&self.listen, self.token_file.is_some(), (&self.tls_cert, &self.tls_key))?;
+        self.door_keys().check()?;
+        self.sources()?;
         self.functions.iter().try_for_each(check_function)
     }
 }

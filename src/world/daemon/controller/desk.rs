@@ -1,15 +1,18 @@
 //! Where the orders of a controller's API meet its fleet.
 
+use super::super::allowed::Allowed;
 use super::super::desk::{loop_status, refusal};
 use super::super::doors::Token;
 use super::super::known_functions;
 use super::super::order::{Answer, Ask, BYTES, Invoke, STATUS};
 use super::super::reception::Office;
-use super::super::state::State;
+use super::super::state::{Registered, State};
 use super::config::{ControllerConfig, OnLoss};
+use super::sources::Sources;
 use super::workers::{Life, Request, Silence};
 use crate::base::{Duration, Fault, Result, Status, Time, nearest};
 use crate::controller::{Fleet, Health, balancer, key_of};
+use crate::load::FunctionConfig;
 use crate::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
 use crate::rt;
 use crate::rt::chance::{Chance, Luck};
@@ -17,6 +20,7 @@ use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::sync::Notify;
 use crate::world::threads;
 use bytes::Bytes;
+use elapse_real::room::Room;
 use elapse_real::wire::Method;
 use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
@@ -43,6 +47,12 @@ pub(super) struct Desk {
     pub(super) token: Token,
     /// Who is believed of workers at https://.
     pub(super) worker_ca: Option<PathBuf>,
+    /// What answers of workers take room of.
+    pub(super) room: Room,
+    /// Where workers are dialled.
+    pub(super) sources: Sources,
+    /// What who is bound by them may register.
+    pub(super) allowed: Allowed,
     pub(super) lost_after: Duration,
     attempts: u32,
     luck: Luck,
@@ -75,18 +85,29 @@ fn add(count: &Cell<u64>) {
 }
 
 impl Desk {
-    pub(super) fn new(config: &ControllerConfig, token: Token, state: Option<State>) -> Result<Rc<Desk>> {
+    pub(super) fn new(
+        config: &ControllerConfig,
+        token: Token,
+        state: Option<State>,
+        room: Room,
+    ) -> Result<Rc<Desk>> {
         let luck = Chance::new(config.seed).named("balancer");
         let balancer = balancer::build(&config.balancer, luck)
             .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
-        let written = |f| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
-        let functions = known_functions(&config.functions, state.as_ref());
-        let functions = functions.iter().map(|f| Ok((f.name.clone(), Bytes::from(written(f)?))));
+        let written = |f: &FunctionConfig| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
+        let functions = known_functions(&config.functions, &config.register, &[], state.as_ref());
+        let described = |f: Registered| {
+            let text = written(&f.config)?;
+            Ok((f.config.name, Bytes::from(text)))
+        };
         Ok(Rc::new(Desk {
             fleet: RefCell::new(Fleet::new(balancer)),
             lives: RefCell::default(),
-            functions: RefCell::new(functions.collect::<Result<_>>()?),
+            functions: RefCell::new(functions.into_iter().map(described).collect::<Result<_>>()?),
             worker_ca: config.worker_ca_file.clone(),
+            room,
+            sources: config.sources()?,
+            allowed: config.register.clone(),
             token,
             lost_after: config.lost_after,
             attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
@@ -379,7 +400,9 @@ impl Desk {
 impl Office for Desk {
     async fn answer(self: Rc<Desk>, ask: Ask, id: String) -> Answer {
         match ask {
-            Ask::Register(json) => self.register(&json, &id).await.unwrap_or_else(|fault| refusal(&fault)),
+            Ask::Register(json, caller) => {
+                self.register(&json, &caller, &id).await.unwrap_or_else(|fault| refusal(&fault))
+            }
             Ask::Deregister(name) => self.deregister(&name, &id).await,
             Ask::Functions => self.list(),
             Ask::Invoke(call) => self.invoke(&call, &id).await,
@@ -392,10 +415,12 @@ impl Office for Desk {
             }
             Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
             Ask::WorkerStatus(name) => self.worker_status(&name, &id).await,
-            Ask::Join(json) => self.join(&json, &id).await,
+            Ask::Join(json, from) => self.join(&json, from, &id).await,
             Ask::Beat(name, json) => self.beat(&name, &json, &id),
             Ask::Leave(name, json) => self.leave(&name, &json),
-            Ask::InvokeLater(..) | Ask::Fetch(_) => Answer::error(500, "the reception answers this"),
+            Ask::InvokeLater(..) | Ask::Fetch(..) | Ask::Health => {
+                Answer::error(500, "the reception answers this")
+            }
         }
     }
 
@@ -430,7 +455,9 @@ mod tests {
     #[test]
     fn loops_that_panic_go_on_and_are_shown() {
         let run = rt::Sim::new(rt::Options::default()).block_on(async {
-            let desk = Desk::new(&ControllerConfig::default(), Token::of(None).unwrap(), None).unwrap();
+            let desk =
+                Desk::new(&ControllerConfig::default(), Token::of(None).unwrap(), None, Room::new(1 << 20))
+                    .unwrap();
             let points = Rc::new(Cell::new(0));
             let loops = [desk.health(), desk.measure(Box::new(Count(Rc::clone(&points))))];
             desk.watch(&loops);

@@ -3,6 +3,8 @@
 use super::super::config::check_function;
 use super::super::desk::refusal;
 use super::super::order::Answer;
+use super::super::roles::Caller;
+use super::super::state::Registered;
 use super::desk::Desk;
 use crate::base::{Fault, Result};
 use crate::world::plan::function_of;
@@ -31,8 +33,14 @@ impl Desk {
         Ok(Changing(self, name.to_string()))
     }
 
-    pub(super) async fn register(&self, json: &[u8], id: &str) -> Result<Answer> {
-        let config = function_of(json)?;
+    pub(super) async fn register(&self, json: &[u8], caller: &Caller, id: &str) -> Result<Answer> {
+        let Registered { config, bound } = match caller.registers(function_of(json)?) {
+            Ok(function) => function,
+            Err(refusal) => return Ok(refusal),
+        };
+        if bound && let Err(why) = self.allowed.admits(&config, &[]) {
+            return Ok(Answer::error(403, &why));
+        }
         check_function(&config)?;
         let written: Bytes = serde_json::to_vec(&config).map_err(|e| Fault::bug(e.to_string()))?.into();
         let name = config.name.clone();
@@ -64,7 +72,7 @@ impl Desk {
             )));
         }
         if let Some(state) = &self.state {
-            state.registered(&config).await?;
+            state.registered(&config, bound).await?;
         }
         self.functions.borrow_mut().insert(name.clone(), written.clone());
         // Who came meanwhile was told all functions but this one.

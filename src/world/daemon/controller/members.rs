@@ -12,6 +12,7 @@ use elapse_real::wire::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 /// How long the last answers of a worker that has left may take.
@@ -29,15 +30,19 @@ struct Heartbeat {
 
 /// Workers come and go.
 impl Desk {
-    pub(super) async fn join(self: &Rc<Desk>, json: &[u8], id: &str) -> Answer {
+    pub(super) async fn join(self: &Rc<Desk>, json: &[u8], from: Option<IpAddr>, id: &str) -> Answer {
         let told: Description = match serde_json::from_slice(json) {
             Ok(told) => told,
             Err(e) => return Answer::error(422, &format!("this describes no worker: {e}")),
         };
         let peer = match peer(&told.address, self.worker_ca.as_deref()) {
-            Ok(peer) => peer,
+            Ok(peer) => peer.within(Some(self.room.clone())),
             Err(fault) => return Answer::error(422, &format!("worker '{}': address: {fault}", told.name)),
         };
+        if let Err(why) = self.sources.admit(peer.address(), from) {
+            tracing::warn!(target: "elapse", worker = told.name, why, "not registered");
+            return Answer::error(403, &format!("worker '{}': {why}", told.name));
+        }
         if self.draining.get() {
             return Answer::error(503, "the controller drains");
         }

@@ -7,15 +7,16 @@ mod config;
 mod desk;
 mod functions;
 mod members;
+mod sources;
 mod workers;
 
 pub use config::ControllerConfig;
 
 use super::api::Terms;
-use super::config::address;
 use super::doors::{Doors, Token};
 use super::listener::Listener;
 use super::phase::{self, Phase};
+use super::places;
 use super::reception::{self, Reception};
 use super::reload::{Reloaded, Reloads};
 use super::state::State;
@@ -38,7 +39,7 @@ impl Reloaded for ControllerConfig {
 
     async fn apply(&self, _: &ControllerConfig, running: &Running) -> Result<()> {
         let next = self.token_for_workers()?;
-        running.doors.exchange(&self.door_files())?;
+        running.doors.exchange(&self.door_keys())?;
         running.for_workers.become_like(&next);
         Ok(())
     }
@@ -69,25 +70,29 @@ pub fn run(
 ) -> Result<()> {
     log_panics();
     let hangup = Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
-    let place = address(&config.listen)?;
-    let doors = Doors::of(&config.door_files())?;
+    let place = config.door_keys().place()?;
     let for_workers = config.token_for_workers()?;
-    let listener = Listener::bind(&place)?.showing(doors.identity.clone());
+    let listener = Listener::bind(&place)?;
+    let _own = places::Own::of(&config.door_keys().own_name());
+    let doors = config.door_keys().open().inspect_err(|_| place.leave())?;
+    let listener = listener.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?;
     let station = Station::of_daemon(&config.graphite)?;
     let runtime = rt::Live::new()?;
     let (orders, taken) = mpsc::channel(64);
     let phase = Phase::default();
+    let room = config.api.room();
     let terms = Terms {
-        token: doors.token.clone(),
+        gate: doors.gate.clone(),
         phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
+        room: room.clone(),
         concurrent: config.concurrent,
         any_name: listener.has_any_name(),
         life: format!("{:x}", unix_now().as_millis()),
     };
     let outcome = runtime.block_on(async {
-        let desk = Desk::new(&config, for_workers.clone(), state)?;
+        let desk = Desk::new(&config, for_workers.clone(), state, room)?;
         let luck = Chance::new(config.seed).named("daemon");
         let reception = Reception::new(Rc::clone(&desk));
         let running = Running { doors, for_workers };
@@ -102,7 +107,7 @@ pub fn run(
         loops.extend(sink.map(|sink| desk.measure(sink)));
         desk.watch(&loops);
         let served = listener.start_here(terms, orders);
-        tracing::info!(target: "elapse", at = %place, balancer = config.balancer, "serving");
+        tracing::info!(target: "elapse", at = %place.at, balancer = config.balancer, "serving");
         phase.serves();
         let given_up = select_all(loops.into_iter().map(|each| Box::pin(each.given_up())));
         let failed = rt::select(given_up, served.has_failed());
@@ -119,7 +124,7 @@ pub fn run(
             }
         };
         reception.end();
-        served.end(&config.listen).await;
+        served.end(&place).await;
         outcome
     });
     drop(runtime);
