@@ -7,7 +7,7 @@ use seccompiler::{
     TargetArch, sock_filter,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::c_int;
 
 /// The calls that are allowed whatever they are asked: names and numbers.
@@ -91,9 +91,18 @@ impl Filters {
             BpfProgram::try_from(filter).map_err(|e| e.to_string())
         };
         let later = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+        let looked_at = [libc::SYS_clone, libc::SYS_clone3, libc::SYS_socket, libc::SYS_personality];
+        let numbers: BTreeSet<u32> = EVERYWHERE
+            .iter()
+            .chain(HERE)
+            .map(|(_, number)| *number)
+            .chain(looked_at)
+            .map(|n| n as u32)
+            .collect();
+        // Of several refusals that of the filter installed last is told.
         Ok(Filters(vec![
-            program(rules()?, no(libc::EPERM), SeccompAction::Allow)?,
-            // Of two refusals that of the filter installed last is told.
+            list(&numbers, arch)?,
+            program(refused_by_arguments()?, SeccompAction::Allow, no(libc::EPERM))?,
             program(later, SeccompAction::Allow, no(libc::ENOSYS))?,
         ]))
     }
@@ -104,20 +113,67 @@ impl Filters {
     }
 }
 
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
+/// A program that lets calls with these numbers be made, and no other. The kernel runs a program once for each number when it is
+/// installed, so it is to be short: it goes through the stretches of numbers, and not through the numbers.
+fn list(numbers: &BTreeSet<u32>, arch: TargetArch) -> Result<BpfProgram, String> {
+    // linux/filter.h: loads a word, jumps on its being equal, above, or at least; returns.
+    const LOAD: u16 = 0x20;
+    const EQUAL: u16 = 0x15;
+    const ABOVE: u16 = 0x25;
+    const AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    // linux/seccomp.h: where a call's number and its architecture are.
+    const NUMBER: u32 = 0;
+    const ARCHITECTURE: u32 = 4;
+    let machine = match arch {
+        TargetArch::x86_64 => 0xc000_003e,
+        TargetArch::aarch64 => 0xc000_00b7,
+        TargetArch::riscv64 => 0xc000_00f3,
+    };
+    let mut stretches: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match stretches.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last = *number,
+            _ => stretches.push((*number, *number)),
+        }
+    }
+    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    let mut program = vec![
+        step(LOAD, 0, 0, ARCHITECTURE),
+        step(EQUAL, 1, 0, machine),
+        step(RETURN, 0, 0, libc::SECCOMP_RET_KILL_PROCESS),
+        step(LOAD, 0, 0, NUMBER),
+    ];
+    let count = stretches.len();
+    for (place, (first, last)) in stretches.into_iter().enumerate() {
+        // Behind the last stretch stand the refusal and the permission.
+        let rest =
+            u8::try_from(2 * (count - 1 - place)).map_err(|_| "there are too many stretches of calls")?;
+        let permitted = rest.checked_add(1).ok_or("there are too many stretches of calls")?;
+        program.push(step(ABOVE, 1, 0, last));
+        program.push(step(AT_LEAST, permitted, rest, first));
+    }
+    program.push(step(RETURN, 0, 0, refuse));
+    program.push(step(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW));
+    Ok(program)
+}
+
+/// The calls that are refused for what they are asked.
+fn refused_by_arguments() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
     let is = |op, value: u64| {
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value).map_err(|e| e.to_string())
     };
     let rule = |conditions: Vec<SeccompCondition>| SeccompRule::new(conditions).map_err(|e| e.to_string());
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        EVERYWHERE.iter().chain(HERE).map(|(_, number)| (*number, Vec::new())).collect();
-    let no_namespace = is(SeccompCmpOp::MaskedEq(NAMESPACES as u32 as u64), 0)?;
-    rules.insert(libc::SYS_clone, vec![rule(vec![no_namespace])?]);
-    let families = NO_SOCKETS.iter().map(|family| is(SeccompCmpOp::Ne, *family as u64));
-    rules.insert(libc::SYS_socket, vec![rule(families.collect::<Result<_, _>>()?)?]);
-    let personalities = PERSONALITIES.iter().map(|p| rule(vec![is(SeccompCmpOp::Eq, *p)?]));
-    rules.insert(libc::SYS_personality, personalities.collect::<Result<_, _>>()?);
-    Ok(rules)
+    let bits = (0..32).map(|bit| 1_u32 << bit).filter(|bit| NAMESPACES as u32 & bit != 0);
+    let namespaces = bits.map(|bit| rule(vec![is(SeccompCmpOp::MaskedEq(bit.into()), bit.into())?]));
+    let families = NO_SOCKETS.iter().map(|family| rule(vec![is(SeccompCmpOp::Eq, *family as u64)?]));
+    let others = PERSONALITIES.iter().map(|personality| is(SeccompCmpOp::Ne, *personality));
+    Ok(BTreeMap::from([
+        (libc::SYS_clone, namespaces.collect::<Result<_, _>>()?),
+        (libc::SYS_socket, families.collect::<Result<_, _>>()?),
+        (libc::SYS_personality, vec![rule(others.collect::<Result<_, _>>()?)?]),
+    ]))
 }
 
 /// The same for a runtime that is told by OCI's specification.
@@ -219,7 +275,6 @@ pub(crate) fn oci() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeSet;
 
     #[test]
     fn what_a_runtime_is_told_is_what_the_kernel_is() {
@@ -259,6 +314,40 @@ mod tests {
     fn the_filters_are_as_short_as_the_kernel_wants_them() {
         let filters = Filters::new().expect("filters");
         let lengths: Vec<usize> = filters.programs().map(<[sock_filter]>::len).collect();
-        assert!(lengths.len() == 2 && lengths.iter().all(|n| (3..4096).contains(n)), "{lengths:?}");
+        assert!(lengths.len() == 3 && lengths.iter().all(|n| (3..300).contains(n)), "{lengths:?}");
+    }
+
+    /// What a program answers to a call, gone through as the kernel does.
+    fn answer(program: &[sock_filter], arch: u32, number: u32) -> u32 {
+        let (mut at, mut word) = (0, 0);
+        loop {
+            let step = &program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { step.jt } else { step.jf });
+            match step.code {
+                0x20 => word = if step.k == 0 { number } else { arch },
+                0x15 => at += jump(word == step.k),
+                0x25 => at += jump(word > step.k),
+                0x35 => at += jump(word >= step.k),
+                0x06 => return step.k,
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_list_lets_through_its_own_numbers_and_no_others() {
+        let filters = Filters::new().expect("filters");
+        let program = filters.programs().next().expect("the list");
+        let arch = program[1].k;
+        let listed: BTreeSet<u32> = EVERYWHERE.iter().chain(HERE).map(|(_, number)| *number as u32).collect();
+        let looked_at =
+            [libc::SYS_clone, libc::SYS_clone3, libc::SYS_socket, libc::SYS_personality].map(|n| n as u32);
+        for number in (0..1000).chain([0x4000_0000, 0x4000_0001, u32::MAX]) {
+            let allowed = listed.contains(&number) || looked_at.contains(&number);
+            let expected = if allowed { libc::SECCOMP_RET_ALLOW } else { libc::SECCOMP_RET_ERRNO | 1 };
+            assert_eq!(answer(program, arch, number), expected, "{number}");
+        }
+        assert_eq!(answer(program, arch + 1, 0), libc::SECCOMP_RET_KILL_PROCESS, "of another architecture");
     }
 }

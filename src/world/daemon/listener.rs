@@ -27,7 +27,7 @@ use tower::Layer;
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a connection may be without a request, or take to send the head of one. Longer than our own clients keep one.
 const IDLE: Duration = Duration::from_secs(30);
-/// Bytes that the head of a request may have.
+/// Bytes that the head of a request may have, and that a connection reads ahead of whoever takes them.
 const HEAD: usize = 64 << 10;
 /// Connections at once, where the process may have as many descriptors and as many more; further ones wait to be accepted.
 const CONNECTIONS: usize = 16_384;
@@ -233,6 +233,7 @@ async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
 ) {
     let mut http = http1::Builder::new();
     // Whoever has said all that it will say still reads.
+    http.max_buf_size(HEAD);
     http.timer(TokioTimer::new()).header_read_timeout(IDLE).max_header_size(HEAD).half_close(true);
     let mut once = http.clone();
     once.keep_alive(false).header_read_timeout(SPARE_TIME);
