@@ -65,7 +65,11 @@ impl Gathering {
                 }
             }
         }
-        self.pieces.push(piece);
+        // A piece holds all that was read together with it: of several each is copied, so that no more is held than is counted.
+        if let [first] = &mut self.pieces[..] {
+            *first = Bytes::copy_from_slice(first);
+        }
+        self.pieces.push(if self.pieces.is_empty() { piece } else { Bytes::copy_from_slice(&piece) });
         Ok(())
     }
 
