@@ -244,9 +244,13 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         let said = String::from_utf8(answer.body).unwrap();
         let left = said.trim().strip_prefix("hi ").expect("what it said").to_string();
-        // Killed, it may still wait to be told of.
-        let state = std::fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+        // Killed, it may still have to be told of, and waited for by whoever that is.
+        let state = || std::fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+        let is_over = || state().is_empty() || state().contains(") Z");
+        while !is_over() && begun.elapsed() < Duration::from_secs(5) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(is_over(), "{}", state());
         // One that has left the group holds the output's other end, and nobody waits for it.
         let answer = exec(&shell("setsid sleep 3 & echo hi"), b"", None);
         assert_eq!((answer.status, answer.body.as_slice()), (200, b"hi\n".as_slice()));
