@@ -117,7 +117,7 @@ const ERRORS: usize = 64 << 10;
 /// How long what a command wrote may take to come when it has ended: somebody that it left behind may hold the other end.
 const REST: Duration = Duration::from_millis(200);
 
-/// What comes out of a pipe, up to so many bytes; what comes beyond is counted.
+/// Keeps what comes out of a pipe, up to so many bytes, and counts the rest.
 struct Output {
     bytes: Arc<Mutex<(Vec<u8>, usize)>>,
     ended: mpsc::Receiver<()>,
@@ -147,7 +147,7 @@ impl Output {
         Output { bytes, ended }
     }
 
-    /// What came until the pipe's end, or as long as is waited for that; and how much it was in all.
+    /// Waits for the pipe's end, so long at most; gives what came, and how much it was in all.
     fn taken(self, limit: Duration) -> (Vec<u8>, usize) {
         let _ = self.ended.recv_timeout(limit);
         std::mem::take(&mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
@@ -257,7 +257,7 @@ mod tests {
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         let answer = exec(&shell("head -c 17000000 /dev/zero"), b"", None);
         assert!(answer.status == 500 && answer.body.starts_with(b"/bin/sh wrote 17000000 bytes"));
-        // What is written while the input is still being read is all there.
+        // A command may write while it still reads its input: all of it is there.
         let long = vec![b'x'; 3 << 20];
         assert_eq!(exec(&["cat".to_string()], &long, None).body, long);
     }

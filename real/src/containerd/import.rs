@@ -251,7 +251,7 @@ fn descriptor(value: &Value, name: &str) -> Result<Descriptor, EngineFault> {
     let (Some(media_type), Some(digest)) = (text("mediaType"), text("digest")) else {
         return Err(wrong(name, "its manifest is incomplete"));
     };
-    // What is no digest could be a path.
+    // Anything else could be a path.
     let is_digest = digest.strip_prefix("sha256:").is_some_and(|hex| {
         hex.len() == 64 && hex.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c))
     });

@@ -6,6 +6,7 @@
 
 mod archive;
 mod import;
+mod link;
 mod pool;
 mod shims;
 mod spec;
@@ -28,9 +29,10 @@ use containerd_client::services::v1::{
     Container, CreateContainerRequest, CreateNamespaceRequest, CreateTaskRequest, DeleteImageRequest,
     DeleteNamespaceRequest, GetRequest, ListContainersRequest, ListImagesRequest, Namespace,
 };
-use containerd_client::tonic::{Code, Request, Status};
+use containerd_client::tonic::Code;
 use containerd_client::types::Mount;
 use import::Unpacked;
+use link::{Link, fault, unless_gone};
 use pool::Pool;
 use prost::Message;
 use prost_types::Any;
@@ -94,59 +96,6 @@ impl Known {
 
 /// How the leases begin under which images are obtained.
 const LEASE: &str = "elapse-import-";
-
-/// The daemon, and the namespace that every request bears.
-struct Link {
-    client: Client,
-    namespace: String,
-    /// What is made under a lease is kept for as long as it lasts.
-    lease: Option<String>,
-    /// Bytes that an image may have, packed and unpacked.
-    image_size: u64,
-}
-
-impl Link {
-    fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        // The name was checked: lower-case letters, digits and hyphens.
-        if let Ok(value) = self.namespace.parse() {
-            request.metadata_mut().insert("containerd-namespace", value);
-        }
-        if let Some(lease) = self.lease.as_ref().and_then(|l| l.parse().ok()) {
-            request.metadata_mut().insert("containerd-lease", lease);
-        }
-        request
-    }
-
-    /// The same daemon, under a lease.
-    fn leased(&self, lease: &str) -> Link {
-        let client = Client::from(self.client.channel());
-        let (namespace, lease) = (self.namespace.clone(), Some(lease.to_string()));
-        Link { client, namespace, lease, image_size: self.image_size }
-    }
-}
-
-fn fault(what: &str, status: &Status) -> EngineFault {
-    let passing = matches!(
-        status.code(),
-        Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::ResourceExhausted
-            | Code::Aborted
-            | Code::Cancelled
-    );
-    let away = status.code() == Code::Unavailable;
-    EngineFault { transient: passing, away, why: format!("containerd: {what}: {}", status.message()) }
-}
-
-/// What is gone already needs no removal.
-fn unless_gone<T>(what: &str, outcome: Result<T, Status>) -> Result<(), EngineFault> {
-    match outcome {
-        Ok(_) => Ok(()),
-        Err(status) if status.code() == Code::NotFound => Ok(()),
-        Err(status) => Err(fault(what, &status)),
-    }
-}
 
 impl Containerds {
     /// Connects to a daemon's socket; `runtime` is runc or crun. Of each kind of sandbox that was asked for, `pooled` are

@@ -24,7 +24,7 @@ pub(super) struct Wanted<'a> {
     pub(super) network: Option<&'a Path>,
 }
 
-/// What docker gives a container by default, less what lets it make packets, devices, audit records and privileged files.
+/// Lists docker's default capabilities, less those that make packets, devices, audit records and privileged files.
 const CAPABILITIES: [&str; 10] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",

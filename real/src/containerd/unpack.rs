@@ -52,7 +52,7 @@ pub(super) async fn unpack(
     })
 }
 
-/// What a snapshot takes of the disk, as far as the daemon knows.
+/// Asks the daemon how much of the disk a snapshot takes.
 async fn size_of(link: &Link, key: &str) -> u64 {
     let request = UsageRequest { snapshotter: SNAPSHOTTER.into(), key: key.to_string() };
     let told = link.client.snapshots().usage(link.request(request)).await;

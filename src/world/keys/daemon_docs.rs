@@ -2,6 +2,23 @@
 
 use super::docs::{Doc, key, open};
 
+/// Rows that both daemons have.
+const SOCKET_MODE: Doc = key("socket_mode", "the mode of its unix socket, in octal");
+const SOCKET_GROUP: Doc = open(
+    "socket_group",
+    "the group of its unix socket: members that the mode lets in may call functions",
+    "that of the process",
+    "\"elapse\"",
+);
+const ALLOW_ANONYMOUS: Doc = key(
+    "allow_anonymous",
+    "whether whoever reaches it over TCP on this host may do everything, without a token",
+);
+const PLAINTEXT: Doc = key(
+    "plaintext",
+    "whether it may be reached from other hosts without TLS, tokens being read by whoever listens in",
+);
+
 /// Those of a worker.
 pub const WORKER: &[Doc] = &[
     open(
@@ -10,21 +27,10 @@ pub const WORKER: &[Doc] = &[
         "a unix socket in the folder of all daemons: /run/elapse/NAME/api.sock, without root below $XDG_RUNTIME_DIR",
         "\"127.0.0.1:8480\"",
     ),
-    key("socket_mode", "the mode of its unix socket, in octal"),
-    open(
-        "socket_group",
-        "the group of its unix socket: members that the mode lets in may call functions",
-        "that of the process",
-        "\"elapse\"",
-    ),
-    key(
-        "allow_anonymous",
-        "whether whoever reaches it over TCP on this host may do everything, without a token",
-    ),
-    key(
-        "plaintext",
-        "whether it may be reached from other hosts without TLS, tokens being read by whoever listens in",
-    ),
+    SOCKET_MODE,
+    SOCKET_GROUP,
+    ALLOW_ANONYMOUS,
+    PLAINTEXT,
     open(
         "token_file",
         "a file with the keys (ROLE SHA256HEX [NAME] [functions=GLOB] a line), or the token, that requests over TCP must bring",
@@ -98,21 +104,10 @@ pub const CONTROLLER: &[Doc] = &[
         "a unix socket in the folder of all daemons: /run/elapse/NAME/api.sock, without root below $XDG_RUNTIME_DIR",
         "\"127.0.0.1:8470\"",
     ),
-    key("socket_mode", "the mode of its unix socket, in octal"),
-    open(
-        "socket_group",
-        "the group of its unix socket: members that the mode lets in may call functions",
-        "that of the process",
-        "\"elapse\"",
-    ),
-    key(
-        "allow_anonymous",
-        "whether whoever reaches it over TCP on this host may do everything, without a token",
-    ),
-    key(
-        "plaintext",
-        "whether it may be reached from other hosts without TLS, tokens being read by whoever listens in",
-    ),
+    SOCKET_MODE,
+    SOCKET_GROUP,
+    ALLOW_ANONYMOUS,
+    PLAINTEXT,
     open(
         "workers_from",
         "where workers may be beside the addresses that they come from: networks, names of hosts, folders of sockets",

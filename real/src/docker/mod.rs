@@ -3,17 +3,16 @@
 //! The agent and the socket's directory are bound into any image; an image that is an HTTP server on `$PORT` is started as
 //! it is. Containers bear the label `elapse.worker`. A death is told by the daemon's answer to a wait.
 
-use crate::cgroup::{Gauge, SLICE, path_of, remove_everywhere, shares_of, weigh};
-use crate::ending;
+mod container;
+
+use crate::cgroup::{SLICE, path_of, remove_everywhere, shares_of, weigh};
 use crate::engine::{
-    self, Common, Death, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
+    self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
-use crate::home::{Home, Shared};
+use crate::home::Home;
 use crate::host::{FIXED, hidden_paths, sandbox_descriptors};
 use crate::image::{self, AGENT_INSIDE, CODE_INSIDE, SOCKETS_INSIDE};
-use crate::net::Lease;
 use crate::seccomp;
-use crate::wire::Address;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
@@ -22,12 +21,12 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
-    ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptions,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
+use container::Container;
 use futures_util::{StreamExt, TryStreamExt};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tokio::sync::Notify;
@@ -418,138 +417,5 @@ impl Engine for Dockers {
             }
             Ok(removed)
         })
-    }
-}
-
-struct Container {
-    docker: Docker,
-    id: String,
-    name: String,
-    home: Home,
-    /// Where it answers; unknown before its first process is there.
-    address: RefCell<Option<Address>>,
-    network: RefCell<Option<Lease>>,
-    trace: RefCell<Option<Trace>>,
-    gauge: RefCell<Option<Gauge>>,
-    death: RefCell<Option<Death>>,
-    changed: Notify,
-    gpu: Option<u32>,
-}
-
-impl Container {
-    fn answers_at(&self, at: SocketAddr) {
-        self.address.replace(Some(Address::Tcp(at)));
-    }
-
-    /// Its first process is there.
-    fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
-        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
-        let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
-        self.trace.borrow_mut().clone_from(&trace);
-        self.watch();
-        if self.address.borrow().is_none() {
-            let trace = trace.ok_or_else(|| EngineFault::passing("its process has ended"))?;
-            let shared = Shared::of(&self.home, trace).map_err(|e| {
-                EngineFault::lasting(format!("cannot look into the folder that it shares: {e}"))
-            })?;
-            self.address.replace(Some(Address::Shared(shared)));
-        }
-        Ok(())
-    }
-
-    fn watch(self: &Rc<Self>) {
-        let container = Rc::clone(self);
-        drop(tokio::task::spawn_local(async move {
-            let wait = || async {
-                let mut waits =
-                    container.docker.wait_container(&container.name, None::<WaitContainerOptions>);
-                match waits.next().await {
-                    Some(Ok(answer)) => Ok(format!("its process exited with {}", answer.status_code)),
-                    Some(Err(Error::DockerContainerWaitError { code, .. })) => {
-                        Ok(format!("its process exited with {code}"))
-                    }
-                    Some(Err(e)) => Err(e.to_string()),
-                    None => Err("the daemon says nothing".into()),
-                }
-            };
-            let how = ending::told(container.trace(), wait).await;
-            let oom = container.was_out_of_memory().await;
-            *container.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
-            container.changed.notify_waiters();
-        }));
-    }
-
-    async fn was_out_of_memory(&self) -> bool {
-        let none = None::<bollard::query_parameters::InspectContainerOptions>;
-        let seen = self.docker.inspect_container(&self.name, none).await;
-        seen.ok().and_then(|s| s.state).and_then(|s| s.oom_killed).unwrap_or(false)
-    }
-
-    async fn remove(&self) -> Result<(), EngineFault> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.docker.remove_container(&self.name, Some(options)).await {
-            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Err(e) => return Err(fault(&e)),
-        }
-        drop(self.network.take());
-        self.home
-            .remove()
-            .map_err(|e| EngineFault::passing(format!("cannot remove what it had on the host: {e}")))
-    }
-}
-
-impl Sandbox for Container {
-    fn address(&self) -> Address {
-        self.address.borrow().clone().unwrap_or_else(|| Address::Unix(self.home.own_socket()))
-    }
-
-    fn trace(&self) -> Option<Trace> {
-        self.trace.borrow().clone()
-    }
-
-    fn gpu(&self) -> Option<u32> {
-        self.gpu
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.gauge.borrow().as_ref()?.memory()
-    }
-
-    fn kills(&self) -> u64 {
-        self.gauge.borrow().as_ref().map_or(0, Gauge::kills)
-    }
-
-    fn death(&self) -> Option<Death> {
-        self.death.borrow().clone()
-    }
-
-    fn dies(&self) -> Local<'_, Death> {
-        Box::pin(async move {
-            loop {
-                let told = self.changed.notified();
-                if let Some(death) = self.death() {
-                    return death;
-                }
-                told.await;
-            }
-        })
-    }
-
-    fn last_words(&self) -> Local<'_, String> {
-        Box::pin(async move {
-            let options = LogsOptionsBuilder::new().stdout(true).stderr(true).tail("5").build();
-            let mut lines = self.docker.logs(&self.name, Some(options));
-            let mut said = String::new();
-            // A line is as long as whoever wrote it wanted.
-            while let (Some(Ok(line)), true) = (lines.next().await, said.len() < LAST_WORDS) {
-                said.extend(line.to_string().trim().chars().take(LAST_WORDS));
-                said.push_str("; ");
-            }
-            said.trim_end_matches("; ").to_string()
-        })
-    }
-
-    fn destroy(&self) -> Local<'_, Result<(), EngineFault>> {
-        Box::pin(self.remove())
     }
 }
