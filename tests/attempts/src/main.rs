@@ -4,6 +4,7 @@
 //! the attempt came through, and `held: WHY` where it did not. Nothing here harms the host: what came through is undone, or
 //! asks for nothing that matters. `status` prints what the kernel says of the process.
 
+mod calls;
 mod tries;
 
 use std::io::Read;

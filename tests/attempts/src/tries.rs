@@ -1,7 +1,7 @@
 //! The attempts, by name. Each gets what the test gives it: a port, a path, a number.
 
+use crate::calls::{call, in_child, last, number, text};
 use libc::{c_int, c_long, c_ulong};
-use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use std::ptr;
 use std::time::Duration;
 
 /// What an attempt comes to: what came through, or what held it.
-type Outcome = Result<String, String>;
+pub type Outcome = Result<String, String>;
 
 /// An attempt.
 pub type Attempt = fn(&str) -> Outcome;
@@ -171,53 +171,6 @@ fn flood_log(bytes: usize) -> Outcome {
         }
     }
     if written < bytes { Err(format!("{written} bytes")) } else { Ok(format!("{written} bytes")) }
-}
-
-fn text(s: &str) -> CString {
-    CString::new(s).unwrap_or_default()
-}
-
-fn number(given: &str) -> usize {
-    given.parse().unwrap_or(0)
-}
-
-fn last(what: &str) -> String {
-    format!("{what}: {}", io::Error::last_os_error())
-}
-
-/// A system call: through if it succeeds.
-fn call(number: c_long, args: &[c_ulong]) -> Outcome {
-    let a = |i: usize| args.get(i).copied().unwrap_or(0);
-    // SAFETY: the arguments are numbers, null, or point to what lives until the call returns.
-    let done = unsafe { libc::syscall(number, a(0), a(1), a(2), a(3), a(4), a(5)) };
-    if done < 0 { Err(last(&format!("call {number}"))) } else { Ok(format!("call {number} gave {done}")) }
-}
-
-/// Does something in a child, so that this process is as before.
-fn in_child(does: fn() -> Outcome) -> Outcome {
-    // SAFETY: this process has one thread; the child does what it is to and exits.
-    let pid = unsafe { libc::fork() };
-    match pid {
-        0 => {
-            let code = match does() {
-                Ok(_) => 0,
-                Err(_) => io::Error::last_os_error().raw_os_error().unwrap_or(1).clamp(1, 200),
-            };
-            // SAFETY: ends the child.
-            unsafe { libc::_exit(code) }
-        }
-        -1 => Err(last("fork")),
-        _ => {
-            let mut status: c_int = 0;
-            // SAFETY: waits for our own child.
-            unsafe { libc::waitpid(pid, &raw mut status, 0) };
-            match libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)) {
-                Some(0) => Ok("done in a child".into()),
-                Some(errno) => Err(io::Error::from_raw_os_error(errno).to_string()),
-                None => Err(format!("the child ended with {status:#x}")),
-            }
-        }
-    }
 }
 
 fn mount(kind: &str, at: &str) -> Outcome {
