@@ -134,8 +134,8 @@ fn a_gpu_belongs_to_one_container_at_a_time() {
     let containers: BTreeSet<_> = rows.iter().map(|row| &row[at("container")]).collect();
     assert_eq!(containers.len(), 6, "{rows:?}");
     let number = |row: &csv::StringRecord, name: &str| row[at(name)].parse::<u64>().expect("an instant");
-    let mut held: Vec<_> =
-        rows.iter().map(|r| (number(r, "dispatch_ns"), number(r, "exec_end_ns"))).collect();
+    let since = |row, name| number(row, "arrival_unix_ns") + number(row, name);
+    let mut held: Vec<_> = rows.iter().map(|r| (since(r, "dispatch_ns"), since(r, "exec_end_ns"))).collect();
     held.sort_unstable();
     assert!(held.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two at a time: {rows:?}");
     assert!(of("containers_created") - of("evictions") <= 1, "{summary}");
