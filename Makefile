@@ -44,7 +44,7 @@ attempts:
 	@install -m 755 target/agent/$(HOST)/release/elapse-attempts target/release/elapse-attempts
 
 # Everything that can be tested here, ending with one line: N passed, N failed, N skipped.
-test: needs-tests build attempts
+test: needs-tests
 	@tests/run.sh
 
 # Attempts of hostile code in a sandbox of every backend, as root; a part of `make test`.
@@ -70,7 +70,7 @@ fuzz: needs-tests build
 	@tests/fuzz.sh
 
 # The long repetitions: ten seeds of a million invocations, ten million timeouts, 200 interrupted live runs.
-soak: needs-tests build
+soak: needs-tests
 	@ELAPSE_SOAK=1 tests/run.sh
 
 # Numbers, with the command and the machine; nothing asserts them.

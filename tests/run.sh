@@ -13,7 +13,8 @@ failed_steps=0
 features=$(command -v protoc >/dev/null && echo --features containerd)
 # Daemons of the tests' own; a socket's path is short, so not below this folder.
 daemons=$(mktemp -d /tmp/elapse-tests.XXXXXX)
-trap 'tests/daemons.sh down "$daemons"' EXIT
+build=
+trap '[ -z "$build" ] || kill "$build"; tests/daemons.sh down "$daemons"' EXIT
 eval "$(tests/daemons.sh up "$daemons")"
 
 step() {
@@ -30,10 +31,17 @@ tell() {
     rm -f "$log.failures"
 }
 
+# Beside the lints and the tests' own build: for minutes this one has work for one processor only.
+make -s build attempts >target/build.log 2>&1 &
+build=$!
+
 # Told now and not at the end: the example's lock file follows every change of ours.
 step cargo fetch -q --locked --manifest-path examples/my_policy/Cargo.toml
 command -v rustfmt >/dev/null && step cargo fmt --all --check
 cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets $features --locked -- -D warnings
+step cargo test --workspace $features --locked --no-run
+wait "$build" || { build=; tail -n 60 target/build.log; echo "FAILED: make build attempts"; exit 1; }
+build=
 step cargo test --workspace $features --locked --no-fail-fast
 # The executor's tests once more under valgrind: its unsafe blocks, looked at from outside.
 if command -v valgrind >/dev/null; then
