@@ -23,29 +23,33 @@ impl Room {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// A body as it comes.
+/// A body as it comes: a single piece as it was read, or a buffer that grows.
 #[derive(Debug, Default)]
 pub struct Gathering {
     room: Option<Room>,
-    pieces: Vec<Bytes>,
-    length: usize,
+    /// What it is said to become, of which nothing is believed but that no more than this is needed.
+    told: usize,
+    single: Bytes,
+    /// What came, where that was more than one piece.
+    buffer: Vec<u8>,
     part: Option<OwnedSemaphorePermit>,
 }
 
 impl Gathering {
-    /// One that takes its room from there.
-    pub fn within(room: Option<&Room>) -> Gathering {
-        Gathering { room: room.cloned(), ..Gathering::default() }
+    /// One that takes its room from there, and is said to become so long.
+    pub fn within(room: Option<&Room>, told: Option<u64>) -> Gathering {
+        let told = told.and_then(|told| usize::try_from(told).ok()).unwrap_or(usize::MAX);
+        Gathering { room: room.cloned(), told, ..Gathering::default() }
     }
 
     /// Bytes that have come.
     pub fn len(&self) -> usize {
-        self.length
+        self.single.len() + self.buffer.len()
     }
 
     /// Whether nothing has come.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.len() == 0
     }
 
     /// Adds what has come.
@@ -53,37 +57,48 @@ impl Gathering {
     /// # Errors
     /// If there is no room for it.
     pub fn add(&mut self, piece: Bytes) -> Result<(), Full> {
-        self.length += piece.len();
-        if let Some(Room(room)) = &self.room {
-            let has = self.part.as_ref().map_or(0, |part| part.num_permits());
-            let lacks = u32::try_from(self.length.div_ceil(PIECE).saturating_sub(has)).map_err(|_| Full)?;
-            if lacks > 0 {
-                let more = Arc::clone(room).try_acquire_many_owned(lacks).map_err(|_| Full)?;
-                match &mut self.part {
-                    Some(part) => part.merge(more),
-                    None => self.part = Some(more),
-                }
+        // Most bodies come in one piece, and are not copied.
+        if self.is_empty() {
+            self.take(piece.len())?;
+            self.single = piece;
+            return Ok(());
+        }
+        let needed = self.len() + piece.len();
+        if needed > self.buffer.capacity() {
+            // At most twice what came, so that what was said costs nobody room, and copies stay few; less where that is not free.
+            let told = self.told;
+            let sizes = [2 * needed, needed + needed / 4, needed];
+            let mut sizes = sizes.into_iter().map(|size| needed.max(size.min(told)));
+            let size = sizes.find(|size| self.take(*size).is_ok()).ok_or(Full)?;
+            self.buffer.reserve_exact(size - self.buffer.len());
+        }
+        // A piece holds all that was read together with it, which is not counted.
+        self.buffer.extend_from_slice(&std::mem::take(&mut self.single));
+        self.buffer.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    /// Takes room for so many bytes in all: what is held is counted, and not only what came.
+    fn take(&mut self, bytes: usize) -> Result<(), Full> {
+        let Some(Room(room)) = &self.room else { return Ok(()) };
+        let has = self.part.as_ref().map_or(0, |part| part.num_permits());
+        let lacks = u32::try_from(bytes.div_ceil(PIECE).saturating_sub(has)).map_err(|_| Full)?;
+        if lacks > 0 {
+            let more = Arc::clone(room).try_acquire_many_owned(lacks).map_err(|_| Full)?;
+            match &mut self.part {
+                Some(part) => part.merge(more),
+                None => self.part = Some(more),
             }
         }
-        // A piece holds all that was read together with it: of several each is copied, so that no more is held than is counted.
-        if let [first] = &mut self.pieces[..] {
-            *first = Bytes::copy_from_slice(first);
-        }
-        self.pieces.push(if self.pieces.is_empty() { piece } else { Bytes::copy_from_slice(&piece) });
         Ok(())
     }
 
     /// The whole, which keeps its room for as long as anybody has it.
-    pub fn whole(mut self) -> Bytes {
-        let body = match self.pieces.len() {
-            0 => return Bytes::new(),
-            // Most come in one piece, and are not copied.
-            1 => self.pieces.swap_remove(0),
-            _ => self.pieces.concat().into(),
-        };
+    pub fn whole(self) -> Bytes {
+        let body = if self.buffer.is_empty() { self.single } else { Bytes::from_owner(self.buffer) };
         match self.part {
-            None => body,
-            Some(part) => Bytes::from_owner(Held { body, _part: part }),
+            Some(part) if !body.is_empty() => Bytes::from_owner(Held { body, _part: part }),
+            _ => body,
         }
     }
 }
@@ -107,13 +122,13 @@ mod tests {
     fn a_body_takes_room_as_it_comes_and_gives_it_back_with_its_last_clone() {
         let room = Room::new(10 * PIECE);
         let free = || room.0.available_permits();
-        let mut body = Gathering::within(Some(&room));
+        let mut body = Gathering::within(Some(&room), None);
         assert_eq!(body.add(Bytes::from_static(b"one")), Ok(()));
         assert_eq!(free(), 9);
         body.add(Bytes::from(vec![0; PIECE - 3])).expect("it is in the first piece");
         body.add(Bytes::from(vec![0; 1])).expect("there is room");
         assert_eq!((free(), body.len()), (8, PIECE + 1));
-        let mut other = Gathering::within(Some(&room));
+        let mut other = Gathering::within(Some(&room), None);
         assert_eq!(other.add(Bytes::from(vec![0; 9 * PIECE])), Err(Full));
         drop(other);
         let whole = body.whole();
@@ -123,8 +138,17 @@ mod tests {
         assert_eq!(free(), 8, "somebody has a part of it");
         drop(part);
         assert_eq!(free(), 10);
-        assert!(Gathering::within(Some(&room)).whole().is_empty());
-        let mut free_of_it = Gathering::within(None);
+        assert!(Gathering::within(Some(&room), None).whole().is_empty());
+        // What it is said to become bounds what is taken ahead, and nothing else; the last of the room is taken as it is needed.
+        let mut honest = Gathering::within(Some(&room), Some(3 * PIECE as u64));
+        for (took, free_then) in [(1, 9), (1, 7), (1, 7), (4, 3), (2, 1)] {
+            honest.add(Bytes::from(vec![1; took * PIECE])).expect("there is room");
+            assert_eq!(free(), free_then, "{took}");
+        }
+        assert_eq!(honest.add(Bytes::from(vec![0; PIECE + 1])), Err(Full));
+        assert_eq!(honest.whole().len(), 9 * PIECE);
+        assert_eq!(free(), 10);
+        let mut free_of_it = Gathering::within(None, None);
         free_of_it.add(Bytes::from(vec![0; 100 * PIECE])).expect("no room is asked for");
         assert_eq!(free_of_it.whole().len(), 100 * PIECE);
     }

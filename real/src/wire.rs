@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 pub use hyper::Method;
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use hyper_util::rt::TokioIo;
@@ -315,7 +315,8 @@ impl Peer {
 impl Peer {
     /// Reads an answer's body to its end; of one that nobody wants the beginning is kept.
     async fn read(&self, mut body: Incoming, unread: bool) -> Result<Bytes, WireFault> {
-        let (mut read, mut length) = (Gathering::within(self.room.as_ref()), 0);
+        let told = (!unread).then(|| body.size_hint().exact()).flatten();
+        let (mut read, mut length) = (Gathering::within(self.room.as_ref(), told), 0);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| WireFault::Broken(root_of(&e)))?;
             let Ok(piece) = frame.into_data() else { continue };

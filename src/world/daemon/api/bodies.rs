@@ -53,7 +53,7 @@ async fn whole(
         return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &too_long));
     }
     let begun = Instant::now();
-    let mut read = Gathering::within(room);
+    let mut read = Gathering::within(room, body.size_hint().exact());
     loop {
         let allowed = PATIENCE + Duration::from_secs((read.len() / LEAST_RATE) as u64);
         let frame = match tokio::time::timeout_at(begun + allowed, body.frame()).await {
