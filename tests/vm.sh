@@ -83,7 +83,7 @@ rm -f "$vm/disk.img" && mke2fs -q -t ext4 -d "$tree" "$vm/disk.img" 12G || exit 
 kernel=$(ls "$tree"/boot/vmlinuz-* | tail -1) initrd=$(ls "$tree"/boot/initrd.img-* | tail -1)
 timeout "${LIMIT:-10800}" qemu-system-x86_64 -cpu max -m 4096 -smp 2 -nographic -no-reboot -kernel "$kernel" -initrd "$initrd" \
     -append 'root=/dev/vda rw console=ttyS0 quiet systemd.show_status=false' -drive file="$vm/disk.img",if=virtio,format=raw \
-    </dev/null 2>&1 | tr -d '\r' | sed -u 's/^\[[ 0-9.]*\] sh\[[0-9]*\]: //' | tee "$vm/console.log" | grep --line-buffered -E '^(cgroup|systemd|[a-z_]+): |doctor|ELAPSE' || true
+    </dev/null 2>&1 | stdbuf -oL tr -d '\r' | sed -u 's/^\[[ 0-9.]*\] sh\[[0-9]*\]: //' | tee "$vm/console.log" | grep --line-buffered -E '^(cgroup|systemd|[a-z_]+): |doctor|ELAPSE' || true
 grep -q ELAPSE-TESTS-END "$vm/console.log" || { echo "the machine did not come to its end: see $vm/console.log"; exit 1; }
 passed=$(grep -cE '^[a-z_]+: (test .* \.\.\. ok|ok: )' "$vm/console.log") failed=$(grep -cE '^[a-z_]+: (test .* \.\.\. FAILED|FAILED: )' "$vm/console.log")
 echo "$passed passed, $failed failed"

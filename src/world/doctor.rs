@@ -3,7 +3,6 @@
 use super::live::{BACKENDS, common, engine};
 use crate::backend::LiveConfig;
 use crate::base::{Fault, Result};
-use crate::rt;
 use elapse_real::cgroup::{Cgroups, Hierarchy};
 use elapse_real::doctor::{Finding, Level, examine};
 use elapse_real::engine::agent_path;
@@ -14,8 +13,8 @@ use elapse_real::process::lacking;
 /// # Errors
 /// A configuration that cannot be meant.
 pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
-    config.check().map_err(Fault::usage)?;
-    let runtime = rt::Live::new()?;
+    crate::live::check(config).map_err(Fault::usage)?;
+    let runtime = crate::live::runtime()?;
     let mut all = Vec::new();
     let agent = agent_path(config.agent.as_deref());
     let no_agent = agent.is_err();

@@ -62,7 +62,7 @@ pub(super) async fn engine(
 ) -> Result<Option<Rc<dyn Engine>>> {
     let made: std::result::Result<Rc<dyn Engine>, EngineFault> = match name {
         "process" => {
-            let users = config.users().map_err(Fault::usage)?;
+            let users = crate::live::users(config).map_err(Fault::usage)?;
             let made = Processes::with_users(common, &users, &config.weaker);
             for (lacking, without) in made.iter().flat_map(|_| process::lacking()) {
                 tracing::warn!(target: "elapse", lacking, "sandboxes of process are held less: {without}");
@@ -133,7 +133,7 @@ pub(super) fn run(run: &mut Run, begun: &mut Begun) -> Result<Lived> {
     let names = scenario.worker.backend_names();
     let _name = NameLock::take(&scenario.live.worker).map_err(Fault::host)?;
     let started = Started::default();
-    let runtime = rt::Live::new()?;
+    let runtime = crate::live::runtime()?;
     let engines = runtime.block_on(before_load(engines(&names, &scenario.live), &run.interrupt))?;
     let prepared = async {
         sweep(&engines, true).await?;
@@ -333,9 +333,9 @@ pub(super) async fn tell(
 /// # Errors
 /// A worker of this name that runs, or what cannot be removed.
 pub fn clean(config: &LiveConfig) -> Result<Vec<String>> {
-    config.check().map_err(Fault::usage)?;
+    crate::live::check(config).map_err(Fault::usage)?;
     let _name = NameLock::take(&config.worker).map_err(Fault::host)?;
-    let runtime = rt::Live::new()?;
+    let runtime = crate::live::runtime()?;
     let mut removed = Vec::new();
     let mut away = Vec::new();
     let common = common(config)?;

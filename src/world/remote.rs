@@ -209,7 +209,7 @@ fn how_it_is_measured(clients: Option<u32>, closed: bool) -> String {
 /// Drives a load against a target until all have been answered.
 pub(super) fn run(run: &mut Run, begun: &mut Begun, target: Target) -> Result<Lived> {
     let scenario = run.scenario.clone();
-    let runtime = rt::Live::new()?;
+    let runtime = crate::live::runtime()?;
     let functions = std::mem::take(&mut begun.assembled.functions);
     let closed = !begun.assembled.closed.is_empty();
     if let Some(clients) = target.clients.filter(|_| closed) {

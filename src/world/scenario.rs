@@ -290,7 +290,7 @@ impl Scenario {
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.prewarm.check().map_err(|why| Fault::usage(format!("[prewarm]: {why}")))?;
-        self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
+        crate::live::check(&self.live).map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
         if let Some(trace) = &self.trace {
             trace.check().map_err(|fault| fault.within("[trace]"))?;

@@ -45,9 +45,9 @@ impl Calibrating<'_> {
     /// # Errors
     /// A host that is not quiet, a backend that cannot run here, or a container that fails.
     pub fn run(&self, mut tell: impl FnMut(&str)) -> Result<(Calibration, Vec<Stage>)> {
-        self.config.check().map_err(Fault::usage)?;
+        crate::live::check(self.config).map_err(Fault::usage)?;
         let _name = NameLock::take(&self.config.worker).map_err(Fault::host)?;
-        let runtime = rt::Live::new()?;
+        let runtime = crate::live::runtime()?;
         let host = elapse_real::host();
         let cores = host.cores.max(1);
         let findings = elapse_real::doctor::examine();

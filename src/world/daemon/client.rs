@@ -78,7 +78,7 @@ impl Client {
         let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.iter().map(|b| ("authorization", b.as_str())).collect();
         let asked = async { rt::timeout(self.limit, peer.ask(method, path, &headers, body.into())).await };
-        let answer = rt::Live::new()?.block_on(asked).map_err(|_| {
+        let answer = crate::live::runtime()?.block_on(asked).map_err(|_| {
             Fault::host(format!(
                 "{} has not answered within {}; is it stopped? --timeout lets it take longer",
                 self.at, self.limit

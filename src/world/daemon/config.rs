@@ -259,7 +259,7 @@ impl DaemonConfig {
     pub fn check(&self) -> Result<()> {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
-        self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
+        crate::live::check(&self.live).map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         if self.worker.memory.is_none() {
             return wrong("[worker]: memory is not given; write for instance memory = \"16GiB\"".into());
         }

@@ -78,7 +78,7 @@ pub fn run(
     let doors = config.door_keys().open().inspect_err(|_| place.leave())?;
     let listener = listener.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
-    let runtime = rt::Live::new()?;
+    let runtime = crate::live::runtime()?;
     let names = config.worker.backend_names();
     let functions =
         known_functions(&config.functions, &config.register, &config.own_folders(), state.as_deref());

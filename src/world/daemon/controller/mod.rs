@@ -78,7 +78,7 @@ pub fn run(
     let listener = listener.showing(doors.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?;
     let station = Station::of_daemon(&config.graphite)?;
-    let runtime = rt::Live::new()?;
+    let runtime = crate::live::runtime()?;
     let (orders, taken) = mpsc::channel(64);
     let phase = Phase::default();
     let room = config.api.room();

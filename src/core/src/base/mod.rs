@@ -1,0 +1,26 @@
+//! Words that every room shares: units, ids, what an invocation is, and how a fault is told.
+//!
+//! Nothing here knows a clock, a worker or a file. Siblings in the rows above never import each other; what two of
+//! them share is defined here.
+
+mod dist;
+mod exchange;
+mod fault;
+mod front;
+mod function;
+pub mod interrupt;
+mod invocation;
+mod outside;
+mod units;
+
+pub use dist::{Dist, Quantity};
+pub use exchange::{Exchange, Reply, Sent, Target};
+pub use fault::{Fault, FaultKind, Result, nearest};
+pub use front::{Front, Outcome};
+pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
+pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};
+pub use outside::Outside;
+pub use units::{Cpus, Mem};
+
+pub use elapse_rt::number::{CENTURY, NumberFault, decimal, leading_decimal, time_of};
+pub use elapse_rt::{Duration, Time};
