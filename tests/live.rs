@@ -294,6 +294,8 @@ fn what_a_killed_worker_leaves_is_cleaned() {
         .expect("elapse");
     assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
     assert_eq!(leftovers_of(&worker), Vec::<String>::new());
+    // What stays is of all workers, and nobody's.
+    assert!(Path::new("/run/elapse/uids").exists() && leftovers_of("uids").is_empty());
 }
 
 #[test]

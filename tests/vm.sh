@@ -44,7 +44,7 @@ make -s install DESTDIR="$tree" PREFIX=/usr/local >/dev/null || exit 1
 cat >"$tree/run-tests" <<X
 #!/bin/bash
 cd $PWD
-export PATH=$PWD/target/debug:\$PATH HOME=/root ELAPSE_SKIPS=/tmp/skips
+export PATH=$PWD/target/debug:\$PATH HOME=/root ELAPSE_REQUIRE=root,process,docker,containerd,crun,attempts,namespaces
 systemctl stop docker.socket docker containerd 2>/dev/null
 echo "cgroup v2: \$(cat /sys/fs/cgroup/cgroup.controllers); kernel \$(uname -r); containerd \$(containerd --version | cut -d' ' -f3)"
 $PWD/target/release/elapse doctor 2>&1 | head -40
@@ -57,7 +57,7 @@ for each in $run; do
         continue
     fi
     daemons=\$(mktemp -d /tmp/elapse-tests.XXXXXX)
-    eval "\$(tests/daemons.sh up "\$daemons" 2>&1)"
+    eval "\$(tests/daemons.sh up "\$daemons" 2>/dev/null)"
     # One at a time: what is emulated has no time to share.
     timeout \${LIMIT_EACH:-1500} "\${each#*=}" --test-threads=1 2>&1 | grep -E '^test |^test result|panicked|^  *(left|right):|FAILED|SKIPPED' | cut -c1-300 | sed "s/^/\$name: /"
     tests/daemons.sh down "\$daemons"

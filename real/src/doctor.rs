@@ -143,7 +143,8 @@ fn found() -> Vec<(String, String)> {
             }
         }
     };
-    look("/run/elapse", &|_, name| Some(name.to_string()));
+    // Which users sandboxes have is a file there, of all workers.
+    look("/run/elapse", &|path, name| path.is_dir().then(|| name.to_string()));
     // Systemd keeps its own files and groups in it; a worker's is a folder of engines.
     let cgroup = |path: &Path, name: &str| {
         ENGINES.iter().any(|engine| path.join(engine).is_dir()).then(|| name.to_string())
