@@ -6,7 +6,7 @@ mod common;
 use common::census::census;
 use common::containers::{agent, daemon as socket_of};
 use common::daemon::{Daemon, said};
-use common::{has, program, scratch};
+use common::{has, program, scratch, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -219,4 +219,81 @@ fn no_two_sandboxes_have_one_user() {
         .collect();
     assert!(users.len() == worker.containers().len() && !users.contains(&0), "{} users", users.len());
     worker.ends_well();
+}
+
+/// As another user, a worker has no cgroups; what is left holds all the same.
+#[test]
+fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
+    use std::os::unix::process::CommandExt;
+    let test = "without_root_a_sandbox_has_a_user_namespace_and_seccomp";
+    const NOBODY: u32 = 65_534;
+    /// Nothing counts these without a cgroup.
+    const OF_CGROUPS: [&str; 2] = ["memory", "processes"];
+    let as_nobody = |program: &Path| {
+        let mut command = Command::new(program);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let unshares =
+        || as_nobody(Path::new("unshare")).args(["-U", "true"]).status().is_ok_and(|s| s.success());
+    if !can(test) || !has("namespaces", test, unshares()) {
+        return;
+    }
+    // Where nobody may read and write.
+    let folder = std::env::temp_dir().join(format!("elapse-nobody-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("code")).expect("a folder");
+    let beside = |from: &Path, to: &str| std::fs::copy(from, folder.join(to)).expect("a copy");
+    beside(Path::new(env!("CARGO_BIN_EXE_elapse")), "elapse");
+    beside(&agent(), "elapse-agent");
+    beside(&attempts(), "code/elapse-attempts");
+    let at = format!("unix:{}/api.sock", folder.display());
+    let config = format!(
+        "listen = {at:?}\n[worker]\nmemory = \"1GiB\"\ncores = 2\n[live]\nworker = \"nobody-{}\"\n[[function]]\nname = \"attempt\"\n\
+         memory = \"64MiB\"\nduration = \"1s\"\nbehaviour = \"exec\"\nconcurrency = 4\ncode = {:?}\n\
+         command = [\"/code/elapse-attempts\"]\n",
+        std::process::id() % 100_000,
+        folder.join("code"),
+    );
+    std::fs::write(folder.join("worker.toml"), config).expect("a configuration");
+    std::fs::create_dir(folder.join("run")).expect("a folder");
+    for place in [folder.clone(), folder.join("code"), folder.join("run")] {
+        std::os::unix::fs::chown(&place, Some(NOBODY), Some(NOBODY)).expect("root may");
+    }
+    let log = std::fs::File::create(folder.join("log")).expect("a file");
+    let mut worker = as_nobody(&folder.join("elapse"))
+        .args(["worker", "worker.toml"])
+        .current_dir(&folder)
+        .env("XDG_RUNTIME_DIR", folder.join("run"))
+        .stderr(log)
+        .spawn()
+        .expect("elapse");
+    wait_until("a socket", || folder.join("api.sock").exists());
+    let ask = |order: &str| {
+        let answer = Command::new(env!("CARGO_BIN_EXE_elapse"))
+            .args(["invoke", "attempt", "--at", &at, "--body", order])
+            .output();
+        said(&answer.expect("elapse"))
+    };
+    let targets = Targets::new();
+    let mut through = Vec::new();
+    for name in all_attempts() {
+        if [&OF_CGROUPS[..], &["swap-socket"]].concat().contains(&name.as_str()) {
+            continue;
+        }
+        let answer = ask(&targets.order(&name));
+        if !answer.starts_with("held:") {
+            through.push(format!("{name}: {answer}"));
+        }
+    }
+    let status = ask("status");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&worker), rustix::process::Signal::TERM)
+        .expect("it runs");
+    let ended = worker.wait().expect("an end");
+    let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    assert!(through.is_empty(), "{}\n{log}", through.join("\n"));
+    for says in ["Seccomp:\t2\n", "NoNewPrivs:\t1\n", "CapEff:\t0000000000000000\n"] {
+        assert!(status.contains(says), "{status}");
+    }
+    assert!(ended.success(), "{log}");
+    std::fs::remove_dir_all(&folder).expect("it is root's test");
 }
