@@ -21,7 +21,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 C
     setsid "$@" containerd -c "$cd/config.toml" >"$cd/log" 2>&1 </dev/null &
     echo $! >"$cd/pid"
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         ctr -a "$cd/cd.sock" version >/dev/null 2>&1 && echo "export $variable=$cd/cd.sock" && return
         sleep 0.05
     done
@@ -35,7 +35,7 @@ start_dockerd() {
         --bridge=none --userland-proxy=false --cgroup-parent "/$group" --containerd-namespace "elapse-test-$$" \
         --containerd-plugins-namespace "elapse-test-plugins-$$" >"$dir/dk/log" 2>&1 </dev/null &
     echo $! >"$dir/dk/pid"
-    for _ in $(seq 300); do
+    for _ in $(seq 2400); do
         docker -H "unix://$dir/dk/dk.sock" version >/dev/null 2>&1 && echo "export ELAPSE_TEST_DOCKER=$dir/dk/dk.sock" && return
         sleep 0.05
     done

@@ -190,6 +190,15 @@ pub fn host() -> Host {
     }
 }
 
+/// From now on the allocator gives what is free back to the kernel at once, and not a second later: for daemons, which others can make
+/// hold much for a moment. Called before other threads allocate.
+pub fn give_memory_back() {
+    /// mimalloc's `purge_delay`, in milliseconds; its numbers are kept for as long as it is of version 3.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: an option is a number that is written, and no other thread reads it yet.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) };
+}
+
 /// Tells whether the user asked for an end (Ctrl-C, or SIGTERM). The second time, the process ends at once.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Wish>);
@@ -331,6 +340,15 @@ impl Hangup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_option_is_the_one_that_is_meant() {
+        // SAFETY: an option is read.
+        let of = |option| unsafe { libmimalloc_sys::mi_option_get(option) };
+        assert_eq!(of(15), 1000, "the delay of purges, as version 3 has it");
+        give_memory_back();
+        assert_eq!(of(15), 0);
+    }
 
     #[test]
     fn the_second_wish_ends_at_once_unless_it_comes_with_the_first() {

@@ -79,5 +79,6 @@ pub async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static)
 }
 
 pub use host::{
-    Hangup, Host, Interrupt, Load, Patience, Usage, host, load, machine_id, mark, rest, sync_times, usage,
+    Hangup, Host, Interrupt, Load, Patience, Usage, give_memory_back, host, load, machine_id, mark, rest,
+    sync_times, usage,
 };

@@ -18,6 +18,7 @@ pub fn worker(args: &WorkerArgs) -> Result<u8> {
     if args.print_plan {
         return print::plan(&config);
     }
+    elapse_real::give_memory_back();
     let interrupt = deeds::listen()?;
     let file = args.config.clone();
     world::worker(config, &interrupt, move || world::load_daemon(&file, &overrides))?;
@@ -33,6 +34,7 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
     if args.print_plan {
         return print::plan(&config);
     }
+    elapse_real::give_memory_back();
     let interrupt = deeds::listen()?;
     let file = args.config.clone();
     world::controller(config, &interrupt, move || world::load_controller(&file, &overrides))?;

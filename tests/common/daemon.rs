@@ -26,8 +26,11 @@ pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// When a life ends, another moment in each and the same in every run of the test.
+/// When a life ends, another moment in each and the same in every run of the test. Where `ELAPSE_SLOWER` says how many times slower
+/// this machine is than a usual one, so much later.
 pub fn moment(life: u64, latest: Duration) -> Duration {
+    let slower = std::env::var("ELAPSE_SLOWER").ok().and_then(|times| times.parse().ok());
+    let latest = latest.mul_f64(slower.unwrap_or(1.0));
     latest.mul_f64(Chance::new(1).named("lives").draw(Purpose::Jitter, life).random_range(0.0..1.0))
 }
 
