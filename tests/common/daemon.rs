@@ -2,7 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "it waits for other processes")]
 
 use super::containers::{agent, worker_name};
-use super::scratch;
+use super::{scratch, slower};
 use elapse::rt::chance::{Chance, Purpose};
 use elapse_real::doctor::leftovers_of;
 use rand::RngExt;
@@ -26,11 +26,9 @@ pub fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-/// When a life ends, another moment in each and the same in every run of the test. Where `ELAPSE_SLOWER` says how many times slower
-/// this machine is than a usual one, so much later.
+/// When a life ends, another moment in each and the same in every run of the test.
 pub fn moment(life: u64, latest: Duration) -> Duration {
-    let slower = std::env::var("ELAPSE_SLOWER").ok().and_then(|times| times.parse().ok());
-    let latest = latest.mul_f64(slower.unwrap_or(1.0));
+    let latest = latest.mul_f64(slower());
     latest.mul_f64(Chance::new(1).named("lives").draw(Purpose::Jitter, life).random_range(0.0..1.0))
 }
 
@@ -81,7 +79,7 @@ impl Daemon {
         let at = format!("unix:/tmp/{name}.sock");
         std::fs::write(folder.join("config.toml"), config(&at, &name)).expect("a configuration");
         let told = UnixDatagram::bind(format!("/tmp/{name}.notify")).expect("a socket");
-        told.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+        told.set_read_timeout(Some(Duration::from_secs(20).mul_f64(slower()))).expect("a limit");
         let child = started(command, &folder, &name);
         Daemon { child, folder, name, at, command, told }
     }
@@ -167,7 +165,7 @@ impl Daemon {
 
     /// Waits until something holds.
     pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let due = Instant::now() + Duration::from_secs(20);
+        let due = Instant::now() + Duration::from_secs(20).mul_f64(slower());
         while !holds() {
             assert!(Instant::now() < due, "not {what}: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
@@ -247,7 +245,7 @@ impl Daemon {
 
     /// Waits for its end; nothing of it may be left.
     pub fn ended(mut self) -> (Option<i32>, String) {
-        let due = Instant::now() + Duration::from_secs(30);
+        let due = Instant::now() + Duration::from_secs(30).mul_f64(slower());
         let code = loop {
             if let Some(status) = self.child.try_wait().expect("a child") {
                 break status.code();

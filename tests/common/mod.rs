@@ -42,13 +42,18 @@ pub fn has(need: &str, test: &str, there: bool) -> bool {
     false
 }
 
+/// How many times slower this machine is than a usual one (`ELAPSE_SLOWER`), where a processor is emulated for instance.
+pub fn slower() -> f64 {
+    std::env::var("ELAPSE_SLOWER").ok().and_then(|times| times.parse().ok()).unwrap_or(1.0)
+}
+
 /// Waits until something is so, for a minute at most.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "this thread waits for another process")]
 pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is() {
-        assert!(begun.elapsed().as_secs() < 60, "{what} does not come");
+        assert!(begun.elapsed().as_secs_f64() < 60.0 * slower(), "{what} does not come");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
 }
