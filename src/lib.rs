@@ -8,7 +8,8 @@
 //! ```text
 //! main . cli                words: flags, help, exit codes, printing
 //! world . live . journal    assembles a run; real containers as backends; what a daemon remembers
-//! src/load    src/report    traces and generators | records, figures, plots, the page
+//! src/plot                  pictures and the page of a run
+//! src/load    src/report    traces and generators | records, figures, tables, comparisons
 //! src/core                  worker, policies, controller, simulated backends, metrics, units
 //! src/rt                    time, tasks and chance in two arms; knows no FaaS
 //! real/    real/agent       Linux | the server inside a container; know no FaaS
@@ -24,6 +25,7 @@ mod live;
 
 pub use elapse_core::{base, controller, metrics, worker};
 pub use elapse_load as load;
+pub use elapse_plot as plot;
 pub use elapse_report as report;
 pub use elapse_rt as rt;
 

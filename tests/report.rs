@@ -4,6 +4,7 @@ mod common;
 
 use common::containers::worker_name;
 use common::{figure, plan, scratch, simulate};
+use elapse::plot;
 use elapse::report::{self, Finished};
 use elapse::world::{Overrides, Run, Scenario, load_plan};
 use std::path::{Path, PathBuf};
@@ -214,13 +215,13 @@ fn the_page_says_what_was_run_and_shows_itself_to_everyone() {
     assert!(!page.contains("graphite.csv"), "links lead somewhere");
     // Drawn again from its files, a fleet's pictures and its page are the same.
     let run = Finished::open(&folder).unwrap();
-    let plots = report::redraw(&run, &[]).unwrap();
+    let plots = plot::redraw(&run, &[]).unwrap();
     assert!(plots.len() == 6);
     for plot in &plots {
         let drawn = std::fs::read_to_string(folder.join(format!("plots/{}.svg", plot.name))).unwrap();
         assert!(drawn == plot.standalone(), "{}", plot.name);
     }
-    report::write_plots(&folder, &plots, false).unwrap();
+    plot::write_plots(&folder, &plots, false).unwrap();
     assert!(std::fs::read_to_string(folder.join("report.html")).unwrap() == page);
 }
 

@@ -3,6 +3,7 @@
 use super::args::{AlignArgs, CheckArgs, CompareArgs, PlotArgs, PullArgs};
 use super::print;
 use elapse::base::{Duration, Fault, Result};
+use elapse::plot;
 use elapse::report::{self, Alignment, Finished, Rule, Side};
 use elapse::world::{self, GraphiteConfig, Wire};
 use elapse_real::graphite::Client;
@@ -15,19 +16,19 @@ pub fn plot(args: &PlotArgs) -> Result<u8> {
         runs.push((name, Finished::open(folder)?));
     }
     let drawn = |plots| match &args.font {
-        Some(font) => report::outlined(plots, font),
+        Some(font) => plot::outlined(plots, font),
         None => Ok(plots),
     };
     for (name, run) in &runs {
-        let plots = drawn(report::redraw(run, &args.series)?)?;
+        let plots = drawn(plot::redraw(run, &args.series)?)?;
         let paths = match &args.out {
-            Some(out) => report::save(&out.join(name), &plots, true)?,
-            None => report::write_plots(&run.folder, &plots, true)?,
+            Some(out) => plot::save(&out.join(name), &plots, true)?,
+            None => plot::write_plots(&run.folder, &plots, true)?,
         };
         print::paths(&paths);
     }
     if let Some(out) = args.out.as_ref().filter(|_| runs.len() > 1) {
-        print::paths(&report::save(out, &drawn(vec![report::together(&runs)?])?, true)?);
+        print::paths(&plot::save(out, &drawn(vec![plot::together(&runs)?])?, true)?);
     }
     Ok(0)
 }
@@ -73,9 +74,9 @@ pub fn graphite_pull(args: &PullArgs) -> Result<u8> {
     }
     let client = Client::new(url, span("--timeout", &args.timeout)?.into(), args.attempts);
     let pulled = world::graphite_pull(&args.run, client, &targets)?;
-    let plots = report::redraw(&Finished::open(&args.run)?, &[])?;
+    let plots = plot::redraw(&Finished::open(&args.run)?, &[])?;
     if args.run.join("report.html").exists() {
-        report::write_plots(&args.run, &plots, false)?;
+        plot::write_plots(&args.run, &plots, false)?;
     }
     print::pulled(&pulled, &args.run.join("graphite.csv"));
     Ok(u8::from(pulled.points == 0))
@@ -166,7 +167,7 @@ pub fn compare(args: &CompareArgs) -> Result<u8> {
         report::replace(&out.join("compare.txt"), found.text().as_bytes())?;
         report::replace(&out.join("figures.csv"), found.figures_csv().as_bytes())?;
         report::replace(&out.join("functions.csv"), found.functions_csv().as_bytes())?;
-        let pictures = report::save(out, &[report::both(&found.names, &found.latency)?], true)?;
+        let pictures = plot::save(out, &[plot::both(&found.names, &found.latency)?], true)?;
         if !print::is_json() {
             print::paths(&pictures);
         }

@@ -15,6 +15,7 @@ use crate::backend::Calibration;
 use crate::base::{Cpus, Fault, FaultKind, FunctionSpec, Result, Time, interrupt};
 use crate::load::Notes;
 use crate::metrics::Series;
+use crate::plot;
 use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary, WorkerFacts};
 use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Options, Sim, Stop};
@@ -268,7 +269,7 @@ impl Run {
             report::check_target(target, *force)?;
         }
         if let Some(font) = self.scenario.plots.font.as_deref().filter(|_| self.plots) {
-            report::check_font(font)?;
+            plot::check_font(font)?;
         }
         let assembled = assemble(&self.scenario)?;
         let station = Station::open(&self.scenario.graphite, &self.interrupt)?;
@@ -429,9 +430,9 @@ impl Run {
         if interrupt::check().is_err() {
             return Ok(());
         }
-        let plots = report::draw(summary, Vec::new(), &self.scenario.graphite.plot)?;
+        let plots = plot::draw(summary, Vec::new(), &self.scenario.graphite.plot)?;
         if interrupt::check().is_ok() {
-            report::write_plots_of(folder.path(), about, &plots, false)?;
+            plot::write_plots_of(folder.path(), about, &plots, false)?;
         }
         Ok(())
     }

@@ -217,7 +217,7 @@ pub(super) fn float(field: &[u8]) -> std::result::Result<f64, String> {
 }
 
 /// Hands out the wanted columns of each row of a CSV file, whatever their order there.
-pub(super) fn each_row<const N: usize>(
+pub fn each_row<const N: usize>(
     path: &Path,
     columns: [&str; N],
     mut take: impl FnMut([&[u8]; N]) -> std::result::Result<(), String>,

@@ -431,7 +431,7 @@ impl Summary {
 
     /// What a reader has to know before the figures.
     pub fn warnings(&self) -> Vec<String> {
-        super::html::warnings(&self.json())
+        super::warnings(&self.json())
     }
 
     /// One paragraph for the set-up section of a paper.

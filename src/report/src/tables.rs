@@ -17,7 +17,7 @@ pub(super) fn quoted(text: &str) -> Cow<'_, str> {
 }
 
 /// At most 6 decimals, and none that say nothing.
-pub(super) fn short(x: f64) -> String {
+pub fn short(x: f64) -> String {
     if x.fract() == 0.0 && x.abs() < 9e15 {
         return format!("{}", x as i64);
     }
@@ -126,7 +126,7 @@ pub fn distributions_csv(summary: &Summary) -> String {
 const HOTTEST: usize = 100;
 
 /// What the most invoked functions did over time, the most invoked first.
-pub(super) fn heat_rows(summary: &Summary) -> Vec<HeatRow> {
+pub fn heat_rows(summary: &Summary) -> Vec<HeatRow> {
     let Some(heat) = &summary.heat else { return Vec::new() };
     let total = |f: usize| (0..heat.buckets()).map(|b| u64::from(heat.cell(b, f)[0])).sum::<u64>();
     let mut order: Vec<(u64, usize)> = (0..summary.functions.len()).map(|f| (total(f), f)).collect();

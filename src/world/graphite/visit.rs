@@ -4,6 +4,7 @@ use super::pull::{Pulled, gather, span};
 use super::station::{Station, emitted};
 use crate::base::Result;
 use crate::metrics;
+use crate::plot;
 use crate::report::{self, Summary};
 use std::path::Path;
 
@@ -101,7 +102,7 @@ impl Visit<'_> {
         report::amend(&folder.join("run.json"), "graphite", json)?;
         if self.plots && came.pulled.is_some() {
             let tracks = report::Finished::open(folder)?.tracks("graphite.csv")?;
-            report::write_plots(folder, &report::draw(self.summary, tracks, chosen)?, false)?;
+            plot::write_plots(folder, &plot::draw(self.summary, tracks, chosen)?, false)?;
         }
         Ok(came)
     }

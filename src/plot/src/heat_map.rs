@@ -2,7 +2,7 @@
 
 use super::chart::{Axis, Drawn, GREY, label, picture, text};
 use super::{Data, Plot};
-use crate::read::HeatRow;
+use elapse_report::HeatRow;
 use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 use plotters::style::colors::colormaps::ViridisRGB;

@@ -5,6 +5,7 @@ mod tables;
 
 use super::Plot;
 use crate::base::Result;
+use elapse_report::warnings;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +20,7 @@ fn number(value: &Value) -> String {
     let Some(x) = value.as_f64() else {
         return value.as_str().map_or("\u{2013}".into(), str::to_string);
     };
-    let text = super::tables::short(if x.abs() >= 100.0 {
+    let text = elapse_report::short(if x.abs() >= 100.0 {
         (x * 10.0).round() / 10.0
     } else {
         (x * 1000.0).round() / 1000.0
@@ -27,7 +28,7 @@ fn number(value: &Value) -> String {
     let (whole, rest) =
         text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
     let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |d| ("-", d));
-    let grouped = digits.parse().map_or(digits.to_string(), super::plots::grouped);
+    let grouped = digits.parse().map_or(digits.to_string(), super::grouped);
     format!("{sign}{grouped}{rest}")
 }
 
@@ -38,7 +39,7 @@ fn percent(part: f64, whole: f64) -> String {
     }
     let percent = part / whole * 100.0;
     let digits = if percent >= 10.0 || percent == 0.0 { 10.0 } else { 100.0 };
-    format!("{} %", super::tables::short((percent * digits).round() / digits))
+    format!("{} %", elapse_report::short((percent * digits).round() / digits))
 }
 
 /// The page of a run, from its folder and `run.json`, which may not be written yet.
@@ -59,7 +60,7 @@ pub(super) fn page(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <meta name=\"color-scheme\" content=\"light dark\"><title>{title}: Elapse</title><style>{}{}</style><h1>{title}</h1>\
          <p class=\"lead\">{} invocations of {} functions, {}, seed {}</p>",
-        super::plots::font_rule(),
+        super::fonts::font_rule(),
         style::STYLE,
         number(&json["invocations"]),
         number(&json["functions"]),
@@ -198,28 +199,6 @@ fn files(folder: &Path) -> String {
     let there = FILES.iter().filter(|(name, _)| *name == "run.json" || folder.join(name).exists());
     let link = |(name, what): &(&str, &str)| format!("<li><a href=\"{name}\">{name}</a>: {what}</li>");
     format!("<ul>{}</ul>", there.map(link).collect::<String>())
-}
-
-/// What a reader has to know before the figures, from a `summary.json`.
-pub(super) fn warnings(json: &Value) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if json["interrupted"] == true {
-        warnings.push("The run was interrupted: these are the figures up to then.".to_string());
-    }
-    if json["unstable"] == true {
-        let busy = json["offered_load"].as_f64().unwrap_or(0.0);
-        let share = json["offered_load_share"].as_f64();
-        let share = share.map_or(String::new(), |s| format!(", {:.0} % of them", s * 100.0));
-        warnings.push(format!(
-            "Unstable: the queue still grew when arrivals ended. The load asks for {busy:.2} cores{share}; waiting times say \
-             more about the length of the run than about the policy."
-        ));
-    }
-    let remarks = json["remarks"].as_array().into_iter().flatten();
-    warnings.extend(remarks.filter_map(|r| r.as_str().map(str::to_string)));
-    let notes = json["trace_notes"].as_object().into_iter().flatten();
-    warnings.extend(notes.map(|(kind, n)| format!("Trace: {n} {kind}.")));
-    warnings
 }
 
 #[cfg(test)]

@@ -7,10 +7,10 @@ use resvg::{tiny_skia, usvg};
 use std::path::Path;
 
 pub(super) const FONT: &str = "Open Sans";
-pub(super) static FONT_FILE: &[u8] = include_bytes!("../font/OpenSans-Regular.ttf");
+pub(super) static FONT_FILE: &[u8] = include_bytes!("font/OpenSans-Regular.ttf");
 
 /// The rule by which a page or a picture knows the font, wherever it is opened.
-pub(in super::super) fn font_rule() -> String {
+pub(super) fn font_rule() -> String {
     format!(
         "@font-face{{font-family:\"{FONT}\";src:url(data:font/ttf;base64,{}) format(\"truetype\")}}",
         BASE64_STANDARD.encode(FONT_FILE)

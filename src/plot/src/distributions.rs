@@ -3,7 +3,7 @@
 use super::chart::{Across, Axis, COLOURS, Drawn, Form, Legend, Mark, Panel, panel, picture};
 use super::geometry::{nines, percentiles, staircase, top_of};
 use super::{Data, Plot};
-use crate::read::Distribution;
+use elapse_report::Distribution;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (880, 500);
@@ -24,7 +24,7 @@ fn left_of(all: &[(String, &Distribution)]) -> f64 {
 fn words(ms: f64) -> String {
     let (value, unit) = if ms >= 1000.0 { (ms / 1000.0, "s") } else { (ms, "ms") };
     let digit = 10f64.powf(2.0 - value.abs().max(1e-9).log10().floor()).min(1e6);
-    format!("{} {unit}", super::super::tables::short((value * digit).round() / digit))
+    format!("{} {unit}", elapse_report::short((value * digit).round() / digit))
 }
 
 /// Its marked quantiles: share, name, value; none beyond what so many values can tell.

@@ -208,7 +208,7 @@ pub(super) fn label(x: f64) -> String {
         m if m >= 1e4 => (x / 1e3, "k"),
         _ => (x, ""),
     };
-    format!("{}{suffix}", super::super::tables::short((value * 1000.0).round() / 1000.0))
+    format!("{}{suffix}", elapse_report::short((value * 1000.0).round() / 1000.0))
 }
 
 pub(super) fn text(size: i32) -> TextStyle<'static> {

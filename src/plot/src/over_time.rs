@@ -7,7 +7,7 @@ use super::chart::{
 use super::geometry::{Step, is_thinned, rates, spaced, stack, steps};
 use super::{Data, Plot, Values};
 use crate::metrics::{Kind, Snapshot, path_of};
-use crate::read::Track;
+use elapse_report::Track;
 
 const SIZE: (u32, u32) = (880, 460);
 /// Points that are drawn as they are; more cannot be told apart on paper.
@@ -252,7 +252,7 @@ fn chosen(data: &Data) -> Vec<&Track> {
     if data.chosen.is_empty() {
         return data.graphite.iter().filter(|t| !t.path.starts_with("elapse.")).take(SERIES).collect();
     }
-    let wanted = |t: &&Track| data.chosen.iter().any(|pattern| crate::pattern::matches(pattern, &t.path));
+    let wanted = |t: &&Track| data.chosen.iter().any(|pattern| elapse_report::matches(pattern, &t.path));
     data.graphite.iter().filter(wanted).collect()
 }
 

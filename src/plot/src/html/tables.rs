@@ -2,7 +2,7 @@
 
 use super::{escape, number, percent};
 use crate::base::{ColdCause, Result, Status};
-use crate::read::each_row;
+use elapse_report::each_row;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::path::Path;

@@ -1,19 +1,21 @@
-//! Plots, drawn from sketches, counts and thinned-out series, never from the records one by one.
+//! Plots and the page of a run, drawn from sketches, counts and thinned-out series, never from the records one by one.
+
+#![forbid(unsafe_code)]
 
 mod chart;
 mod distributions;
 mod fonts;
 mod geometry;
 mod heat_map;
+mod html;
 mod over_time;
 
-pub(super) use fonts::font_rule;
 pub use fonts::{check_font, outlined};
 
-use super::Summary;
-use super::read::{Distribution, Finished, HeatRow, Track};
 use crate::base::{Fault, Result};
 use crate::metrics::PATHS;
+use elapse_core::{base, metrics};
+use elapse_report::{Distribution, Finished, HeatRow, Summary, Track, replace};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -50,11 +52,11 @@ impl Plot {
 /// A picture that says that it is one, and of what, to who does not see it.
 fn titled(svg: &str, title: &str) -> String {
     let Some((head, rest)) = svg.find('>').map(|at| svg.split_at(at)) else { return svg.to_string() };
-    format!("{head} role=\"img\"><title>{}</title>{}", super::html::escape(title), &rest[1..])
+    format!("{head} role=\"img\"><title>{}</title>{}", html::escape(title), &rest[1..])
 }
 
 /// A whole number with its thousands apart.
-pub(super) fn grouped(n: u64) -> String {
+fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -196,7 +198,7 @@ pub fn draw(summary: &Summary, graphite: Vec<Track>, chosen: &[String]) -> Resul
         start_delay: distribution(&summary.tally.start_delay),
         points: rows.into_points(),
         workers: summary.workers.len(),
-        heat: super::tables::heat_rows(summary),
+        heat: elapse_report::heat_rows(summary),
         graphite,
         chosen: chosen.to_vec(),
         ..Data::default()
@@ -316,13 +318,46 @@ pub fn save(folder: &Path, plots: &[Plot], with_png: bool) -> Result<Vec<PathBuf
     for plot in plots {
         let mut put = |ending: &str, bytes: &[u8]| {
             let path = folder.join(format!("{}.{ending}", plot.name));
-            super::replace(&path, bytes).map(|()| paths.push(path))
+            replace(&path, bytes).map(|()| paths.push(path))
         };
         put("svg", plot.standalone().as_bytes())?;
         if with_png {
             put("png", &plot.png()?)?;
         }
     }
+    Ok(paths)
+}
+
+/// Writes the plots (as PNG too, if wanted) and the page into a finished run's folder; returns the paths.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn write_plots(folder: &Path, plots: &[Plot], with_png: bool) -> Result<Vec<PathBuf>> {
+    let run = Finished::open(folder)?.run;
+    write_plots_of(folder, &run, plots, with_png)
+}
+
+/// The same in the folder of a run whose `run.json` is not written yet: this is what it will say.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn write_plots_of(
+    folder: &Path,
+    run: &serde_json::Value,
+    plots: &[Plot],
+    with_png: bool,
+) -> Result<Vec<PathBuf>> {
+    let mut paths = save(&folder.join("plots"), plots, with_png)?;
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).map_err(|e| Fault::reading(&path, &e))
+    };
+    let summary = serde_json::from_str(&read("summary.json")?)
+        .map_err(|e| Fault::usage(format!("cannot read {}/summary.json: {e}", folder.display())))?;
+    let page = folder.join("report.html");
+    let text = html::page(folder, run, &summary, &read("methods.txt")?, plots)?;
+    replace(&page, text.as_bytes())?;
+    paths.push(page);
     Ok(paths)
 }
 
