@@ -5,8 +5,10 @@ mod common;
 use common::containers::{agent, worker_name};
 use common::daemon::{Daemon, said};
 use common::{has, program, scratch, secret};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{Read, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -157,6 +159,77 @@ fn a_key_opens_what_its_role_is_for() {
     }
     assert!(!log.contains("0123456789"), "no token is told: {log}");
     daemon.ends_well();
+}
+
+/// What workers ask for in common opens all of them: it goes to a worker that an operator lets join, and not to whoever may join. A
+/// worker that says what it wants to be asked with gets that.
+#[test]
+fn who_may_only_join_is_not_told_what_opens_other_workers() {
+    let test = "who_may_only_join_is_not_told_what_opens_other_workers";
+    if !can(test) {
+        return;
+    }
+    let folder = scratch(test);
+    let (keys, common) = (folder.join("keys"), folder.join("common"));
+    let (join, operate) = ("join-0123456789ab", "operate-0123456789");
+    secret(&keys, &format!("join {}\noperate {}\n", hex(join), hex(operate)));
+    secret(&common, "of-all-workers-0123456789");
+    let controller =
+        Daemon::controller(test, &format!("token_file = {keys:?}\nworker_token_file = {common:?}"));
+    let post = |token: &str, method: &str, path: &str, body: &str| {
+        controller.raw(&format!(
+            "{method} {path} HTTP/1.0\r\nauthorization: Bearer {token}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    let function = "{\"name\": \"f\", \"memory\": \"64MiB\", \"duration\": \"1ms\", \"behaviour\": \"echo\"}";
+    let registered = post(operate, "POST", "/v1/functions", function);
+    assert!(
+        registered.contains(" 201 ") || registered.contains(" 200 ") || registered.contains(" 202 "),
+        "{registered}"
+    );
+    let own = "of-this-life-0123456789";
+    for (nth, (token, more, expected)) in [
+        (join, String::new(), None),
+        (join, format!(", \"token\": \"{own}\""), Some(own)),
+        (operate, String::new(), Some("of-all-workers-0123456789")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = format!("/tmp/{}-{nth}.sock", worker_name());
+        let listener = UnixListener::bind(&at).expect("a socket");
+        // Whatever it is asked, it says yes, and keeps how it was asked.
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody asks");
+            let mut head = vec![0; 64 << 10];
+            let n = stream.read(&mut head).expect("a request");
+            let _ =
+                stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+            String::from_utf8_lossy(&head[..n]).into_owned()
+        });
+        let body = format!(
+            "{{\"name\": \"fake-{nth}\", \"incarnation\": 7, \"machine_id\": \"m{nth}\", \"address\": \"unix:{at}\"{more}}}"
+        );
+        let answer = post(token, "POST", "/v1/workers", &body);
+        let head = asked.join().expect("it was asked").to_lowercase();
+        let brought =
+            head.lines().find_map(|line| line.strip_prefix("authorization: bearer ")).map(str::trim);
+        assert_eq!(brought, expected, "{answer}\n{head}");
+        // Who may only join takes nobody else away.
+        let path = format!("/v1/workers/fake-{nth}");
+        assert!(post(join, "DELETE", &path, "{}").contains(" 409 "));
+        assert!(post(join, "DELETE", &path, "{\"incarnation\": 6}").contains(" 409 "));
+        assert!(post(operate, "DELETE", &path, "{}").contains(" 200 "));
+        std::fs::remove_file(at).expect("it was made");
+    }
+    let long = format!(
+        "{{\"name\": \"{}\", \"incarnation\": 7, \"machine_id\": \"m\", \"address\": \"unix:/tmp/x\"}}",
+        "x".repeat(300)
+    );
+    assert!(post(operate, "POST", "/v1/workers", &long).contains(" 422 "));
+    assert!(!controller.log().contains("0123456789"), "no token is told: {}", controller.log());
+    controller.ends_well();
 }
 
 fn hex(token: &str) -> String {

@@ -5,7 +5,7 @@ mod common;
 use common::containers::worker_name;
 use common::{figure, plan, scratch, simulate};
 use elapse::plot;
-use elapse::report::{self, Finished};
+use elapse::report::Finished;
 use elapse::world::{Overrides, Run, Scenario, load_plan};
 use std::path::{Path, PathBuf};
 

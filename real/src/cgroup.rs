@@ -62,6 +62,13 @@ pub fn weight_of(cpus: u32) -> u64 {
     u64::from(cpus / 10).clamp(1, 10_000)
 }
 
+/// Whether groups of this host have a limit of swap.
+pub fn limits_swap() -> bool {
+    let groups = fs::read_dir(ROOT).into_iter().flatten().flatten();
+    Path::new(ROOT).join("memory/memory.memsw.limit_in_bytes").exists()
+        || groups.into_iter().any(|group| group.path().join("memory.swap.max").exists())
+}
+
 /// Whether this host has one hierarchy for all controllers.
 pub fn is_v2() -> bool {
     Path::new(ROOT).join("cgroup.controllers").exists()
@@ -244,6 +251,12 @@ impl Cgroups {
         if let Some(memory) = dir("memory").filter(|_| limits.memory > 0) {
             let file = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
             write(&memory.join(file), &limits.memory.to_string())?;
+            // What is beyond it is not to go to the disk instead. Of version 1 the limit is of both together.
+            let (file, most) =
+                if v2 { ("memory.swap.max", 0) } else { ("memory.memsw.limit_in_bytes", limits.memory) };
+            if memory.join(file).exists() {
+                write(&memory.join(file), &most.to_string())?;
+            }
         }
         if let Some(cpu) = dir("cpu").filter(|_| limits.cpus > 0) {
             let quota = u64::from(limits.cpus) * PERIOD_US / 1000;

@@ -5,6 +5,7 @@
 
 use crate::beneath::Folder;
 use crate::net::{Lease, Networks};
+use crate::removal::remove_all;
 use crate::wire::Address;
 use std::fmt;
 use std::future::Future;
@@ -409,7 +410,7 @@ pub(crate) fn clear_place(place: &Path, kept: &[String]) -> Result<Vec<String>, 
         if !kept.is_empty() && (path.ends_with("root") || kept.iter().any(named)) {
             continue;
         }
-        std::fs::remove_dir_all(&path)
+        remove_all(&path)
             .map_err(|e| EngineFault::lasting(format!("cannot remove {}: {e}", path.display())))?;
         // The empty directory that roots are built on is no sandbox.
         if !path.ends_with("root") {

@@ -6,6 +6,7 @@
 //! kept.
 
 use crate::engine::{EngineFault, Trace};
+use crate::removal::remove_all;
 use crate::threads::lock;
 use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -110,11 +111,16 @@ impl Home {
     /// # Errors
     /// What is left.
     pub(crate) fn remove(&self) -> io::Result<()> {
-        // By descriptors, so that links in it, which whoever ran there may have put, are removed and not followed.
-        match std::fs::remove_dir_all(&self.path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => Ok(()),
-        }
+        remove_all(&self.path)
+    }
+
+    /// The same on a thread for what takes long: whoever ran there may have left any number of files.
+    ///
+    /// # Errors
+    /// What is left.
+    pub(crate) async fn remove_aside(&self) -> io::Result<()> {
+        let home = self.clone();
+        crate::blocking(move || home.remove()).await.map_err(io::Error::other)?
     }
 }
 
@@ -233,6 +239,8 @@ impl Log {
         let reading = Arc::clone(&pipe);
         let reads = tokio::task::spawn_local(async move {
             let mut piece = vec![0; PIECE];
+            // Bytes since the last pause.
+            let mut since = 0;
             while let Ok(mut ready) = reading.read.readable().await {
                 match ready.try_io(|fd| Ok(rustix::io::read(fd, &mut piece)?)) {
                     // Nobody has it open for writing at the moment.
@@ -242,8 +250,13 @@ impl Log {
                     }
                     Ok(Ok(n)) => {
                         reading.keep(&piece[..n]);
-                        if n == PIECE {
+                        // However it came: a pipe may be full of less than it holds.
+                        since += n;
+                        if since >= PIECE {
+                            since = 0;
                             tokio::time::sleep(PAUSE).await;
+                        } else {
+                            tokio::task::yield_now().await;
                         }
                     }
                     Ok(Err(_)) => return,

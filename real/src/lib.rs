@@ -14,6 +14,7 @@
 //! beneath   folders that are opened below another, and through no link
 //! cgroup    limits and memory of a sandbox, cgroup v1 and v2
 //! wire      HTTP/1.1 into a sandbox, over a unix socket or TCP, and to a daemon also over TLS
+//! removal   removes what others could write in, whatever they left there
 //! room      how many bytes the bodies on their way may have together
 //! uids      users for sandboxes, of which no two have the same
 //! unix      streams over unix sockets whose other end is not woken for nothing
@@ -45,6 +46,7 @@ pub mod process;
 pub mod quiet;
 #[cfg(feature = "containerd")]
 pub mod registry;
+mod removal;
 pub mod room;
 mod seccomp;
 pub mod threads;

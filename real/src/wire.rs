@@ -312,13 +312,33 @@ impl Peer {
     }
 }
 
+/// While an answer holds more room than a little, each such span has to bring so much more of it.
+const SPAN: Duration = Duration::from_secs(30);
+const LEAST: usize = 30 * (16 << 10);
+const LITTLE: usize = 64 << 10;
+
 impl Peer {
     /// Reads an answer's body to its end; of one that nobody wants the beginning is kept.
     async fn read(&self, mut body: Incoming, unread: bool) -> Result<Bytes, WireFault> {
         let told = (!unread).then(|| body.size_hint().exact()).flatten();
         let (mut read, mut length) = (Gathering::within(self.room.as_ref(), told), 0);
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| WireFault::Broken(root_of(&e)))?;
+        // The end of a span, and what had come at its beginning.
+        let (mut until, mut before) = (Instant::now() + SPAN, 0);
+        loop {
+            let frame = match tokio::time::timeout_at(until.into(), body.frame()).await {
+                Ok(None) => break,
+                Ok(Some(frame)) => frame.map_err(|e| WireFault::Broken(root_of(&e)))?,
+                Err(_) => {
+                    // Who holds little may take its time.
+                    if self.room.is_some() && read.len() > LITTLE && length - before < LEAST {
+                        let came = length - before;
+                        let why = format!("the answer stopped: {came} bytes of it in {} s", SPAN.as_secs());
+                        return Err(WireFault::Broken(why));
+                    }
+                    (until, before) = (Instant::now() + SPAN, length);
+                    continue;
+                }
+            };
             let Ok(piece) = frame.into_data() else { continue };
             length += piece.len();
             if length > ANSWER_LIMIT {

@@ -170,7 +170,7 @@ async fn import(
     }
     let config = descriptor(&manifest["config"], name)?;
     let layers = layers_of(&manifest, name)?;
-    let told: u64 = layers.iter().map(|layer| layer.size as u64).sum();
+    let told = layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size as u64));
     if told > link.image_size {
         return Err(wrong(
             name,

@@ -91,6 +91,10 @@ pub(super) fn bundle(wanted: &Wanted<'_>) -> Result<Value, EngineFault> {
     let mut resources = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
     if spec.memory > 0 {
         resources["memory"] = json!({ "limit": spec.memory });
+        // Memory and swap together.
+        if cgroup::limits_swap() {
+            resources["memory"]["swap"] = json!(spec.memory);
+        }
     }
     if spec.cpus > 0 {
         resources["cpu"] = json!({ "period": 100_000, "quota": u64::from(spec.cpus) * 100 });

@@ -126,7 +126,8 @@ impl Task {
             network.give_back();
         }
         self.home
-            .remove()
+            .remove_aside()
+            .await
             .map_err(|e| EngineFault::passing(format!("cannot remove what it had on the host: {e}")))
     }
 }

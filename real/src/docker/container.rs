@@ -89,7 +89,8 @@ impl Container {
         }
         drop(self.network.take());
         self.home
-            .remove()
+            .remove_aside()
+            .await
             .map_err(|e| EngineFault::passing(format!("cannot remove what it had on the host: {e}")))
     }
 }

@@ -16,7 +16,7 @@ use crate::seccomp;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, ResourcesUlimits,
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits,
     SystemInfoCgroupDriverEnum,
 };
 use bollard::query_parameters::{
@@ -29,6 +29,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// What the engine is called.
@@ -71,6 +72,14 @@ fn fault(e: &Error) -> EngineFault {
         other => format!("docker: {other}"),
     };
     EngineFault { transient: true, away: true, why }
+}
+
+/// How long a pull may take.
+const PULL: Duration = Duration::from_secs(15 * 60);
+
+/// A folder in memory of the container's own.
+fn in_memory(at: &str) -> Mount {
+    Mount { target: Some(at.to_string()), typ: Some(MountType::TMPFS), ..Mount::default() }
 }
 
 impl Dockers {
@@ -143,9 +152,14 @@ impl Dockers {
             Err(e) => return Err(fault(&e)),
         }
         let options = CreateImageOptionsBuilder::new().from_image(image).build();
-        // What it tells on the way is not kept.
-        let pulled =
-            self.docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) }).await;
+        // What it tells on the way is not kept. A registry that stands still ends it.
+        let told = self.docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
+        let pulled = tokio::time::timeout(PULL, told).await.map_err(|_| {
+            EngineFault::lasting(format!(
+                "image {image} could not be pulled within {} min",
+                PULL.as_secs() / 60
+            ))
+        })?;
         pulled.map_err(|e| {
             EngineFault::lasting(format!(
                 "image {image} is not here and cannot be pulled: {}; load it (docker load) or name another",
@@ -162,6 +176,21 @@ impl Dockers {
             )));
         }
         Ok(())
+    }
+
+    /// The folders that an image wants to have outside its root.
+    async fn volumes_of(&self, image: &str) -> Result<Vec<String>, EngineFault> {
+        /// As many are taken.
+        const MOST: usize = 16;
+        let told = self.docker.inspect_image(image).await.map_err(|e| fault(&e))?;
+        let volumes = told.config.and_then(|config| config.volumes).unwrap_or_default();
+        let plain = |at: &String| at.starts_with('/') && at != "/" && !at.contains("..");
+        if volumes.len() > MOST || !volumes.iter().all(plain) {
+            return Err(EngineFault::lasting(format!(
+                "image {image} has volumes that are not taken ({MOST} at most, each an absolute path); take VOLUME out of it"
+            )));
+        }
+        Ok(volumes)
     }
 
     async fn agent_image(&self) -> Result<String, EngineFault> {
@@ -193,7 +222,14 @@ impl Dockers {
             EngineFault::lasting(format!("cannot make its folder: {e}"))
         })?;
         let name = self.name_of(&spec.id);
-        let body = self.body(&spec, image, shared.as_deref(), port)?;
+        let body = async {
+            // Our own has none.
+            let volumes = if spec.image.is_some() { self.volumes_of(&image).await? } else { Vec::new() };
+            self.body(&spec, image, shared.as_deref(), port, &volumes)
+        };
+        let body = body.await.inspect_err(|_| {
+            let _ = home.remove();
+        })?;
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let container = Rc::new(self.container(&spec.id, spec.gpu));
         let begun = async {
@@ -278,6 +314,7 @@ impl Dockers {
         image: String,
         shared: Option<&Path>,
         port: Option<u16>,
+        volumes: &[String],
     ) -> Result<ContainerCreateBody, EngineFault> {
         let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let (soft, hard) = sandbox_descriptors();
@@ -304,6 +341,8 @@ impl Dockers {
             readonly_paths: Some(FIXED.map(|name| format!("/proc/{name}")).to_vec()),
             readonly_rootfs: Some(true),
             tmpfs: Some(WRITABLE.map(|at| (at.to_string(), "rw,nosuid,nodev,mode=1777".to_string())).into()),
+            // Else the daemon makes folders of its own for them, of its disk and without a limit.
+            mounts: Some(volumes.iter().map(|at| in_memory(at)).collect()),
             ..HostConfig::default()
         };
         if spec.memory > 0 {

@@ -252,7 +252,7 @@ impl Desk {
         if self.reach_host {
             return wall::take_down(bridge).map_err(told("cannot take down its wall"));
         }
-        wall::put_up(bridge, index).map_err(told(
+        wall::put_up(bridge, index, self.subnet).map_err(told(
             "cannot keep what is behind it from this host (nftables); accept that with live.reach_host = true",
         ))
     }

@@ -22,6 +22,13 @@ pub struct Subnet {
     prefix: u8,
 }
 
+impl Subnet {
+    /// Its first address, and the bits that all of its addresses have in common.
+    pub(super) fn bits(self) -> (u32, u32) {
+        (self.base, self.mask())
+    }
+}
+
 /// What is used where nothing is said: a corner of 10/8 that few use.
 impl Default for Subnet {
     fn default() -> Subnet {

@@ -1,10 +1,11 @@
 //! What keeps those behind a bridge from the host itself: a table of nftables for each bridge, of its name.
 //!
 //! From the bridge the host's own addresses take answers and nothing that begins a connection, and nothing is forwarded to
-//! 169.254/16, where clouds tell who asks what a machine is. What else the host forwards is the host's choice. It matches segments by
+//! 169.254/16, where clouds tell who asks what a machine is, nor to the worker's other bridges. What else the host forwards is the host's choice. It matches segments by
 //! their flags and not by connections, so that the host is not made to track any. Written as messages of nfnetlink
 //! (linux/netfilter/nf_tables.h).
 
+use super::plan::Subnet;
 use rustix::io::Errno;
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -56,8 +57,7 @@ const TRANSPORT_HEADER: u32 = 2;
 ///
 /// # Errors
 /// If the kernel has no nftables, or does not let us.
-pub(super) fn put_up(bridge: &str, interface: u32) -> io::Result<()> {
-    take_down(bridge)?;
+pub(super) fn put_up(bridge: &str, interface: u32, subnet: Subnet) -> io::Result<()> {
     let from_bridge = || [meta(META_INTERFACE), compare(EQUAL, &interface.to_ne_bytes())].concat();
     let goes_on = [
         from_bridge(),
@@ -77,13 +77,29 @@ pub(super) fn put_up(bridge: &str, interface: u32) -> io::Result<()> {
         compare(EQUAL, &[169, 254]),
         verdict(DROP),
     ];
+    // Sandboxes behind another bridge of the worker's are neighbours too.
+    let (base, mask) = subnet.bits();
+    let of_a_neighbour = [
+        from_bridge(),
+        meta(META_FAMILY),
+        compare(EQUAL, &[IPV4]),
+        payload(NETWORK_HEADER, DESTINATION_AT, 4),
+        masked(&mask.to_be_bytes()),
+        compare(EQUAL, &base.to_be_bytes()),
+        verdict(DROP),
+    ];
+    // All in one batch, which holds as a whole: one that is renewed is never down. A table that is there is taken away first, and so
+    // that there is one it is made.
     send(&[
+        (NEW_TABLE, CREATE, text(1, bridge)),
+        (DELETE_TABLE, 0, text(1, bridge)),
         (NEW_TABLE, CREATE, text(1, bridge)),
         (NEW_CHAIN, CREATE, chain(bridge, "input", INPUT)),
         (NEW_CHAIN, CREATE, chain(bridge, "forward", FORWARD)),
         (NEW_RULE, CREATE | APPEND, rule(bridge, "input", &goes_on.concat())),
         (NEW_RULE, CREATE | APPEND, rule(bridge, "input", &all_else.concat())),
         (NEW_RULE, CREATE | APPEND, rule(bridge, "forward", &told_of_itself.concat())),
+        (NEW_RULE, CREATE | APPEND, rule(bridge, "forward", &of_a_neighbour.concat())),
     ])
 }
 

@@ -60,6 +60,9 @@ impl Allowed {
                     "image {image} is a file of the host, which the role 'register' does not reach; push it to a registry"
                 ));
             }
+            if is_an_id(image) {
+                return refuse(format!("image {image} may be read as an image's id; name it with its tag"));
+            }
             let registry = registry_of(image);
             if !self.registries.iter().any(|known| known == registry) {
                 return refuse(format!(
@@ -104,10 +107,19 @@ fn not_the_systems(code: &Path, own: &[PathBuf]) -> Result<(), String> {
     }
 }
 
+/// Whether docker would look for an image with this id, or one that begins so, before it looks for a name.
+fn is_an_id(image: &str) -> bool {
+    image.bytes().all(|b| b.is_ascii_hexdigit()) || image.starts_with("sha256:")
+}
+
 /// The registry that an image comes from, as docker reads its name: what is before the first `/`, if it looks like a host.
 fn registry_of(image: &str) -> &str {
     match image.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        Some((host, _))
+            if host.contains(['.', ':']) || host == "localhost" || host.to_lowercase() != host =>
+        {
+            host
+        }
         _ => "docker.io",
     }
 }
@@ -140,6 +152,10 @@ mod tests {
             (image("alpine:3"), None, None),
             (image("ghcr.io/a/b"), None, None),
             (image("evil.example/a"), Some("images of evil.example"), Some("images of evil.example")),
+            (image("INTRANET/app"), Some("images of INTRANET"), Some("images of INTRANET")),
+            (image("3f2a"), Some("an image's id"), Some("an image's id")),
+            (image("sha256:3f2a"), Some("an image's id"), Some("an image's id")),
+            (image("cafe:1"), None, None),
             (image("localhost:5000/a"), Some("images of localhost:5000"), Some("images of localhost:5000")),
             (image("/root/image.tar"), Some("a file of the host"), Some("a file of the host")),
             (code("/srv/code/app"), Some("below none"), None),

@@ -3,7 +3,7 @@
 
 use super::config::address;
 use super::places;
-use super::roles::{Caller, Keys, Role, Roles, secret};
+use super::roles::{Caller, Keys, Role, Roles, hash, secret};
 use crate::base::{Fault, Result};
 use elapse_real::tls::Identity;
 use elapse_real::wire::Address;
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// See the module.
 #[derive(Clone)]
@@ -151,10 +151,8 @@ impl DoorKeys<'_> {
         let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
         match made {
             Ok(mut file) => {
-                let mut random = [0; 32];
-                let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
-                let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-                let written = read.and_then(|()| file.write_all(format!("{token}\n").as_bytes()));
+                let written =
+                    random_token().and_then(|token| file.write_all(format!("{token}\n").as_bytes()));
                 if let Err(e) = written.and_then(|()| file.sync_all()) {
                     let _ = std::fs::remove_file(&path);
                     return Err(Fault::writing(&path, &e));
@@ -168,6 +166,13 @@ impl DoorKeys<'_> {
         }
         Ok(path)
     }
+}
+
+/// 256 random bits, as text.
+fn random_token() -> std::io::Result<String> {
+    let mut random = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut random)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Where a daemon listens, and who may open its socket where it is one.
@@ -222,7 +227,11 @@ impl Doors {
 
 /// Who may come in. It may be exchanged while the API is served.
 #[derive(Clone, Default)]
-pub(super) struct Gate(Arc<RwLock<Option<Arc<Keys>>>>);
+pub(super) struct Gate {
+    keys: Arc<RwLock<Option<Arc<Keys>>>>,
+    /// The hash of what the controller brings, whom this life of the worker has told it and nobody else.
+    controller: Arc<OnceLock<[u8; 32]>>,
+}
 
 impl Gate {
     /// With the keys of this file; without one, whoever comes may do everything.
@@ -237,11 +246,22 @@ impl Gate {
                 "one token as it is: it gives all roles; a line ROLE SHA256HEX [NAME] [functions=GLOB] gives one"
             );
         }
-        Ok(Gate(Arc::new(RwLock::new(keys.map(Arc::new)))))
+        Ok(Gate { keys: Arc::new(RwLock::new(keys.map(Arc::new))), ..Gate::default() })
     }
 
     fn keys(&self) -> Option<Arc<Keys>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A token for the controller that this worker joins. So no controller needs one that opens other workers too, and no worker is
+    /// told one.
+    ///
+    /// # Errors
+    /// If the kernel gives no random bytes.
+    pub(super) fn for_controller(&self) -> Result<String> {
+        let token = random_token().map_err(|e| Fault::host(format!("no random bytes: {e}")))?;
+        let _ = self.controller.set(hash(&token));
+        Ok(token)
     }
 
     /// Whether nobody has to bring a key.
@@ -253,6 +273,9 @@ impl Gate {
     /// as, may do everything anyway; others that the socket lets come may call functions.
     pub(super) fn caller(&self, token: Option<&str>, user: Option<u32>) -> Option<Caller> {
         let all = |name: &str| Some(Caller::new(name, Roles::of(Role::Operate)));
+        if token.is_some_and(|token| self.controller.get() == Some(&hash(token))) {
+            return all("controller");
+        }
         let Some(keys) = self.keys() else {
             return match user {
                 None => all("anybody"),
@@ -268,7 +291,7 @@ impl Gate {
     /// From now on the same as another.
     pub(super) fn become_like(&self, other: &Gate) {
         let next = other.keys();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = next;
     }
 }
 
@@ -291,6 +314,11 @@ impl Token {
     pub(super) fn of(file: Option<&Path>) -> Result<Token> {
         let token = file.map(read_token).transpose()?;
         Ok(Token(Arc::new(RwLock::new(token.map(|token| format!("Bearer {token}").into())))))
+    }
+
+    /// One that a worker has told of itself.
+    pub(super) fn told(token: &str) -> Token {
+        Token(Arc::new(RwLock::new(Some(format!("Bearer {token}").into()))))
     }
 
     /// What goes into the header `authorization`.

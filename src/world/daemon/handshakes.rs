@@ -1,5 +1,6 @@
-//! Connections over TLS, handed on when they have shaken hands. A slow or silent client keeps no other waiting.
+//! Connections over TLS, handed on when they have shaken hands. A slow or silent client keeps no other waiting, nor do many of one peer.
 
+use super::peers::{Peer, Peers, SHARE};
 use crate::rt::{self, Either};
 use elapse_real::tls::{Identity, Secured};
 use futures::StreamExt;
@@ -11,19 +12,22 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// How long a client may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Clients that may be at it at once; further ones wait to be accepted.
+/// Clients that may be at it at once, of the descriptors that there are; further ones wait to be accepted.
 const AT_ONCE: usize = 4096;
 
 /// See the module.
 pub(super) struct Handshakes {
     listener: TcpListener,
     identity: Identity,
+    peers: Peers,
+    most: usize,
     under_way: FuturesUnordered<BoxFuture<'static, Option<(Secured, SocketAddr)>>>,
 }
 
 impl Handshakes {
     pub(super) fn new(listener: TcpListener, identity: Identity) -> Handshakes {
-        Handshakes { listener, identity, under_way: FuturesUnordered::new() }
+        let most = AT_ONCE.min(elapse_real::descriptors() / 8);
+        Handshakes { listener, identity, peers: Peers::default(), most, under_way: FuturesUnordered::new() }
     }
 
     #[expect(
@@ -31,11 +35,15 @@ impl Handshakes {
         reason = "an API is only served live: tokio's timers are its event loop's"
     )]
     fn shake(&self, stream: TcpStream, from: SocketAddr) {
+        // Who is at it more often than is its share is not heard.
+        let peer = Peer::of(Some(from.ip()), None);
+        let Some(of_peer) = self.peers.enter(peer, self.most / SHARE) else { return };
         let identity = self.identity.clone();
         self.under_way.push(Box::pin(async move {
             // Who cannot, or goes away, is no news.
-            let secured = tokio::time::timeout(PATIENCE, identity.secure(stream)).await.ok()?.ok()?;
-            Some((secured, from))
+            let secured = tokio::time::timeout(PATIENCE, identity.secure(stream)).await;
+            drop(of_peer);
+            Some((secured.ok()?.ok()?, from))
         }));
     }
 }
@@ -46,7 +54,7 @@ impl axum::serve::Listener for Handshakes {
 
     async fn accept(&mut self) -> (Secured, SocketAddr) {
         loop {
-            let full = self.under_way.len() >= AT_ONCE;
+            let full = self.under_way.len() >= self.most;
             let next = async {
                 match self.under_way.next().await {
                     Some(shaken) => shaken,

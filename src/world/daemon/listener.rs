@@ -5,6 +5,7 @@ use super::doors::Place;
 use super::handshakes::Handshakes;
 use super::order::Order;
 use super::paced::Paced;
+use super::peers::{Peer, Peers, SHARE};
 use crate::base::{Fault, Result};
 use crate::rt;
 use axum::serve::ListenerExt;
@@ -14,10 +15,9 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use rustc_hash::FxHashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileTypeExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -34,8 +34,6 @@ const CONNECTIONS: usize = 16_384;
 /// Connections beyond those, each for one question and not for long: whoever asks for health is answered then too.
 const SPARE: usize = 32;
 const SPARE_TIME: Duration = Duration::from_secs(2);
-/// What of the connections one peer may have.
-const SHARE: usize = 4;
 
 /// Bound before anything else, so that a port in use is told at once.
 pub(super) enum Listener {
@@ -164,41 +162,6 @@ impl Keyed for tokio::net::unix::SocketAddr {
     }
 }
 
-/// How many connections each peer has.
-#[derive(Clone, Default)]
-struct Peers(Arc<Mutex<FxHashMap<IpAddr, usize>>>);
-
-/// One connection of a peer, for as long as it lasts.
-struct OfPeer(Peers, Option<IpAddr>);
-
-impl Peers {
-    /// Counts one more, unless the peer has as many as it may.
-    fn enter(&self, peer: Option<IpAddr>, most: usize) -> Option<OfPeer> {
-        if let Some(peer) = peer {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let has = all.entry(peer).or_default();
-            if *has >= most.max(1) {
-                return None;
-            }
-            *has += 1;
-        }
-        Some(OfPeer(self.clone(), peer))
-    }
-}
-
-impl Drop for OfPeer {
-    fn drop(&mut self) {
-        let Some(peer) = self.1 else { return };
-        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(has) = all.get_mut(&peer) {
-            *has -= 1;
-            if *has == 0 {
-                all.remove(&peer);
-            }
-        }
-    }
-}
-
 /// Gives streams that wake nobody for nothing.
 struct Quiet(tokio::net::UnixListener);
 
@@ -244,8 +207,9 @@ async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
     let accepting = async {
         loop {
             let (stream, from) = listener.accept().await;
-            let Some(of_peer) = peers.enter(from.key(), most / SHARE) else { continue };
-            let end = axum::Extension(OtherEnd { user: stream.user(), address: from.key() });
+            let (address, user) = (from.key(), stream.user());
+            let Some(of_peer) = peers.enter(Peer::of(address, user), most / SHARE) else { continue };
+            let end = axum::Extension(OtherEnd { user, address });
             let service = TowerToHyperService::new(end.layer(routes.clone()));
             let stream = TokioIo::new(Paced::new(stream));
             let (connection, place, limit) = match Arc::clone(&open).try_acquire_owned() {

@@ -18,6 +18,7 @@ mod membership;
 mod order;
 mod outside;
 mod paced;
+mod peers;
 mod phase;
 mod places;
 mod reception;
@@ -28,8 +29,8 @@ mod state;
 use allowed::Allowed;
 pub use client::Client;
 pub use config::DaemonConfig;
-use config::OnBoot;
 pub(super) use config::peer;
+use config::{OnBoot, Registration};
 pub use controller::{ControllerConfig, run as run_controller};
 
 use super::graphite::Station;
@@ -107,11 +108,14 @@ pub fn run(
         any_name: listener.has_any_name(),
         life: format!("{life:x}"),
     };
-    let description = json!({
+    let mut description = json!({
         "name": config.live.worker, "incarnation": life, "machine_id": elapse_real::machine_id(),
         "address": config.own_address(&place.at), "cores": cores.to_string(),
         "memory": config.worker.memory.map(|m| m.to_string()), "backends": names, "version": env!("CARGO_PKG_VERSION"),
     });
+    if config.registration == Registration::Required {
+        description["token"] = doors.gate.for_controller()?.into();
+    }
     let member =
         Member::new(&config.live.worker, config.registration, &config.controller, config.seed, description)?;
     let outcome = runtime.block_on(async {

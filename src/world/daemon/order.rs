@@ -44,11 +44,11 @@ pub(super) enum Ask {
     /// Of a controller: what a worker says of itself.
     WorkerStatus(String),
     /// Of a controller: a worker joins, described by this JSON, from an address or over a unix socket.
-    Join(Bytes, Option<IpAddr>),
+    Join(Bytes, Option<IpAddr>, Caller),
     /// Of a controller: a worker is alive, and how it is.
     Beat(String, Bytes),
     /// Of a controller: a worker's life ends.
-    Leave(String, Bytes),
+    Leave(String, Bytes, Caller),
 }
 
 /// An invocation that is asked for.

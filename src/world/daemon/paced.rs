@@ -9,23 +9,47 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long what is to be written may take, beside a second for each so many bytes of it.
-const PATIENCE: Duration = Duration::from_secs(30);
-const LEAST_RATE: u64 = 16 << 10;
+/// While the other end keeps us waiting, each such span has to bring so much further. What was taken before excuses no standing still.
+const SPAN: Duration = Duration::from_secs(30);
+const LEAST: u64 = 30 * (16 << 10);
 
 /// See the module.
 #[pin_project]
 pub(super) struct Paced<S> {
     #[pin]
     stream: S,
-    /// Since when the other end has been waited for, and what it has taken since.
-    behind: Option<(Instant, u64)>,
-    limit: Option<Pin<Box<Sleep>>>,
+    behind: Option<Behind>,
+}
+
+/// The other end is waited for.
+struct Behind {
+    /// What it has taken in this span.
+    taken: u64,
+    /// The end of the span.
+    limit: Pin<Box<Sleep>>,
+}
+
+impl Behind {
+    fn new() -> Behind {
+        Behind { taken: 0, limit: Box::pin(sleep_until(Instant::now() + SPAN)) }
+    }
+
+    /// Whether the other end keeps up; the task is woken when it is to be asked again.
+    fn keeps_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.limit.as_mut().poll(cx).is_ready() {
+            if self.taken < LEAST {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the other end reads too slowly"));
+            }
+            self.taken = 0;
+            self.limit.as_mut().reset(Instant::now() + SPAN);
+        }
+        Ok(())
+    }
 }
 
 impl<S> Paced<S> {
     pub(super) fn new(stream: S) -> Paced<S> {
-        Paced { stream, behind: None, limit: None }
+        Paced { stream, behind: None }
     }
 }
 
@@ -40,23 +64,12 @@ impl<S: AsyncWrite> Paced<S> {
         let written = write(this.stream, cx);
         match &written {
             Poll::Ready(Ok(n)) => {
-                if let Some((_, taken)) = this.behind {
-                    *taken += *n as u64;
+                if let Some(behind) = this.behind {
+                    behind.taken += *n as u64;
                 }
             }
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => {
-                let (since, taken) = *this.behind.get_or_insert_with(|| (Instant::now(), 0));
-                let until = since + PATIENCE + Duration::from_secs(taken / LEAST_RATE);
-                let limit = this.limit.get_or_insert_with(|| Box::pin(sleep_until(until)));
-                if limit.deadline() != until {
-                    limit.as_mut().reset(until);
-                }
-                if limit.as_mut().poll(cx).is_ready() {
-                    let why = "the other end reads too slowly";
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, why)));
-                }
-            }
+            Poll::Pending => this.behind.get_or_insert_with(Behind::new).keeps_up(cx)?,
         }
         written
     }
@@ -89,18 +102,23 @@ impl<S: AsyncWrite> AsyncWrite for Paced<S> {
         self.stream.is_write_vectored()
     }
 
-    /// Everything that was to be written is.
+    /// Everything that was to be written is. A stream may hold what it took, so that it is waited for here.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let flushed = this.stream.poll_flush(cx);
-        if flushed.is_ready() {
-            *this.behind = None;
-            *this.limit = None;
+        match flushed {
+            Poll::Ready(_) => *this.behind = None,
+            Poll::Pending => this.behind.get_or_insert_with(Behind::new).keeps_up(cx)?,
         }
         flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
+        let this = self.project();
+        let shut = this.stream.poll_shutdown(cx);
+        if shut.is_pending() {
+            this.behind.get_or_insert_with(Behind::new).keeps_up(cx)?;
+        }
+        shut
     }
 }

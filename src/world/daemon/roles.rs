@@ -225,11 +225,15 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }
 
-fn hash(token: &str) -> [u8; 32] {
+pub(super) fn hash(token: &str) -> [u8; 32] {
     elapse_real::sha256(token.as_bytes())
 }
 
-fn check(token: &str) -> std::result::Result<(), String> {
+/// Whether a text can be a token.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn check(token: &str) -> std::result::Result<(), String> {
     if token.len() < LEAST || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(format!(
             "a token has at least {LEAST} letters and digits; make one with: openssl rand -hex 32"

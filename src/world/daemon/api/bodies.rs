@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a body may take to come, beside a second for each so many bytes of it.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LEAST_RATE: usize = 4 << 10;
+/// Each such span has to bring so much of a body, or the rest. What came before excuses no standing still.
+const SPAN: Duration = Duration::from_secs(10);
+const LEAST: usize = 10 * (4 << 10);
 
 /// The body of an invocation, whole, which has its part of the room.
 pub(super) struct Body(pub(super) Bytes);
@@ -52,21 +52,24 @@ async fn whole(
     if body.size_hint().lower() > limit as u64 {
         return Err(refused(StatusCode::PAYLOAD_TOO_LARGE, &too_long));
     }
-    let begun = Instant::now();
+    // The end of a span, and what had come at its beginning.
+    let (mut until, mut before) = (Instant::now() + SPAN, 0);
     let mut read = Gathering::within(room, body.size_hint().exact());
     loop {
-        let allowed = PATIENCE + Duration::from_secs((read.len() / LEAST_RATE) as u64);
-        let frame = match tokio::time::timeout_at(begun + allowed, body.frame()).await {
+        let frame = match tokio::time::timeout_at(until, body.frame()).await {
             Ok(None) => return Ok(read.whole()),
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) => return Err(refused(StatusCode::BAD_REQUEST, "the body broke off")),
+            Err(_) if read.len() - before >= LEAST => {
+                (until, before) = (Instant::now() + SPAN, read.len());
+                continue;
+            }
             Err(_) => {
                 let why = format!(
-                    "the body came too slowly: {} bytes in {} s; it has {} s, and one more for each {} KiB of it",
-                    read.len(),
-                    begun.elapsed().as_secs(),
-                    PATIENCE.as_secs(),
-                    LEAST_RATE >> 10
+                    "the body came too slowly: {} bytes in the last {} s; send {} KiB in that time, or the rest",
+                    read.len() - before,
+                    SPAN.as_secs(),
+                    LEAST >> 10
                 );
                 return Err(refused(StatusCode::REQUEST_TIMEOUT, &why));
             }

@@ -377,17 +377,24 @@ async fn join(
     State(shared): From,
     Extension(id): Id,
     Extension(end): Extension<OtherEnd>,
+    Extension(caller): By,
     body: Note,
 ) -> Response {
-    told(&shared, &id, body, |json| Ask::Join(json, end.address)).await
+    told(&shared, &id, body, |json| Ask::Join(json, end.address, caller)).await
 }
 
 async fn beat(State(shared): From, Extension(id): Id, Name(name): Name, body: Note) -> Response {
     told(&shared, &id, body, |body| Ask::Beat(name, body)).await
 }
 
-async fn leave(State(shared): From, Extension(id): Id, Name(name): Name, body: Note) -> Response {
-    told(&shared, &id, body, |body| Ask::Leave(name, body)).await
+async fn leave(
+    State(shared): From,
+    Extension(id): Id,
+    Extension(caller): By,
+    Name(name): Name,
+    body: Note,
+) -> Response {
+    told(&shared, &id, body, |body| Ask::Leave(name, body, caller)).await
 }
 
 #[cfg(test)]

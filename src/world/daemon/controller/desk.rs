@@ -415,9 +415,9 @@ impl Office for Desk {
             }
             Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
             Ask::WorkerStatus(name) => self.worker_status(&name, &id).await,
-            Ask::Join(json, from) => self.join(&json, from, &id).await,
+            Ask::Join(json, from, caller) => self.join(&json, from, &caller, &id).await,
             Ask::Beat(name, json) => self.beat(&name, &json, &id),
-            Ask::Leave(name, json) => self.leave(&name, &json),
+            Ask::Leave(name, json, caller) => self.leave(&name, &json, &caller),
             Ask::InvokeLater(..) | Ask::Fetch(..) | Ask::Health => {
                 Answer::error(500, "the reception answers this")
             }

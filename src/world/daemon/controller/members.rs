@@ -1,7 +1,9 @@
 //! How workers come to a controller and go: registration, heartbeats, farewells.
 
 use super::super::config::peer;
+use super::super::doors::Token;
 use super::super::order::Answer;
+use super::super::roles::{Caller, Role};
 use super::desk::{Desk, REGISTRATION, SOON, passed_on};
 use super::workers::{Description, Introduction, Life};
 use crate::base::{Cpus, Duration};
@@ -30,10 +32,25 @@ struct Heartbeat {
 
 /// Workers come and go.
 impl Desk {
-    pub(super) async fn join(self: &Rc<Desk>, json: &[u8], from: Option<IpAddr>, id: &str) -> Answer {
-        let told: Description = match serde_json::from_slice(json) {
+    pub(super) async fn join(
+        self: &Rc<Desk>,
+        json: &[u8],
+        from: Option<IpAddr>,
+        caller: &Caller,
+        id: &str,
+    ) -> Answer {
+        let mut told: Description = match serde_json::from_slice(json) {
             Ok(told) => told,
             Err(e) => return Answer::error(422, &format!("this describes no worker: {e}")),
+        };
+        if let Err(why) = told.check() {
+            return Answer::error(422, &format!("this describes no worker: {why}"));
+        }
+        // What workers ask for in common is sent to nobody who may only join: with it they could ask the others.
+        let token = match told.token.take() {
+            Some(token) => Token::told(&token),
+            None if caller.may(Role::Operate, None) => self.token.clone(),
+            None => Token::default(),
         };
         let peer = match peer(&told.address, self.worker_ca.as_deref()) {
             Ok(peer) => peer.within(Some(self.room.clone())),
@@ -59,7 +76,7 @@ impl Desk {
             fleet.set_health(place, Health::Draining);
             place
         };
-        let life = Rc::new(Life::new(place, told, peer, self.token.clone()));
+        let life = Rc::new(Life::new(place, told, peer, token));
         let before = self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
         if let Some(before) = before {
             before.over.notify_waiters();
@@ -235,12 +252,17 @@ impl Desk {
         Answer::json(200, &json!({"name": name, "status": now.word()}))
     }
 
-    pub(super) fn leave(&self, name: &str, json: &[u8]) -> Answer {
+    pub(super) fn leave(&self, name: &str, json: &[u8], caller: &Caller) -> Answer {
         let incarnation = serde_json::from_slice::<Heartbeat>(json).map(|b| b.incarnation).ok();
         let Some(life) = self.lives.borrow().get(name).cloned() else {
             return Answer::error(404, &format!("there is no worker '{name}' here"));
         };
-        if incarnation.is_some_and(|i| i != life.told.incarnation) {
+        // Who may only join speaks for a life that it knows; an operator for any.
+        let speaks = match incarnation {
+            Some(incarnation) => incarnation == life.told.incarnation,
+            None => caller.may(Role::Operate, None),
+        };
+        if !speaks {
             return Answer::error(409, &format!("worker '{name}' is registered with another life"));
         }
         self.fleet.borrow_mut().set_health(life.place, Health::Lost);

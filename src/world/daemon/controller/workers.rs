@@ -1,6 +1,7 @@
 //! The workers that a controller knows: who they are, which life they are in, and how they are asked.
 
 use super::super::doors::Token;
+use super::super::roles;
 use crate::base::{Cpus, Duration, Time};
 use crate::controller::Place;
 use crate::rt::sync::Notify;
@@ -32,6 +33,28 @@ pub(super) struct Description {
     pub(super) backends: Vec<String>,
     #[serde(default)]
     pub(super) version: String,
+    /// What it wants to be asked with, where it has made that itself.
+    #[serde(default)]
+    pub(super) token: Option<String>,
+}
+
+impl Description {
+    /// Whether a worker can be so: it is kept and told for as long as it lives.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(super) fn check(&self) -> Result<(), String> {
+        /// Bytes of a text, and texts of a list.
+        const LONGEST: usize = 256;
+        const MOST: usize = 16;
+        let memory = self.memory.as_deref().unwrap_or_default();
+        let texts = [&self.name, &self.machine_id, &self.address, &self.version, memory];
+        let mut texts = texts.into_iter().chain(self.backends.iter().map(String::as_str));
+        if self.backends.len() > MOST || texts.any(|text| text.len() > LONGEST) {
+            return Err(format!("a text has {LONGEST} bytes at most, and there are {MOST} backends at most"));
+        }
+        self.token.as_deref().map_or(Ok(()), roles::check)
+    }
 }
 
 /// A life of a worker.
