@@ -21,7 +21,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.b
 C
     setsid "$@" containerd -c "$cd/config.toml" >"$cd/log" 2>&1 </dev/null &
     echo $! >"$cd/pid"
-    for _ in $(seq 1200); do
+    until=$((SECONDS + 60))
+    while [ "$SECONDS" -lt "$until" ]; do
         ctr -a "$cd/cd.sock" version >/dev/null 2>&1 && echo "export $variable=$cd/cd.sock" && return
         sleep 0.05
     done
@@ -35,11 +36,12 @@ start_dockerd() {
         --bridge=none --userland-proxy=false --cgroup-parent "/$group" --containerd-namespace "elapse-test-$$" \
         --containerd-plugins-namespace "elapse-test-plugins-$$" >"$dir/dk/log" 2>&1 </dev/null &
     echo $! >"$dir/dk/pid"
-    for _ in $(seq 2400); do
+    until=$((SECONDS + 120))
+    while [ "$SECONDS" -lt "$until" ]; do
         docker -H "unix://$dir/dk/dk.sock" version >/dev/null 2>&1 && echo "export ELAPSE_TEST_DOCKER=$dir/dk/dk.sock" && return
         sleep 0.05
     done
-    echo "dockerd did not come up: $(tail -n 3 "$dir/dk/log")" >&2
+    echo "dockerd did not come up: $(tail -n 12 "$dir/dk/log")" >&2
 }
 
 # Graphite from PyPI: carbon and graphite-web, in a virtual environment that is kept in target/.

@@ -164,6 +164,7 @@ fn a_key_opens_what_its_role_is_for() {
 /// What workers ask for in common opens all of them: it goes to a worker that an operator lets join, and not to whoever may join. A
 /// worker that says what it wants to be asked with gets that.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a worker that is none waits to be asked")]
 fn who_may_only_join_is_not_told_what_opens_other_workers() {
     let test = "who_may_only_join_is_not_told_what_opens_other_workers";
     if !can(test) {

@@ -10,7 +10,7 @@ use elapse::rt;
 use elapse_real::docker::Dockers;
 use elapse_real::engine::Engine;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 #[test]
@@ -54,14 +54,14 @@ async fn answering(engine: &Rc<dyn Engine>, worker: &str, image: &str) -> (Live,
     (backend, sandbox)
 }
 
-/// Whether a process of this user and group runs.
-fn somebody_is(user: &str, group: &str) -> bool {
+/// A process that this user and group runs, as a folder of `/proc`.
+fn process_of(user: &str, group: &str) -> Option<PathBuf> {
     let id = |status: &str, what: &str| -> Option<String> {
         let line = status.lines().find_map(|l| l.strip_prefix(what))?;
         line.split_whitespace().next().map(str::to_string)
     };
-    std::fs::read_dir("/proc").expect("processes").flatten().any(|entry| {
-        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+    std::fs::read_dir("/proc").expect("processes").flatten().map(|entry| entry.path()).find(|process| {
+        let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
         id(&status, "Uid:").as_deref() == Some(user) && id(&status, "Gid:").as_deref() == Some(group)
     })
 }
@@ -85,13 +85,20 @@ fn an_image_on_docker_may_have_a_user_that_is_not_root() {
     let text = |path: &Path| path.to_str().expect("a path").to_string();
     let at = format!("unix://{}", socket.display());
     ran("tar", &["-C", &text(&folder.join("root")), "-cf", &text(&layer), "."]);
-    ran("docker", &["-H", &at, "import", "--change", "USER app", &text(&layer), &image]);
+    ran(
+        "docker",
+        &["-H", &at, "import", "--change", "USER app", "--change", "VOLUME /data", &text(&layer), &image],
+    );
     rt::Live::new().expect("a runtime").block_on(async {
         let connected = Dockers::connect(&socket, common_of(&worker)).await;
         let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
         engine.prepare(Some(&image)).await.expect("it is there");
         let (backend, sandbox) = answering(&engine, &worker, &image).await;
-        assert!(somebody_is("54331", "54332"), "no process runs as the user that the image names");
+        let process = process_of("54331", "54332").expect("a process runs as the user that the image names");
+        // A volume of the image's would be a folder of the daemon's disk, without a limit.
+        let mounts = std::fs::read_to_string(process.join("mountinfo")).expect("its mounts");
+        let data = mounts.lines().find(|line| line.contains(" /data ")).unwrap_or_default();
+        assert!(data.contains(" - tmpfs "), "{mounts}");
         let homes = std::fs::read_dir(format!("/run/elapse/{worker}/docker")).expect("its folder").flatten();
         let modes: Vec<u32> =
             homes.map(|home| home.metadata().expect("its home").permissions().mode() & 0o777).collect();
@@ -197,7 +204,10 @@ open(sys.argv[1], "wb").write(tar(files))
             engine.prepare(Some(&text(&named))).await.expect("it is imported");
             let sandbox = ready(&backend, &spec).await;
             backend.invoke(sandbox, &call(0)).await.expect("an answer");
-            assert!(somebody_is("54321", "54322"), "no process runs as the user that the image names");
+            assert!(
+                process_of("54321", "54322").is_some(),
+                "no process runs as the user that the image names"
+            );
             backend.remove(sandbox).await;
             assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
         });

@@ -12,6 +12,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// As many attempts come through in the open.
 const REAL: usize = 40;
@@ -47,7 +48,9 @@ struct Targets {
 impl Targets {
     fn new() -> Targets {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let name = format!("elapse-attempt-{}", std::process::id());
+        static TARGETS: AtomicU32 = AtomicU32::new(0);
+        let nth = TARGETS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("elapse-attempt-{}-{nth}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).expect("a name");
         let listener = UnixListener::bind_addr(&address).expect("a socket");
         let given = [

@@ -1,6 +1,6 @@
 //! A container of docker that runs: where it answers, its end, its removal.
 
-use super::{LAST_WORDS, fault};
+use super::{LAST_WORDS, PATIENCE, fault};
 use crate::cgroup::Gauge;
 use crate::ending;
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
@@ -9,11 +9,14 @@ use crate::net::Lease;
 use crate::wire::Address;
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::query_parameters::{LogsOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptions};
+use bollard::query_parameters::{
+    InspectContainerOptions, LogsOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptions,
+};
 use futures_util::StreamExt;
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// See the module.
@@ -76,23 +79,42 @@ impl Container {
     }
 
     async fn was_out_of_memory(&self) -> bool {
-        let none = None::<bollard::query_parameters::InspectContainerOptions>;
+        let none = None::<InspectContainerOptions>;
         let seen = self.docker.inspect_container(&self.name, none).await;
         seen.ok().and_then(|s| s.state).and_then(|s| s.oom_killed).unwrap_or(false)
     }
 
     pub(super) async fn remove(&self) -> Result<(), EngineFault> {
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        match self.docker.remove_container(&self.name, Some(options)).await {
-            Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-            Err(e) => return Err(fault(&e)),
-        }
+        removed(&self.docker, &self.name).await?;
         drop(self.network.take());
         self.home
             .remove_aside()
             .await
             .map_err(|e| EngineFault::passing(format!("cannot remove what it had on the host: {e}")))
     }
+}
+
+/// Removes a container with its volumes; one that is gone is no fault.
+pub(super) async fn removed(docker: &Docker, name: &str) -> Result<(), EngineFault> {
+    /// How long another's removal is waited for: as long as one request may take.
+    const LONGEST: Duration = Duration::from_secs(PATIENCE);
+    const LOOK: Duration = Duration::from_millis(50);
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    match docker.remove_container(name, Some(options)).await {
+        Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+        // Somebody is at it already: a creation that nobody waits for any more, an earlier life of the worker.
+        Err(Error::DockerResponseServerError { status_code: 409, .. }) => {}
+        Err(e) => return Err(fault(&e)),
+    }
+    let begun = Instant::now();
+    while begun.elapsed() < LONGEST {
+        match docker.inspect_container(name, None::<InspectContainerOptions>).await {
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(()),
+            Err(e) => return Err(fault(&e)),
+            Ok(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+    Err(EngineFault::passing(format!("docker does not come to the end of removing {name}")))
 }
 
 impl Sandbox for Container {

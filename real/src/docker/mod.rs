@@ -21,7 +21,7 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    ListContainersOptionsBuilder,
 };
 use container::Container;
 use futures_util::{StreamExt, TryStreamExt};
@@ -437,11 +437,7 @@ impl Engine for Dockers {
                 if names.iter().any(|name| kept_names.contains(name)) {
                     continue;
                 }
-                let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-                match self.docker.remove_container(&id, Some(options)).await {
-                    Ok(()) | Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-                    Err(e) => return Err(fault(&e)),
-                }
+                container::removed(&self.docker, &id).await?;
                 removed.push(format!("docker container {}", names.join(" ")));
             }
             removed.extend(clear_place(&self.base, kept)?);
