@@ -8,7 +8,7 @@ use containerd_client::services::v1::snapshots::{
     CommitSnapshotRequest, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
     StatSnapshotRequest, UsageRequest,
 };
-use containerd_client::tonic::{Code, Status};
+use containerd_client::tonic::{Code, Response, Status};
 use containerd_client::types::Descriptor;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -52,11 +52,15 @@ pub(super) async fn unpack(
     })
 }
 
-/// Asks the daemon how much of the disk a snapshot takes.
+/// Asks the daemon how much of the disk a snapshot takes; of a file it is a block at least, so that there are not endlessly many empty
+/// ones.
 async fn size_of(link: &Link, key: &str) -> u64 {
+    const BLOCK: u64 = 4 << 10;
     let request = UsageRequest { snapshotter: SNAPSHOTTER.into(), key: key.to_string() };
     let told = link.client.snapshots().usage(link.request(request)).await;
-    told.map_or(0, |told| u64::try_from(told.into_inner().size).unwrap_or(0))
+    let told = told.map(Response::into_inner).unwrap_or_default();
+    let of = |told: i64| u64::try_from(told).unwrap_or(0);
+    of(told.size).max(of(told.inodes).saturating_mul(BLOCK))
 }
 
 /// Between two looks at what a layer has taken of the disk.

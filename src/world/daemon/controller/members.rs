@@ -30,6 +30,9 @@ struct Heartbeat {
     draining: bool,
 }
 
+/// As many workers are known at once, lost ones included.
+const MOST: usize = 4096;
+
 /// Workers come and go.
 impl Desk {
     pub(super) async fn join(
@@ -66,6 +69,9 @@ impl Desk {
         if let Some(why) = self.objection(&told) {
             tracing::warn!(target: "elapse", worker = told.name, why, "not registered");
             return Answer::error(409, &why);
+        }
+        if self.lives.borrow().len() >= MOST && !self.lives.borrow().contains_key(&told.name) {
+            return Answer::error(429, &format!("the controller knows {MOST} workers, and no more"));
         }
         let name = told.name.clone();
         let cores = told.cores.unwrap_or(Cpus::MAX);
