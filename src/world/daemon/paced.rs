@@ -122,3 +122,48 @@ impl<S: AsyncWrite> AsyncWrite for Paced<S> {
         shut
     }
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of these tests is tokio's, which stands still while nobody waits"
+)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// What it takes to write a megabyte to who reads so much at once and then so much a second.
+    async fn written(first: usize, a_second: usize) -> (io::Result<()>, u64) {
+        let (ours, mut theirs) = tokio::io::duplex(4 << 10);
+        let begun = Instant::now();
+        let reads = async move {
+            let mut piece = vec![0; first];
+            theirs.read_exact(&mut piece).await.expect("so much is written");
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let mut piece = vec![0; a_second];
+                if a_second > 0 && theirs.read_exact(&mut piece).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let writes = async {
+            let mut paced = Paced::new(ours);
+            paced.write_all(&vec![0; 1 << 20]).await
+        };
+        let written =
+            tokio::select! { written = writes => written, () = reads => unreachable!("it writes on") };
+        (written, begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_must_read_on_however_much_was_read_before() {
+        for first in [1, 600 << 10, 1000 << 10] {
+            let (written, took) = written(first, 0).await;
+            assert_eq!(written.expect_err("it stands still").kind(), io::ErrorKind::TimedOut);
+            assert!((30..=61).contains(&took), "{first}: {took} s");
+        }
+        assert!(written(1, 20 << 10).await.0.is_ok());
+        assert!(written(1, 10 << 10).await.0.is_err());
+    }
+}

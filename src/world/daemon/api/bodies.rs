@@ -84,3 +84,52 @@ async fn whole(
         }
     }
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the clock of these tests is tokio's, which stands still while nobody waits"
+)]
+mod tests {
+    use super::*;
+
+    /// A body of so many bytes a second, which ends after so many seconds or stands still then.
+    async fn read(
+        first: usize,
+        a_second: usize,
+        seconds: u64,
+        ends: bool,
+    ) -> (Result<usize, StatusCode>, u64) {
+        let begun = Instant::now();
+        let pieces = futures::stream::unfold(0, move |nth| async move {
+            if nth > 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            if nth > seconds {
+                if ends {
+                    return None;
+                }
+                std::future::pending::<()>().await;
+            }
+            let piece = Bytes::from(vec![0; if nth == 0 { first } else { a_second }]);
+            Some((Ok::<_, std::convert::Infallible>(piece), nth + 1))
+        });
+        let request = Request::new(axum::body::Body::from_stream(pieces));
+        let read = whole(request, (8 << 20, "8 MiB"), None).await;
+        (read.map(|body| body.len()).map_err(|answer| answer.status()), begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_goes_on_however_much_of_it_came_before() {
+        // What comes at once pays for nothing later.
+        for first in [1, 100 << 10, 6 << 20] {
+            let (read, took) = read(first, 0, 0, false).await;
+            assert_eq!(read, Err(StatusCode::REQUEST_TIMEOUT));
+            assert!((10..=21).contains(&took), "{first}: {took} s");
+        }
+        assert_eq!(read(1, 5 << 10, 100, true).await.0, Ok(1 + 100 * (5 << 10)));
+        assert_eq!(read(1, 1 << 10, 100, true).await.0, Err(StatusCode::REQUEST_TIMEOUT));
+        // A short one has its ten seconds.
+        assert_eq!(read(1, 1, 8, true).await.0, Ok(9));
+    }
+}
