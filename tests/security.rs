@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// As many attempts come through in the open.
@@ -224,6 +224,16 @@ fn no_two_sandboxes_have_one_user() {
     worker.ends_well();
 }
 
+/// A process that outlives no test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// As another user, a worker has no cgroups; what is left holds all the same.
 #[test]
 fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
@@ -263,13 +273,15 @@ fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
         std::os::unix::fs::chown(&place, Some(NOBODY), Some(NOBODY)).expect("root may");
     }
     let log = std::fs::File::create(folder.join("log")).expect("a file");
-    let mut worker = as_nobody(&folder.join("elapse"))
-        .args(["worker", "worker.toml"])
-        .current_dir(&folder)
-        .env("XDG_RUNTIME_DIR", folder.join("run"))
-        .stderr(log)
-        .spawn()
-        .expect("elapse");
+    let mut worker = Killed(
+        as_nobody(&folder.join("elapse"))
+            .args(["worker", "worker.toml"])
+            .current_dir(&folder)
+            .env("XDG_RUNTIME_DIR", folder.join("run"))
+            .stderr(log)
+            .spawn()
+            .expect("elapse"),
+    );
     wait_until("a socket", || folder.join("api.sock").exists());
     let ask = |order: &str| {
         let answer = Command::new(env!("CARGO_BIN_EXE_elapse"))
@@ -289,9 +301,9 @@ fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
         }
     }
     let status = ask("status");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&worker), rustix::process::Signal::TERM)
+    rustix::process::kill_process(rustix::process::Pid::from_child(&worker.0), rustix::process::Signal::TERM)
         .expect("it runs");
-    let ended = worker.wait().expect("an end");
+    let ended = worker.0.wait().expect("an end");
     let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
     assert!(through.is_empty(), "{}\n{log}", through.join("\n"));
     for says in ["Seccomp:\t2\n", "NoNewPrivs:\t1\n", "CapEff:\t0000000000000000\n"] {
