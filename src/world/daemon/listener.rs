@@ -6,12 +6,14 @@ use super::handshakes::Handshakes;
 use super::order::Order;
 use super::paced::Paced;
 use super::peers::{Peer, Peers, SHARE};
+use super::worded::{self, Turn, Worded};
 use crate::base::{Fault, Result};
 use crate::rt;
 use axum::serve::ListenerExt;
 use elapse_real::tls::Identity;
 use elapse_real::wire::Address;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -210,8 +212,14 @@ async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
             let (address, user) = (from.key(), stream.user());
             let Some(of_peer) = peers.enter(Peer::of(address, user), most / SHARE) else { continue };
             let end = axum::Extension(OtherEnd { user, address });
-            let service = TowerToHyperService::new(end.layer(routes.clone()));
-            let stream = TokioIo::new(Paced::new(stream));
+            let turn = Turn::default();
+            let (answers, turns) = (TowerToHyperService::new(end.layer(routes.clone())), turn.clone());
+            let service = hyper::service::service_fn(move |request| {
+                let serving = turns.begins();
+                let answered = answers.call(request);
+                async move { answered.await.map(|answer| answer.map(|body| worded::Served { body, serving })) }
+            });
+            let stream = TokioIo::new(Worded::new(Paced::new(stream), turn));
             let (connection, place, limit) = match Arc::clone(&open).try_acquire_owned() {
                 Ok(place) => (http.serve_connection(stream, service), place, None),
                 Err(_) => {

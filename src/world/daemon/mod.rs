@@ -25,6 +25,7 @@ mod reception;
 mod reload;
 mod roles;
 mod state;
+mod worded;
 
 use allowed::Allowed;
 pub use client::Client;
