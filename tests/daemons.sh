@@ -32,8 +32,8 @@ C
 start_dockerd() {
     mkdir -p "$dir/dk"
     PATH="$PWD/tests/gpu-hook:$PATH" setsid dockerd --data-root "$dir/dk/data" --exec-root "$dir/dk/exec" \
-        -H "unix://$dir/dk/dk.sock" --pidfile "$dir/dk/dockerd.pid" --exec-opt native.cgroupdriver=cgroupfs --iptables=false --ip6tables=false --ip-masq=false \
-        --bridge=none --userland-proxy=false --cgroup-parent "/$group" --containerd-namespace "elapse-test-$$" \
+        -H "unix://$dir/dk/dk.sock" --pidfile "$dir/dk/dockerd.pid" --iptables=false --ip6tables=false --ip-masq=false \
+        --bridge=none --userland-proxy=false --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/$group" --containerd-namespace "elapse-test-$$" \
         --containerd-plugins-namespace "elapse-test-plugins-$$" >"$dir/dk/log" 2>&1 </dev/null &
     echo $! >"$dir/dk/pid"
     until=$((SECONDS + 120))

@@ -199,21 +199,24 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(16);
         let turn = Turn::default();
         let mut stream = Worded::new(ours, turn.clone());
-        let reads = tokio::spawn(async move {
+        let reads = async move {
             let mut all = String::new();
             theirs.read_to_string(&mut all).await.map(|_| all)
-        });
-        let serving = turn.begins();
-        stream.write_all(BARE).await.expect("an answer that is served");
-        drop(serving);
-        // It may stand in a buffer still.
-        stream.write_all(BARE).await.expect("the rest of it");
-        stream.flush().await.expect("written");
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("no error");
-        stream.write_all(BARE).await.expect("the server's own");
-        stream.shutdown().await.expect("an end");
-        drop(stream);
-        let all = reads.await.expect("a task").expect("text");
+        };
+        let writes = async move {
+            let serving = turn.begins();
+            stream.write_all(BARE).await.expect("an answer that is served");
+            drop(serving);
+            // It may stand in a buffer still.
+            stream.write_all(BARE).await.expect("the rest of it");
+            stream.flush().await.expect("written");
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.expect("no error");
+            stream.write_all(BARE).await.expect("the server's own");
+            stream.shutdown().await.expect("an end");
+            drop(stream);
+        };
+        let (all, ()) = tokio::join!(reads, writes);
+        let all = all.expect("text");
         let parts: Vec<&str> = all.split("HTTP/1.1 ").skip(1).collect();
         assert_eq!(parts.len(), 4, "{all}");
         assert!(parts[..2].iter().all(|part| part.ends_with("\r\n\r\n") && part.starts_with("400")), "{all}");
