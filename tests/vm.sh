@@ -44,7 +44,7 @@ make -s install DESTDIR="$tree" PREFIX=/usr/local >/dev/null || exit 1
 cat >"$tree/run-tests" <<X
 #!/bin/bash
 cd $PWD
-export PATH=$PWD/target/debug:\$PATH HOME=/root ELAPSE_SLOWER=10 ELAPSE_REQUIRE=root,process,docker,containerd,crun,attempts,namespaces
+export PATH=$PWD/target/debug:\$PATH HOME=/root ELAPSE_SLOWER=30 ELAPSE_REQUIRE=root,process,docker,containerd,crun,attempts,namespaces
 systemctl stop docker.socket docker containerd 2>/dev/null
 echo "cgroup v2: \$(cat /sys/fs/cgroup/cgroup.controllers); kernel \$(uname -r); containerd \$(containerd --version | cut -d' ' -f3)"
 $PWD/target/release/elapse doctor 2>&1 | head -40
