@@ -37,7 +37,7 @@ fn tree(svg: &str, more: Option<Vec<u8>>) -> Result<usvg::Tree, usvg::Error> {
 }
 
 /// The picture as pixels, twice as many each way as its size says.
-pub(super) fn png(svg: &str) -> super::chart::Drawn<Vec<u8>> {
+pub(super) fn png(svg: &str) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
     let tree = tree(svg, None)?;
     let size = tree.size().to_int_size();
     let mut pixels =

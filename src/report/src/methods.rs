@@ -33,8 +33,14 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The paragraph.
-pub(super) fn methods(summary: &Summary) -> String {
+impl Summary {
+    /// One paragraph for the set-up section of a paper.
+    pub fn methods(&self) -> String {
+        methods(self)
+    }
+}
+
+fn methods(summary: &Summary) -> String {
     let facts = &summary.facts;
     let mut plan = Plan { setup: &facts.setup, told: Vec::new() };
     let live = facts.setup.host.is_some();

@@ -433,9 +433,4 @@ impl Summary {
     pub fn warnings(&self) -> Vec<String> {
         super::warnings(&self.json())
     }
-
-    /// One paragraph for the set-up section of a paper.
-    pub fn methods(&self) -> String {
-        super::methods::methods(self)
-    }
 }

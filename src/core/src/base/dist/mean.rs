@@ -11,7 +11,7 @@ impl<Q: Quantity> Dist<Q> {
     /// A sentence on the mean of what is drawn, where zero, `min` or `max` move it by more than 1 % from [`Dist::mean`].
     ///
     /// ```
-    /// let dist: elapse::base::Dist =
+    /// let dist: elapse_core::base::Dist =
     ///     serde_json::from_str(r#"{"normal": {"mean": "100ms", "sd": "200ms"}}"#).unwrap();
     /// assert_eq!(dist.cut_mean().unwrap(), "the mean of what is drawn is 139.6 ms, not 100 ms: below zero is cut");
     /// ```
