@@ -90,10 +90,10 @@ pub fn align(runs: &[(String, Finished)], how: &Alignment, out: &mut dyn Write) 
         let zero = if how.relative { first } else { 0.0 };
         let time = |i: usize| (first - zero) + i as f64 * step;
         let mut put = |source: &str, path: &str, values: &[Option<f64>]| -> Result<()> {
-            let (source, path) = (super::tables::quoted(source), super::tables::quoted(path));
+            let (source, path) = (super::format::quoted(source), super::format::quoted(path));
             for (i, value) in values.iter().enumerate() {
-                let value = value.map_or(String::new(), super::tables::short);
-                writeln!(out, "{},{source},{path},{value}", super::tables::short(time(i))).map_err(gone)?;
+                let value = value.map_or(String::new(), super::format::short);
+                writeln!(out, "{},{source},{path},{value}", super::format::short(time(i))).map_err(gone)?;
             }
             Ok(())
         };

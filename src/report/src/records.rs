@@ -34,7 +34,7 @@ impl Writer {
         seed: u64,
     ) -> Writer {
         let luck = Chance::new(seed).named("records");
-        let names = names.iter().map(|n| super::tables::quoted(n).into_owned()).collect();
+        let names = names.iter().map(|n| super::format::quoted(n).into_owned()).collect();
         let mut text = Vec::with_capacity(1 << 17);
         text.extend_from_slice(HEADER.as_bytes());
         Writer { file, path, text, start_unix_ns, names, backends: Vec::new(), share, luck, fault: None }
@@ -70,7 +70,7 @@ impl Writer {
             field(out, 1)
         }
         match r.error.as_deref() {
-            Some(why) => text(out, &super::tables::quoted(why)),
+            Some(why) => text(out, &super::format::quoted(why)),
             None => out.push(b','),
         }
         out.push(b'\n');

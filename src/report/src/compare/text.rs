@@ -2,7 +2,7 @@
 
 use super::{Comparison, Figure, STAGES, Side};
 use crate::base::Result;
-use crate::tables::{quoted, short};
+use crate::format::{quoted, short};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
