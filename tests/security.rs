@@ -249,7 +249,7 @@ fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
     };
     let unshares =
         || as_nobody(Path::new("unshare")).args(["-U", "true"]).status().is_ok_and(|s| s.success());
-    if !can(test) || !has("namespaces", test, unshares()) {
+    if !can(test) || !has("user namespaces of any user", test, unshares()) {
         return;
     }
     // Where nobody may read and write.
