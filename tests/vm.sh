@@ -13,10 +13,12 @@ vm=$PWD/target/vm
 tree=$vm/tree
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 mkdir -p "$vm"
-packages=linux-image-cloud-amd64,systemd,systemd-sysv,udev,dbus,iproute2,procps,kmod,util-linux,python3,nftables,iptables,containerd,runc,crun,docker.io,docker-registry
-if [ ! -s "$vm/root.tar" ]; then
-    mmdebstrap --variant=minbase --include="$packages" "$release" "$vm/root.tar" >"$vm/debian.log" 2>&1 ||
-        { echo "no Debian tree could be made: see $vm/debian.log"; rm -f "$vm/root.tar"; exit 3; }
+packages=linux-image-cloud-amd64,systemd,systemd-sysv,udev,dbus,iproute2,procps,kmod,util-linux,python3,nftables,iptables,containerd,runc,crun,docker.io,apparmor,docker-registry
+# Another list makes another tree.
+root=$vm/$(printf %s "$release $packages" | cksum | cut -d' ' -f1).tar
+if [ ! -s "$root" ]; then
+    mmdebstrap --variant=minbase --include="$packages" "$release" "$root" >"$vm/debian.log" 2>&1 ||
+        { echo "no Debian tree could be made: see $vm/debian.log"; rm -f "$root"; exit 3; }
 fi
 features=$(command -v protoc >/dev/null && echo --features containerd)
 # shellcheck disable=SC2086
@@ -25,7 +27,7 @@ binaries=$(cargo test --workspace $features --locked --no-run --message-format=j
 for line in sys.stdin:
     told = json.loads(line)
     if told.get("executable") and told.get("profile", {}).get("test"): print(told["target"]["name"], told["executable"])')
-rm -rf "$tree" && mkdir -p "$tree" && tar -xf "$vm/root.tar" -C "$tree" --exclude='./dev/*'
+rm -rf "$tree" && mkdir -p "$tree" && tar -xf "$root" -C "$tree" --exclude='./dev/*'
 # Where the tests were built, as they know their own places.
 here=$tree$PWD
 mkdir -p "$here/target/release" "$here/target/debug/deps"
