@@ -254,16 +254,6 @@ fn the_answer_of_an_invocation_that_nobody_waited_for_is_fetched_by_a_command() 
     );
     let odd = daemon.raw("GET /v1/invocations/%ff HTTP/1.0\r\n\r\n");
     assert!(odd.starts_with("HTTP/1.0 400") && odd.contains("\"request_id\""), "{odd}");
-    // What the server answers by itself has the same form, also after another answer.
-    let long = format!("GET /v1/health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(70 << 10));
-    let second = "GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\nno request\r\n\r\n".to_string();
-    for (request, code) in [("no request\r\n\r\n".to_string(), "400"), (long, "431"), (second, "400")] {
-        let answer = daemon.raw(&request);
-        let (head, body) = answer.rsplit_once("\r\n\r\n").expect("a head");
-        let told =
-            serde_json::from_str::<serde_json::Value>(body).unwrap_or_else(|e| panic!("{e}: {answer}"));
-        assert!(head.contains(&format!("HTTP/1.1 {code} ")) && told["error"].is_string(), "{answer}");
-    }
     daemon.ends_well();
 }
 

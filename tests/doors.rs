@@ -233,6 +233,26 @@ fn who_may_only_join_is_not_told_what_opens_other_workers() {
     controller.ends_well();
 }
 
+/// The HTTP server refuses by itself what it cannot read, also after another answer.
+#[test]
+fn errors_of_the_server_itself_have_the_one_form() {
+    let test = "errors_of_the_server_itself_have_the_one_form";
+    if !can(test) {
+        return;
+    }
+    let daemon = Daemon::worker(test, "", "");
+    let long = format!("GET /v1/health HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(70 << 10));
+    let second = "GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\nno request\r\n\r\n".to_string();
+    for (request, code) in [("no request\r\n\r\n".to_string(), "400"), (long, "431"), (second, "400")] {
+        let answer = daemon.raw(&request);
+        let (head, body) = answer.rsplit_once("\r\n\r\n").expect("a head");
+        let told =
+            serde_json::from_str::<serde_json::Value>(body).unwrap_or_else(|e| panic!("{e}: {answer}"));
+        assert!(head.contains(&format!("HTTP/1.1 {code} ")) && told["error"].is_string(), "{answer}");
+    }
+    daemon.ends_well();
+}
+
 fn hex(token: &str) -> String {
     elapse_real::sha256(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -251,7 +251,7 @@ impl Cgroups {
         if let Some(memory) = dir("memory").filter(|_| limits.memory > 0) {
             let file = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
             write(&memory.join(file), &limits.memory.to_string())?;
-            // What is beyond it is not to go to the disk instead. Of version 1 the limit is of both together.
+            // Allow no swap: memory beyond the limit must not go to the disk instead. Version 1 limits both together.
             let (file, most) =
                 if v2 { ("memory.swap.max", 0) } else { ("memory.memsw.limit_in_bytes", limits.memory) };
             if memory.join(file).exists() {

@@ -114,7 +114,7 @@ impl Home {
         remove_all(&self.path)
     }
 
-    /// The same on a thread for what takes long: whoever ran there may have left any number of files.
+    /// Removes it on a thread for what takes long: whoever ran there may have left any number of files.
     ///
     /// # Errors
     /// What is left.

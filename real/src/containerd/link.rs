@@ -8,7 +8,7 @@ use containerd_client::tonic::{Code, Request, Status};
 pub(super) struct Link {
     pub(super) client: Client,
     pub(super) namespace: String,
-    /// What is made under a lease is kept for as long as it lasts.
+    /// Keeps what is made under it for as long as it lasts.
     pub(super) lease: Option<String>,
     /// Bytes that an image may have, packed and unpacked.
     pub(super) image_size: u64,
@@ -35,7 +35,7 @@ impl Link {
     }
 }
 
-/// What the daemon said against it.
+/// Tells a refusal of the daemon's as a fault.
 pub(super) fn fault(what: &str, status: &Status) -> EngineFault {
     let passing = matches!(
         status.code(),
@@ -49,7 +49,7 @@ pub(super) fn fault(what: &str, status: &Status) -> EngineFault {
     EngineFault { transient: passing, away, why: format!("containerd: {what}: {}", status.message()) }
 }
 
-/// What is gone already needs no removal.
+/// Takes a thing that is gone already as removed.
 pub(super) fn unless_gone<T>(what: &str, outcome: Result<T, Status>) -> Result<(), EngineFault> {
     match outcome {
         Ok(_) => Ok(()),

@@ -152,7 +152,7 @@ impl Dockers {
             Err(e) => return Err(fault(&e)),
         }
         let options = CreateImageOptionsBuilder::new().from_image(image).build();
-        // What it tells on the way is not kept. A registry that stands still ends it.
+        // Wait for the end without keeping its progress, and not for a registry that stands still.
         let told = self.docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
         let pulled = tokio::time::timeout(PULL, told).await.map_err(|_| {
             EngineFault::lasting(format!(

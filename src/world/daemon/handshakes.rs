@@ -1,6 +1,6 @@
 //! Connections over TLS, handed on when they have shaken hands. A slow or silent client keeps no other waiting, nor do many of one peer.
 
-use super::peers::{Peer, Peers, SHARE};
+use super::peers::{PeerKey, Peers, SHARE};
 use crate::rt::{self, Either};
 use elapse_real::tls::{Identity, Secured};
 use futures::StreamExt;
@@ -36,7 +36,7 @@ impl Handshakes {
     )]
     fn shake(&self, stream: TcpStream, from: SocketAddr) {
         // Who is at it more often than is its share is not heard.
-        let peer = Peer::of(Some(from.ip()), None);
+        let peer = PeerKey::of(Some(from.ip()), None);
         let Some(of_peer) = self.peers.enter(peer, self.most / SHARE) else { return };
         let identity = self.identity.clone();
         self.under_way.push(Box::pin(async move {

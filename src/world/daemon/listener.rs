@@ -5,8 +5,8 @@ use super::doors::Place;
 use super::handshakes::Handshakes;
 use super::order::Order;
 use super::paced::Paced;
-use super::peers::{Peer, Peers, SHARE};
-use super::worded::{self, Turn, Worded};
+use super::peers::{PeerKey, Peers, SHARE};
+use super::worded::{GuardedBody, Turn, Worded};
 use crate::base::{Fault, Result};
 use crate::rt;
 use axum::serve::ListenerExt;
@@ -210,14 +210,14 @@ async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
         loop {
             let (stream, from) = listener.accept().await;
             let (address, user) = (from.key(), stream.user());
-            let Some(of_peer) = peers.enter(Peer::of(address, user), most / SHARE) else { continue };
+            let Some(of_peer) = peers.enter(PeerKey::of(address, user), most / SHARE) else { continue };
             let end = axum::Extension(OtherEnd { user, address });
             let turn = Turn::default();
             let (answers, turns) = (TowerToHyperService::new(end.layer(routes.clone())), turn.clone());
             let service = hyper::service::service_fn(move |request| {
                 let serving = turns.begins();
                 let answered = answers.call(request);
-                async move { answered.await.map(|answer| answer.map(|body| worded::Served { body, serving })) }
+                async move { answered.await.map(|answer| answer.map(|body| GuardedBody { body, serving })) }
             });
             let stream = TokioIo::new(Worded::new(Paced::new(stream), turn));
             let (connection, place, limit) = match Arc::clone(&open).try_acquire_owned() {

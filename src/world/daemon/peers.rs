@@ -9,20 +9,20 @@ pub(super) const SHARE: usize = 4;
 
 /// Who a connection is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Peer {
+pub(super) enum PeerKey {
     /// An address; of IPv6 the network of 64 bits, of which who has one address has all.
     Address(IpAddr),
     /// A user of this host.
     User(u32),
 }
 
-impl Peer {
+impl PeerKey {
     /// Who is to be counted; nobody where that is root, or the user of this process.
-    pub(super) fn of(address: Option<IpAddr>, user: Option<u32>) -> Option<Peer> {
+    pub(super) fn of(address: Option<IpAddr>, user: Option<u32>) -> Option<PeerKey> {
         let ours = |user: u32| user == 0 || user == rustix::process::geteuid().as_raw();
         match (address, user) {
-            (Some(address), _) => Some(Peer::Address(network_of(address))),
-            (None, user) => user.filter(|user| !ours(*user)).map(Peer::User),
+            (Some(address), _) => Some(PeerKey::Address(network_of(address))),
+            (None, user) => user.filter(|user| !ours(*user)).map(PeerKey::User),
         }
     }
 }
@@ -39,14 +39,14 @@ fn network_of(address: IpAddr) -> IpAddr {
 
 /// How many connections each peer has.
 #[derive(Clone, Default)]
-pub(super) struct Peers(Arc<Mutex<FxHashMap<Peer, usize>>>);
+pub(super) struct Peers(Arc<Mutex<FxHashMap<PeerKey, usize>>>);
 
 /// One connection of a peer, for as long as it lasts.
-pub(super) struct OfPeer(Peers, Option<Peer>);
+pub(super) struct OfPeer(Peers, Option<PeerKey>);
 
 impl Peers {
     /// Counts one more, unless the peer has as many as it may.
-    pub(super) fn enter(&self, peer: Option<Peer>, most: usize) -> Option<OfPeer> {
+    pub(super) fn enter(&self, peer: Option<PeerKey>, most: usize) -> Option<OfPeer> {
         if let Some(peer) = peer {
             let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let has = all.entry(peer).or_default();
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_peer_has_its_share_and_nobody_elses() {
         let peers = Peers::default();
-        let of = |text: &str| Peer::of(Some(text.parse().expect("an address")), None);
+        let of = |text: &str| PeerKey::of(Some(text.parse().expect("an address")), None);
         let mut held: Vec<_> = (0..2).map(|_| peers.enter(of("2001:db8::1"), 2).expect("a place")).collect();
         assert!(peers.enter(of("2001:db8::2"), 2).is_none(), "the same network");
         assert!(peers.enter(of("2001:db8:0:1::1"), 2).is_some() && peers.enter(of("10.0.0.1"), 2).is_some());
@@ -88,11 +88,13 @@ mod tests {
         assert!(peers.enter(of("2001:db8::2"), 2).is_some());
         // Root asks for health and drains, however many others there are.
         assert_eq!(
-            (Peer::of(None, Some(0)), Peer::of(None, Some(4_000_000))),
-            (None, Some(Peer::User(4_000_000)))
+            (PeerKey::of(None, Some(0)), PeerKey::of(None, Some(4_000_000))),
+            (None, Some(PeerKey::User(4_000_000)))
         );
-        let others = peers.enter(Peer::of(None, Some(4_000_000)), 1).expect("a place");
-        assert!(peers.enter(Peer::of(None, Some(4_000_000)), 1).is_none() && peers.enter(None, 1).is_some());
+        let others = peers.enter(PeerKey::of(None, Some(4_000_000)), 1).expect("a place");
+        assert!(
+            peers.enter(PeerKey::of(None, Some(4_000_000)), 1).is_none() && peers.enter(None, 1).is_some()
+        );
         drop(others);
     }
 }

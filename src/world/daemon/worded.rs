@@ -23,9 +23,9 @@ pub(super) struct Turn(Arc<AtomicU8>);
 
 impl Turn {
     /// A request's head was read. Its answer is handed over when what this returns is dropped.
-    pub(super) fn begins(&self) -> Serving {
+    pub(super) fn begins(&self) -> TurnGuard {
         self.0.store(SERVES, Ordering::Relaxed);
-        Serving(self.clone())
+        TurnGuard(self.clone())
     }
 
     fn is_nobodys(&self) -> bool {
@@ -40,9 +40,9 @@ impl Turn {
 
 /// See [`Turn::begins`].
 #[derive(Debug)]
-pub(super) struct Serving(Turn);
+pub(super) struct TurnGuard(Turn);
 
-impl Drop for Serving {
+impl Drop for TurnGuard {
     fn drop(&mut self) {
         self.0.0.store(HANDED_OVER, Ordering::Relaxed);
     }
@@ -50,13 +50,13 @@ impl Drop for Serving {
 
 /// A body that knows when it is over.
 #[pin_project]
-pub(super) struct Served<B> {
+pub(super) struct GuardedBody<B> {
     #[pin]
     pub(super) body: B,
-    pub(super) serving: Serving,
+    pub(super) serving: TurnGuard,
 }
 
-impl<B: http_body_util::BodyExt + axum::body::HttpBody> axum::body::HttpBody for Served<B> {
+impl<B: http_body_util::BodyExt + axum::body::HttpBody> axum::body::HttpBody for GuardedBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
