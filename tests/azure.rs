@@ -5,15 +5,11 @@ mod common;
 use common::{figure, has, scratch, shared};
 use elapse::base::{FunctionSpec, Unit};
 use elapse::load::{Counts, Durations, Format, Notes, Placement, TraceConfig, open};
-use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
+use elapse::world::Finished;
 use std::path::{Path, PathBuf};
 
 fn replay(folder: &Path, keys: &[(&str, &str)]) -> Finished {
-    let base =
-        Scenario::replay("azure".into(), TraceConfig::new(Format::Azure2019, vec![folder.to_path_buf()]));
-    let mut overrides = Overrides::default();
-    keys.iter().for_each(|(key, value)| overrides.flag(key, key, value));
-    Run::new(load_plan(None, Some(base), &overrides).unwrap()).simulate().unwrap()
+    common::replay(TraceConfig::new(Format::Azure2019, vec![folder.to_path_buf()]), keys)
 }
 
 #[test]
@@ -78,14 +74,7 @@ fn of_several_days_the_one_that_is_wanted_is_replayed() {
     let day_alone = at(Some(1)).expect_err("the pair of names without a day goes first");
     assert!(day_alone.contains("it holds one day, invocations.csv"), "{day_alone}");
     std::fs::remove_file(one.join("invocations.csv")).unwrap();
-    let count = |day: &[(&str, &str)]| {
-        let base = Scenario::replay("azure".into(), TraceConfig::new(Format::Azure2019, vec![one.clone()]));
-        let mut overrides = Overrides::default();
-        for (key, value) in day {
-            overrides.set(&format!("{key}={value}")).unwrap();
-        }
-        figure(&Run::new(load_plan(None, Some(base), &overrides).unwrap()).simulate().unwrap(), "invocations")
-    };
+    let count = |day: &[(&str, &str)]| figure(&replay(&one, day), "invocations");
     assert_eq!((count(&[]), count(&[("trace.day", "2")])), (5.0, 7.0));
     let absent = at(Some(3)).expect_err("there is no third");
     assert!(absent.contains("cannot replay day 3") && absent.contains("it holds 01, 02"), "{absent}");
@@ -507,16 +496,4 @@ fn placement_inside_a_minute_is_seeded_and_as_chosen() {
     let ends = arrivals(&dir, |c| c.counts = Counts::End);
     assert!(ends.is_sorted() && ends.len() == 1203);
     assert!(ends.iter().zip(&auto).filter(|(e, a)| e < a).count() > 1000, "starts lie before their ends");
-}
-
-#[test]
-fn ilúvatars_pair_is_replayed() {
-    let folder = shared("traces/small/iluvatar/paper-repro");
-    if !has("traces", "ilúvatars_pair_is_replayed", folder.is_dir()) {
-        return;
-    }
-    let base = Scenario::replay("iluvatar".into(), TraceConfig::new(Format::Iluvatar, vec![folder]));
-    let run = Run::new(base).simulate().unwrap();
-    assert_eq!(figure(&run, "completed"), 11_868.0);
-    assert_eq!(figure(&run, "functions"), 21.0);
 }

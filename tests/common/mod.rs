@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod fleet;
 pub mod graphite;
 
+use elapse::load::TraceConfig;
 use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,16 @@ pub fn plan(text: &str) -> Scenario {
 /// Simulates a scenario's text without writing anything.
 pub fn simulate(text: &str) -> Finished {
     Run::new(plan(text)).simulate().unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Simulates a trace under a scenario's keys.
+pub fn replay(config: TraceConfig, keys: &[(&str, &str)]) -> Finished {
+    let mut overrides = Overrides::default();
+    for (key, value) in keys {
+        overrides.set(&format!("{key}={value}")).expect("a key");
+    }
+    let plan = load_plan(None, Some(Scenario::replay("trace".into(), config)), &overrides).expect("a plan");
+    Run::new(plan).simulate().unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// A figure of the summary, by its path.
