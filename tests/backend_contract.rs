@@ -4,7 +4,7 @@
 mod common;
 
 use common::containers::{Bench, agent, bare, benches, common_of, worker_name};
-use common::has;
+use common::{has, slower};
 use elapse::backend::{CallFault, Create, Sandbox};
 use elapse::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use elapse::rt;
@@ -204,7 +204,8 @@ fn a_creation_that_nobody_waits_for_leaves_nothing() {
                 bench.backend().remove(in_time).await;
             }
         }
-        rt::sleep(Duration::from_millis(if bench.is_real() { 1500 } else { 1 })).await;
+        let wait = if bench.is_real() { 1500.0 * slower() } else { 1.0 };
+        rt::sleep(Duration::from_millis(wait as u64)).await;
     });
 }
 

@@ -62,7 +62,7 @@ for each in $run; do
     eval "\$(tests/daemons.sh up "\$daemons" 2>/tmp/up)"
     sed "s/^/daemons: /" /tmp/up
     # One at a time: what is emulated has no time to share.
-    timeout \${LIMIT_EACH:-1500} "\${each#*=}" --test-threads=1 2>&1 | grep -E '^test |^test result|panicked|^  *(left|right):|FAILED|SKIPPED' | cut -c1-300 | sed "s/^/\$name: /"
+    timeout \${LIMIT_EACH:-1500} "\${each#*=}" --test-threads=1 2>&1 | grep -E '^test |^test result|panicked|assertion|left on the host|^  *(left|right):|FAILED|SKIPPED' | cut -c1-300 | sed "s/^/\$name: /"
     tests/daemons.sh down "\$daemons"
 done
 X

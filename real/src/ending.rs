@@ -3,21 +3,55 @@
 //! A daemon that runs sandboxes says how one ended. It may be away for a while, and the sandboxes live on: what counts is
 //! the process.
 
-use crate::engine::Trace;
+use crate::cgroup::Gauge;
+use crate::engine::{Death, Trace};
 use futures_util::future::{self, Either};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 
 /// Between two questions to a daemon that is away.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long a daemon may take to say how a process ended that has.
 const SOON: Duration = Duration::from_secs(1);
+
+/// The end of a sandbox, which any number of tasks may wait for.
+#[derive(Default)]
+pub(crate) struct Ending {
+    death: RefCell<Option<Death>>,
+    came: Notify,
+}
+
+impl Ending {
+    /// What it died of, if it has.
+    pub(crate) fn death(&self) -> Option<Death> {
+        self.death.borrow().clone()
+    }
+
+    /// Tells all that wait for it.
+    pub(crate) fn has_come(&self, death: Death) {
+        self.death.replace(Some(death));
+        self.came.notify_waiters();
+    }
+
+    /// Waits for it.
+    pub(crate) async fn comes(&self) -> Death {
+        loop {
+            let came = self.came.notified();
+            if let Some(death) = self.death() {
+                return death;
+            }
+            came.await;
+        }
+    }
+}
 
 /// Waits until the process of a pidfd has ended.
 ///
@@ -31,12 +65,16 @@ pub(crate) async fn of(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for the end of a sandbox whose daemon is asked for it by `wait`, and tells how it ended. A daemon that does not
+/// Waits for the end of a sandbox whose daemon is asked for it by `wait`, and tells what it died of. A daemon that does not
 /// answer is asked again as long as the process lives.
-pub(crate) async fn told<F>(trace: Option<Trace>, wait: impl Fn() -> F) -> String
+///
+/// Whether it was memory is read from its group the moment its process has ended: the daemon removes the group soon after, and
+/// says how the process ended when it comes to it.
+pub(crate) async fn told<F>(trace: Option<Trace>, gauge: Option<&Gauge>, wait: impl Fn() -> F) -> Death
 where
     F: Future<Output = Result<String, String>>,
 {
+    let out_of_memory = || gauge.is_some_and(Gauge::was_out_of_memory);
     let asked = async {
         loop {
             let why = match wait().await {
@@ -49,10 +87,13 @@ where
             tokio::time::sleep(AGAIN).await;
         }
     };
-    match future::select(pin!(asked), pin!(process(trace.as_ref()))).await {
-        Either::Left((how, _)) => how,
-        Either::Right(((), asked)) => {
-            tokio::time::timeout(SOON, asked).await.unwrap_or_else(|_| "its process ended".into())
+    // The process first: its end comes before the daemon's word of it.
+    match future::select(pin!(process(trace.as_ref())), pin!(asked)).await {
+        _ if out_of_memory() => Death::OutOfMemory,
+        Either::Right((how, _)) => Death::Ended(how),
+        Either::Left(((), asked)) => {
+            let how = tokio::time::timeout(SOON, asked).await;
+            Death::Ended(how.unwrap_or_else(|_| "its process ended".into()))
         }
     }
 }

@@ -13,6 +13,8 @@ const FIRST_PAUSE: Duration = Duration(200_000);
 const LONGEST_PAUSE: Duration = Duration(5_000_000);
 /// How long a broken connection is given to turn out as the death of its sandbox.
 const POST_MORTEM: Duration = Duration(200_000_000);
+/// How long a daemon may take to say how a process ended that has.
+const INQUEST: Duration = Duration(5_000_000_000);
 
 /// Asks until it answers; an answer that is no HTTP, or a death, will not get better.
 pub(super) async fn until_ready(inside: &Inside) -> Result<(), String> {
@@ -22,8 +24,8 @@ pub(super) async fn until_ready(inside: &Inside) -> Result<(), String> {
             Either::Left(Ok(())) => return Ok(()),
             Either::Left(Err(WireFault::Refused(_))) => {}
             Either::Left(Err(fault)) => {
-                let died = rt::timeout(POST_MORTEM, inside.sandbox.dies()).await;
-                return Err(died.map_or_else(|_| fault.to_string(), |death| death.to_string()));
+                let died = death_behind(inside).await;
+                return Err(died.map_or_else(|| fault.to_string(), |death| death.to_string()));
             }
             Either::Right(death) => return Err(death.to_string()),
         }
@@ -59,12 +61,20 @@ pub(super) async fn call(
         }
         // The function has answered; that nobody has room for it is not its container's fault.
         Err(fault @ WireFault::NoRoom) => Err(CallFault::Function(Rc::from(fault.to_string()))),
-        // Whether it died of it shows a moment later.
-        Err(fault) => Err(match rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {
-            Ok(death) => dead(&death),
-            Err(rt::Elapsed) => CallFault::Broken(Rc::from(fault.to_string())),
+        Err(fault) => Err(match death_behind(&inside).await {
+            Some(death) => dead(&death),
+            None => CallFault::Broken(Rc::from(fault.to_string())),
         }),
     }
+}
+
+/// The death of a sandbox that a broken connection tells of: it shows a moment later, or when a daemon has said how.
+async fn death_behind(inside: &Inside) -> Option<Death> {
+    if let Ok(death) = rt::timeout(POST_MORTEM, inside.sandbox.dies()).await {
+        return Some(death);
+    }
+    let lives = inside.sandbox.trace().is_none_or(|trace| trace.is_alive());
+    if lives { None } else { rt::timeout(INQUEST, inside.sandbox.dies()).await.ok() }
 }
 
 fn judge(answer: &Answer) -> Result<(), CallFault> {

@@ -2,7 +2,7 @@
 
 use super::{Link, SNAPSHOTTER, fault, unless_gone};
 use crate::cgroup::Gauge;
-use crate::ending;
+use crate::ending::{self, Ending};
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::home::{Home, Log, Shared};
 use crate::net::Lease;
@@ -15,7 +15,6 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use tokio::sync::Notify;
 
 const SIGKILL: u32 = 9;
 
@@ -29,9 +28,8 @@ pub(super) struct Task {
     log: RefCell<Option<Log>>,
     pub(super) network: RefCell<Option<Lease>>,
     trace: RefCell<Option<Trace>>,
-    gauge: RefCell<Option<Gauge>>,
-    death: RefCell<Option<Death>>,
-    changed: Notify,
+    gauge: RefCell<Option<Rc<Gauge>>>,
+    ending: Ending,
 }
 
 impl Task {
@@ -46,8 +44,7 @@ impl Task {
             network: RefCell::default(),
             trace: RefCell::default(),
             gauge: RefCell::default(),
-            death: RefCell::default(),
-            changed: Notify::new(),
+            ending: Ending::default(),
         }
     }
 
@@ -66,7 +63,7 @@ impl Task {
     /// # Errors
     /// If it is gone already, or what it shares with us is.
     pub(super) fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
-        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
+        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok().map(Rc::new);
         let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
         self.trace.borrow_mut().clone_from(&trace);
         self.watch();
@@ -97,10 +94,9 @@ impl Task {
                     Err(e) => Err(e.message().to_string()),
                 }
             };
-            let how = ending::told(task.trace(), wait).await;
-            let oom = task.gauge.borrow().as_ref().is_some_and(Gauge::was_out_of_memory);
-            *task.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
-            task.changed.notify_waiters();
+            let gauge = task.gauge.borrow().clone();
+            let death = ending::told(task.trace(), gauge.as_deref(), wait).await;
+            task.ending.has_come(death);
         }));
     }
 
@@ -146,23 +142,15 @@ impl Sandbox for Task {
     }
 
     fn kills(&self) -> u64 {
-        self.gauge.borrow().as_ref().map_or(0, Gauge::kills)
+        self.gauge.borrow().as_ref().map_or(0, |gauge| gauge.kills())
     }
 
     fn death(&self) -> Option<Death> {
-        self.death.borrow().clone()
+        self.ending.death()
     }
 
     fn dies(&self) -> Local<'_, Death> {
-        Box::pin(async move {
-            loop {
-                let told = self.changed.notified();
-                if let Some(death) = self.death() {
-                    return death;
-                }
-                told.await;
-            }
-        })
+        Box::pin(self.ending.comes())
     }
 
     fn last_words(&self) -> Local<'_, String> {

@@ -2,7 +2,7 @@
 
 use super::{LAST_WORDS, PATIENCE, fault};
 use crate::cgroup::Gauge;
-use crate::ending;
+use crate::ending::{self, Ending};
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::home::{Home, Shared};
 use crate::net::Lease;
@@ -17,7 +17,6 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 /// See the module.
 pub(super) struct Container {
@@ -29,9 +28,8 @@ pub(super) struct Container {
     pub(super) address: RefCell<Option<Address>>,
     pub(super) network: RefCell<Option<Lease>>,
     pub(super) trace: RefCell<Option<Trace>>,
-    pub(super) gauge: RefCell<Option<Gauge>>,
-    pub(super) death: RefCell<Option<Death>>,
-    pub(super) changed: Notify,
+    pub(super) gauge: RefCell<Option<Rc<Gauge>>>,
+    pub(super) ending: Ending,
     pub(super) gpu: Option<u32>,
 }
 
@@ -42,7 +40,7 @@ impl Container {
 
     /// Its first process is there.
     pub(super) fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
-        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok();
+        *self.gauge.borrow_mut() = Gauge::of_process(pid).ok().map(Rc::new);
         let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
         self.trace.borrow_mut().clone_from(&trace);
         self.watch();
@@ -71,10 +69,13 @@ impl Container {
                     None => Err("the daemon says nothing".into()),
                 }
             };
-            let how = ending::told(container.trace(), wait).await;
-            let oom = container.was_out_of_memory().await;
-            *container.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
-            container.changed.notify_waiters();
+            let gauge = container.gauge.borrow().clone();
+            let death = match ending::told(container.trace(), gauge.as_deref(), wait).await {
+                // The group may have been gone before it was read, and docker have heard of it.
+                Death::Ended(_) if container.was_out_of_memory().await => Death::OutOfMemory,
+                death => death,
+            };
+            container.ending.has_come(death);
         }));
     }
 
@@ -135,23 +136,15 @@ impl Sandbox for Container {
     }
 
     fn kills(&self) -> u64 {
-        self.gauge.borrow().as_ref().map_or(0, Gauge::kills)
+        self.gauge.borrow().as_ref().map_or(0, |gauge| gauge.kills())
     }
 
     fn death(&self) -> Option<Death> {
-        self.death.borrow().clone()
+        self.ending.death()
     }
 
     fn dies(&self) -> Local<'_, Death> {
-        Box::pin(async move {
-            loop {
-                let told = self.changed.notified();
-                if let Some(death) = self.death() {
-                    return death;
-                }
-                told.await;
-            }
-        })
+        Box::pin(self.ending.comes())
     }
 
     fn last_words(&self) -> Local<'_, String> {

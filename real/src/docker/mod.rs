@@ -6,6 +6,7 @@
 mod container;
 
 use crate::cgroup::{SLICE, path_of, remove_everywhere, shares_of, weigh};
+use crate::ending::Ending;
 use crate::engine::{
     self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -30,7 +31,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// What the engine is called.
 const NAME: &str = "docker";
@@ -280,8 +280,7 @@ impl Dockers {
             network: RefCell::default(),
             trace: RefCell::default(),
             gauge: RefCell::default(),
-            death: RefCell::default(),
-            changed: Notify::new(),
+            ending: Ending::default(),
             gpu,
         }
     }

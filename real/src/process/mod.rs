@@ -13,6 +13,7 @@ mod signals;
 mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
+use crate::ending::Ending;
 use crate::engine::{
     self, Common, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -40,7 +41,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 type Spawned = io::Result<(i32, OwnedFd)>;
 type Job = (Program, oneshot::Sender<(Spawned, Program)>);
@@ -270,8 +271,7 @@ impl Processes {
                 pidfd,
                 // In a pid namespace the first process takes all others with it.
                 group: if self.is_isolated() { None } else { Pid::from_raw(pid) },
-                death: RefCell::new(None),
-                changed: Notify::new(),
+                ending: Ending::default(),
             }),
             group: group.map(Arc::new),
             network: RefCell::new(network),

@@ -1,7 +1,7 @@
 //! A sandboxed process that runs: its end, its memory, its removal.
 
 use crate::cgroup::Group;
-use crate::ending;
+use crate::ending::{self, Ending};
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::home::{Home, Log};
 use crate::net::Lease;
@@ -12,7 +12,6 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::Notify;
 
 /// A sandbox.
 pub(super) struct Process {
@@ -35,8 +34,7 @@ pub(super) struct Life {
     pub(super) pidfd: OwnedFd,
     /// All that it has started, where that does not end with it.
     pub(super) group: Option<Pid>,
-    pub(super) death: RefCell<Option<Death>>,
-    pub(super) changed: Notify,
+    pub(super) ending: Ending,
 }
 
 impl Process {
@@ -47,8 +45,7 @@ impl Process {
         drop(tokio::task::spawn_local(async move {
             let how = life.ended().await;
             let oom = group.is_some_and(|g| g.gauge().was_out_of_memory());
-            *life.death.borrow_mut() = Some(if oom { Death::OutOfMemory } else { Death::Ended(how) });
-            life.changed.notify_waiters();
+            life.ending.has_come(if oom { Death::OutOfMemory } else { Death::Ended(how) });
         }));
     }
 }
@@ -56,7 +53,7 @@ impl Process {
 impl Life {
     fn kill(&self) {
         // Not yet reaped, so its number cannot be somebody else's.
-        if let Some(group) = self.group.filter(|_| self.death.borrow().is_none()) {
+        if let Some(group) = self.group.filter(|_| self.ending.death().is_none()) {
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -93,7 +90,7 @@ impl Sandbox for Process {
     }
 
     fn death(&self) -> Option<Death> {
-        self.life.death.borrow().clone()
+        self.life.ending.death()
     }
 
     fn trace(&self) -> Option<Trace> {
@@ -101,15 +98,7 @@ impl Sandbox for Process {
     }
 
     fn dies(&self) -> Local<'_, Death> {
-        Box::pin(async move {
-            loop {
-                let told = self.life.changed.notified();
-                if let Some(death) = self.death() {
-                    return death;
-                }
-                told.await;
-            }
-        })
+        Box::pin(self.life.ending.comes())
     }
 
     fn last_words(&self) -> Local<'_, String> {
