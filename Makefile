@@ -7,19 +7,21 @@ export ELAPSE_REQUIRE ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 
-.PHONY: attempts test-security test-vm test-systemd fuzz install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-tests
+.PHONY: attempts test-security test-vm test-systemd fuzz install uninstall run test build bench bench-live bench-agreement soak lint clean needs needs-build needs-tests
 
-run: needs build
+# What simulating needs and nothing else.
+run: needs
+	$(CARGO) build --release --locked -p elapse-cli
 	@rm -rf results/quickstart
 	target/release/elapse sim scenarios/quickstart.toml --out results/quickstart
 	@echo "The plots are in results/quickstart/plots; the page is results/quickstart/report.html"
 
 # The agent goes into containers of any image, so it is static and beside the program.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# With containerd where its client can be built.
-FEATURES = $$(command -v protoc >/dev/null && echo --features containerd)
-build:
-	$(CARGO) build --release --locked $(FEATURES)
+# Live runs, daemons, and containerd, whose client needs protoc to be built: all that there is.
+FEATURES = --features containerd,daemon
+build: needs-build
+	$(CARGO) build --release --locked -p elapse-cli $(FEATURES)
 	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
 	@install -m 755 target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
@@ -28,7 +30,10 @@ needs:
 	@command -v cargo >/dev/null || { echo "elapse needs a Rust toolchain; see https://rustup.rs"; exit 3; }
 	@command -v cc >/dev/null || tests/install.sh gcc libc6-dev
 
-needs-tests: needs
+needs-build: needs
+	@command -v protoc >/dev/null || tests/install.sh protobuf-compiler
+
+needs-tests: needs-build
 	@command -v valgrind >/dev/null || tests/install.sh valgrind
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || tests/install.sh python3 python3-venv
 	@command -v containerd >/dev/null && command -v runc >/dev/null || tests/install.sh containerd runc
@@ -36,7 +41,6 @@ needs-tests: needs
 	@command -v crun >/dev/null || tests/install.sh crun
 	@command -v docker-registry >/dev/null || tests/install.sh docker-registry
 	@command -v ip >/dev/null || tests/install.sh iproute2
-	@command -v protoc >/dev/null || tests/install.sh protobuf-compiler
 
 # What hostile code tries in sandboxes, static like the agent.
 attempts:
@@ -55,7 +59,8 @@ test-security: needs-tests build attempts
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets $(FEATURES) --locked -- -D warnings
+	$(CARGO) clippy --locked -p elapse-cli -- -D warnings
 
 # The units under a real systemd; opt-in, because the first time it makes a Debian tree (minutes).
 test-systemd: build

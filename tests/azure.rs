@@ -3,9 +3,9 @@
 mod common;
 
 use common::{figure, has, scratch, shared};
+use elapse::Finished;
 use elapse::base::{FunctionSpec, Unit};
 use elapse::load::{Counts, Durations, Format, Notes, Placement, TraceConfig, open};
-use elapse::world::Finished;
 use std::path::{Path, PathBuf};
 
 fn replay(folder: &Path, keys: &[(&str, &str)]) -> Finished {

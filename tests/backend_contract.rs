@@ -8,9 +8,9 @@ use common::{has, slower};
 use elapse::backend::{CallFault, Create, Sandbox};
 use elapse::base::{Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use elapse::rt;
-use elapse_real::engine::Engine;
-use elapse_real::process::Processes;
-use elapse_real::wire::Address;
+use elapse_host::engine::Engine;
+use elapse_host::process::Processes;
+use elapse_host::wire::Address;
 use std::io::Write;
 use std::rc::Rc;
 
@@ -222,7 +222,7 @@ fn used(pid: i32) -> f64 {
 #[expect(clippy::disallowed_methods, reason = "this thread waits for other processes")]
 fn containers_share_a_core_in_proportion_to_their_processors() {
     let test = "containers_share_a_core_in_proportion_to_their_processors";
-    if !has("process", test, agent().exists()) || !has("root", test, elapse_real::is_root()) {
+    if !has("process", test, agent().exists()) || !has("root", test, elapse_host::is_root()) {
         return;
     }
     // All that this thread starts stays on the core.

@@ -4,7 +4,7 @@ mod common;
 
 use common::containers::{agent, worker_name};
 use common::{has, plan, scratch};
-use elapse::world::Run;
+use elapse::Run;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -172,7 +172,7 @@ fn compare(name: &str, text: &str) {
     let (simulated, live) = (folder.join("sim"), folder.join("live"));
     let run = || Run::new(plan.clone()).plots(false);
     run().write_to(&simulated, false).simulate().unwrap_or_else(|e| panic!("{name}: {e}"));
-    run().write_to(&live, false).live().unwrap_or_else(|e| panic!("{name}: {e}"));
+    elapse_live::live(run().write_to(&live, false)).unwrap_or_else(|e| panic!("{name}: {e}"));
     let (simulated, live) = (sequence(&simulated), sequence(&live));
     assert_eq!(simulated, live, "{name}: simulated against live");
 }

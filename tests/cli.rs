@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn elapse(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_elapse")).args(arguments).current_dir(folder).output().expect("elapse")
+    Command::new(crate::common::elapse()).args(arguments).current_dir(folder).output().expect("elapse")
 }
 
 /// Runs it, expects this exit code, and returns its stderr.
@@ -81,7 +81,7 @@ fn standard_input_is_a_file_that_is_read_once() {
     let dir = scratch("standard-input");
     pair(&dir, "a,128,1,1\n", "1,a,5\n2,b,3\n3,a,1,5\n");
     let piped = |arguments: &[&str], file: &str| {
-        Command::new(env!("CARGO_BIN_EXE_elapse"))
+        Command::new(crate::common::elapse())
             .args(arguments)
             .args(["--out", "out", "--no-plots"])
             .current_dir(&dir)
@@ -203,7 +203,7 @@ fn a_full_disk_leaves_nothing_and_exits_with_3() {
         return;
     }
     // Nothing may panic before the end of the mount.
-    let out = Command::new(env!("CARGO_BIN_EXE_elapse"))
+    let out = Command::new(crate::common::elapse())
         .args(["sim", "s.toml", "--out", "small/run"])
         .current_dir(&dir)
         .output();
@@ -245,7 +245,7 @@ fn the_same_seed_gives_the_same_bytes_in_debug_and_release() {
             assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
             files(&out)
         };
-        let here = Path::new(env!("CARGO_BIN_EXE_elapse"));
+        let here = crate::common::elapse();
         let first = run(here, "first");
         assert!(first.len() >= 9, "{:?}", first.iter().map(|f| &f.0).collect::<Vec<_>>());
         assert!(first == run(here, "second"), "{scenario}: two runs of one binary differ");
@@ -272,7 +272,7 @@ fn the_plan_that_is_printed_is_a_scenario_with_the_same_results() {
     let again = elapse(&["sim", "p.toml", "--out", "b"], &dir);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     assert!(files(&dir.join("a")) == files(&dir.join("b")));
-    let environment = Command::new(env!("CARGO_BIN_EXE_elapse"))
+    let environment = Command::new(crate::common::elapse())
         .args(["sim", "s.toml", "--print-plan"])
         .env("ELAPSE__WORKER__MEMORY", "3GiB")
         .current_dir(&dir)
@@ -374,7 +374,7 @@ fn a_reader_that_stops_early_is_no_fault() {
     let folder = scratch("closed-pipe");
     let line = format!(
         "set -o pipefail; {} sim {}/scenarios/quickstart.toml --set duration=10s --out {} --no-plots | true",
-        env!("CARGO_BIN_EXE_elapse"),
+        crate::common::elapse().display(),
         env!("CARGO_MANIFEST_DIR"),
         folder.join("run").display()
     );

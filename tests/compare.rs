@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn elapse(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+    let mut command = Command::new(crate::common::elapse());
     command.args(args).output().expect("elapse was started")
 }
 

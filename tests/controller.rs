@@ -1,7 +1,7 @@
 //! Several workers behind a controller, simulated: everything is accounted for, and each balancer does what it is for.
 
 use elapse::base::Duration;
-use elapse::world::{Finished, Overrides, Run, load_plan};
+use elapse::{Finished, Overrides, Run, load_plan};
 use std::path::Path;
 
 fn run(sets: &[&str]) -> Finished {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{figure, has, program, scratch, shared};
 use elapse::load::{Format, TraceConfig};
-use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
+use elapse::{Finished, Overrides, Run, Scenario, load_plan};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -108,7 +108,7 @@ fn the_first_sigterm_finishes_what_was_admitted() {
     let calls: Vec<Child> = (0..8)
         .map(|_| {
             let args = ["invoke", "slow", "--at", &daemon.at];
-            let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+            let mut command = Command::new(crate::common::elapse());
             command.args(args).stderr(Stdio::null()).spawn().expect("a client")
         })
         .collect();

@@ -3,9 +3,9 @@
 mod common;
 
 use common::simulate;
+use elapse::Run;
 use elapse::base::{Dist, Duration};
 use elapse::rt::chance::{Chance, Purpose};
-use elapse::world::Run;
 
 const MS: u64 = 1_000_000;
 

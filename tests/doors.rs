@@ -10,7 +10,6 @@ use std::io::{Read, Write as _};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Output};
 
 /// Some user of this host's, and one who is nobody's fellow.
@@ -21,7 +20,7 @@ fn can(test: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     // Whoever has another user starts the program again, and has to be let to it.
     let alike = root
-        && Command::new(env!("CARGO_BIN_EXE_elapse"))
+        && Command::new(crate::common::elapse())
             .arg("--version")
             .uid(USER)
             .gid(USER)
@@ -32,7 +31,7 @@ fn can(test: &str) -> bool {
 
 /// The program as another user of this host.
 fn as_user(user: u32, group: u32, args: &[&str], at: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+    let mut command = Command::new(crate::common::elapse());
     command.args(args).args(["--at", at]).uid(user).gid(group);
     command.output().expect("elapse was started")
 }
@@ -254,7 +253,7 @@ fn errors_of_the_server_itself_have_the_one_form() {
 }
 
 fn hex(token: &str) -> String {
-    elapse_real::sha256(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    elapse_host::sha256(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Over TCP a token is made where none is named; who wants none says so, and is told each time.
@@ -312,7 +311,7 @@ fn the_only_daemon_is_found_without_an_address() {
          test -z \"$(ls /run/elapse)\" || {{ ls -R /run/elapse; exit 1; }}\n"
     );
     std::fs::write(folder.join("script.sh"), script).expect("a script");
-    let bin = Path::new(env!("CARGO_BIN_EXE_elapse")).parent().expect("a folder").display().to_string();
+    let bin = crate::common::elapse().parent().expect("a folder").display().to_string();
     let output = Command::new("unshare")
         .args(["-m", "bash", "script.sh"])
         .env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap_or_default()))

@@ -50,7 +50,7 @@ fn a_function_that_is_an_http_server_gets_requests_as_they_are() {
     let worker = worker(test, &controller);
     let code = common::scratch(&format!("{test}-code"));
     std::fs::write(code.join("server.py"), SERVER).expect("a file");
-    let inside = if elapse_real::is_root() { "/code".into() } else { code.display().to_string() };
+    let inside = if elapse_host::is_root() { "/code".into() } else { code.display().to_string() };
     let file = controller.folder.join("tells.toml");
     let text = format!(
         "name = \"tells\"\nmemory = \"128MiB\"\nbehaviour = \"serve\"\ncode = {code:?}\n\

@@ -8,8 +8,8 @@ mod common;
 use common::containers::{common_of, daemon, worker_name};
 use common::{has, scratch};
 use elapse::rt;
-use elapse_real::containerd::Containerds;
-use elapse_real::engine::{Common, Engine};
+use elapse_host::containerd::Containerds;
+use elapse_host::engine::{Common, Engine};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -152,5 +152,5 @@ fn an_image_that_means_harm_comes_to_a_sentence_or_to_nothing() {
     assert!(grown <= 256, "{grown} MiB");
     drop(python.stdin.take());
     python.wait().expect("its end");
-    assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+    assert_eq!(elapse_host::doctor::leftovers_of(&worker), Vec::<String>::new());
 }

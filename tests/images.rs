@@ -4,11 +4,12 @@ mod common;
 
 use common::containers::{agent, call, common_of, daemon, ready, spec, worker_name};
 use common::scratch;
-use elapse::backend::{Backend, Live, LiveConfig, Sandbox};
+use elapse::backend::{Backend, LiveConfig, Sandbox};
 use elapse::base::{Behaviour, Duration, FunctionId, Network, Protocol};
 use elapse::rt;
-use elapse_real::docker::Dockers;
-use elapse_real::engine::Engine;
+use elapse_host::docker::Dockers;
+use elapse_host::engine::Engine;
+use elapse_live::backend::Live;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -24,7 +25,7 @@ fn an_image_that_is_a_server_on_its_port_works_as_it_is() {
         let engine: Rc<dyn Engine> = Rc::new(connected.expect("an engine"));
         // Our agent's image is such a server, if nobody names it a socket.
         engine.prepare(None).await.expect("an image");
-        let image = elapse_real::image::of_agent(&agent()).expect("an image").name;
+        let image = elapse_host::image::of_agent(&agent()).expect("an image").name;
         engine.prepare(Some(&image)).await.expect("it is there");
         let absent = engine.prepare(Some("elapse.local/no-such-image:1")).await.expect_err("nobody has it");
         assert!(absent.why.contains("is not here and cannot be pulled"), "{absent}");
@@ -107,7 +108,7 @@ fn an_image_on_docker_may_have_a_user_that_is_not_root() {
         assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
     });
     ran("docker", &["-H", &at, "rmi", &image]);
-    assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+    assert_eq!(elapse_host::doctor::leftovers_of(&worker), Vec::<String>::new());
 }
 
 #[cfg(feature = "containerd")]
@@ -116,7 +117,7 @@ mod containerd {
     use super::common::has;
     use super::*;
     use elapse::base::Mem;
-    use elapse_real::containerd::Containerds;
+    use elapse_host::containerd::Containerds;
 
     #[test]
     fn the_runtime_below_containerd_is_chosen_by_name() {
@@ -144,7 +145,7 @@ mod containerd {
             assert!(absent.why.contains("crum"), "{}", absent.why);
             assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
         });
-        assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+        assert_eq!(elapse_host::doctor::leftovers_of(&worker), Vec::<String>::new());
     }
 
     /// An image file whose user has a name, in a layer that has no more than an /etc.
@@ -211,7 +212,7 @@ open(sys.argv[1], "wb").write(tar(files))
             backend.remove(sandbox).await;
             assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
         });
-        assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+        assert_eq!(elapse_host::doctor::leftovers_of(&worker), Vec::<String>::new());
     }
 
     /// Pulled from a registry on loopback; what is not there, and a registry that is away, are told apart.
@@ -226,7 +227,7 @@ open(sys.argv[1], "wb").write(tar(files))
         let registry = registry.unwrap_or_default();
         // Our agent's own image, with a layer that needs several parts, pushed as anybody would push it.
         let folder = scratch("pushed");
-        let made = elapse_real::image::of_agent(&agent()).expect("an image");
+        let made = elapse_host::image::of_agent(&agent()).expect("an image");
         let (file, image) = (folder.join("image.tar"), format!("{registry}/some/agent:1"));
         std::fs::write(&file, &made.tar).expect("a file");
         let namespace = format!("push-{}", worker_name());
@@ -259,6 +260,6 @@ open(sys.argv[1], "wb").write(tar(files))
             backend.remove(sandbox).await;
             assert_eq!(engine.sweep().await.expect("a sweep"), Vec::<String>::new());
         });
-        assert_eq!(elapse_real::doctor::leftovers_of(&worker), Vec::<String>::new());
+        assert_eq!(elapse_host::doctor::leftovers_of(&worker), Vec::<String>::new());
     }
 }

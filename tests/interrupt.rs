@@ -8,14 +8,14 @@ mod common;
 use common::containers::{agent, bare, common_of, worker_name};
 use common::daemon::Daemon;
 use common::{has, plan, scratch, wait_until};
+use elapse::Interrupt;
+use elapse::Run;
 use elapse::base::FaultKind;
 use elapse::rt;
 use elapse::rt::chance::{Chance, Purpose};
-use elapse::world::Run;
-use elapse_real::Interrupt;
-use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::Engine;
-use elapse_real::process::Processes;
+use elapse_host::doctor::leftovers_of;
+use elapse_host::engine::Engine;
+use elapse_host::process::Processes;
 use rand::RngExt;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::os::unix::process::CommandExt;
@@ -24,12 +24,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 fn elapse(arguments: &[&str], folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_elapse")).args(arguments).current_dir(folder).output().expect("elapse")
+    Command::new(crate::common::elapse()).args(arguments).current_dir(folder).output().expect("elapse")
 }
 
 /// The program under way, in a group of its own.
 fn started(arguments: &[&str], folder: &Path) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+    let mut command = Command::new(crate::common::elapse());
     command.args(arguments).current_dir(folder).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("elapse")
 }
@@ -219,7 +219,7 @@ fn a_second_signal_ends_at_once_and_one_that_comes_with_the_first_does_not() {
 
 /// Whether live runs can be interrupted here.
 fn can_be_live(test: &str) -> bool {
-    has("process", test, agent().exists()) && has("root", test, elapse_real::is_root())
+    has("process", test, agent().exists()) && has("root", test, elapse_host::is_root())
 }
 
 /// A live scenario of one function.

@@ -4,18 +4,20 @@ mod common;
 
 use common::containers::{agent, call, common_of, creation, daemon, ready, spec, worker_name};
 use common::{has, plan, program, scratch, wait_until};
-use elapse::backend::{Backend, CallFault, Create, Live, LiveConfig};
+use elapse::Interrupt;
+use elapse::Run;
+use elapse::backend::{Backend, CallFault, Create, LiveConfig};
 use elapse::base::{Behaviour, Duration, FunctionId, Invocation};
 use elapse::rt::{
     self,
     chance::{Chance, Purpose},
 };
-use elapse::world::{Calibrating, Run};
-use elapse_real::Interrupt;
-use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Common, Death, Engine, EngineFault, Local, Sandbox, Spec, agent_path};
-use elapse_real::process::Processes;
-use elapse_real::wire::Address;
+use elapse_host::doctor::leftovers_of;
+use elapse_host::engine::{Common, Death, Engine, EngineFault, Local, Sandbox, Spec, agent_path};
+use elapse_host::process::Processes;
+use elapse_host::wire::Address;
+use elapse_live::Calibrating;
+use elapse_live::backend::Live;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -59,7 +61,7 @@ fn a_command_that_needs_too_much_memory_is_told_apart_from_one_that_fails() {
     let python = Path::new("/usr/bin/python3").exists();
     if !has("process", test, agent().exists())
         || !has("python3", test, python)
-        || !has("root", test, elapse_real::is_root())
+        || !has("root", test, elapse_host::is_root())
     {
         return;
     }
@@ -84,7 +86,7 @@ fn a_users_server_is_joined_to_the_socket() {
     }
     let code = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/python");
     on_processes(&agent(), LiveConfig::default(), |backend| async move {
-        let inside = if elapse_real::is_root() { "/code".into() } else { code.display().to_string() };
+        let inside = if elapse_host::is_root() { "/code".into() } else { code.display().to_string() };
         let server = format!("{inside}/elapse_server.py");
         let spec = spec(Behaviour::Serve, &["/usr/bin/python3", &server], Some(code));
         let sandbox = ready(&backend, &spec).await;
@@ -121,7 +123,8 @@ fn a_gpu_belongs_to_one_container_at_a_time() {
         function("first", "1/s"),
         function("second", "1/s")
     );
-    let finished = Run::new(plan(&text)).plots(false).write_to(&folder, true).live().expect("a run");
+    let finished =
+        elapse_live::live(Run::new(plan(&text)).plots(false).write_to(&folder, true)).expect("a run");
     let summary = finished.summary.json();
     let of = |key: &str| summary[key].as_u64().unwrap_or_default();
     let mut records = csv::Reader::from_path(folder.join("records.csv")).expect("records");
@@ -218,7 +221,7 @@ fn what_cannot_be_served_is_refused_with_a_reason() {
         let mut plan = plan(&text);
         plan.live.worker = worker_name();
         plan.live.agent = Some(agent());
-        let fault = Run::new(plan).live().err().unwrap_or_else(|| panic!("{text} ran"));
+        let fault = elapse_live::live(Run::new(plan)).err().unwrap_or_else(|| panic!("{text} ran"));
         assert!(fault.to_string().contains(says), "{fault}");
     }
 }
@@ -243,7 +246,8 @@ fn a_function_runs_on_the_first_backend_of_its_own_choice() {
     ));
     plan.live.worker = worker_name();
     plan.live.agent = Some(agent());
-    let finished = Run::new(plan).plots(false).write_to(&folder.join("out"), false).live().expect("a run");
+    let finished =
+        elapse_live::live(Run::new(plan).plots(false).write_to(&folder.join("out"), false)).expect("a run");
     assert_eq!(finished.summary.facts.backend, "process and simulated");
     let records = std::fs::read_to_string(folder.join("out/records.csv")).expect("records");
     let ran = |row: &str| records.lines().any(|l| l.contains(row));
@@ -259,7 +263,7 @@ fn started(folder: &Path, worker: &str) -> Child {
         agent().display()
     );
     std::fs::write(folder.join("s.toml"), text).expect("a scenario");
-    let child = Command::new(env!("CARGO_BIN_EXE_elapse"))
+    let child = Command::new(crate::common::elapse())
         .args(["live", "s.toml", "--out", "out"])
         .current_dir(folder)
         .stdout(Stdio::null())
@@ -279,7 +283,7 @@ fn signal(child: &Child, name: &str) {
 fn what_a_killed_worker_leaves_is_cleaned() {
     let test = "what_a_killed_worker_leaves_is_cleaned";
     if !has("process", test, agent().exists() && program("kill"))
-        || !has("root", test, elapse_real::is_root())
+        || !has("root", test, elapse_host::is_root())
     {
         return;
     }
@@ -288,7 +292,7 @@ fn what_a_killed_worker_leaves_is_cleaned() {
     signal(&child, "KILL");
     child.wait().expect("an end");
     assert!(!leftovers_of(&worker).is_empty(), "a killed worker cannot have cleaned up");
-    let cleaned = Command::new(env!("CARGO_BIN_EXE_elapse"))
+    let cleaned = Command::new(crate::common::elapse())
         .args(["clean", "--worker", &worker, "--docker", "/no/such.sock", "--containerd", "/no/such.sock"])
         .output()
         .expect("elapse");

@@ -5,14 +5,15 @@ mod common;
 use common::containers::{agent, benches, common_of, worker_name};
 use common::daemon::{Daemon, moment};
 use common::{has, program};
-use elapse::backend::{Backend, Create, Live, LiveConfig};
+use elapse::backend::{Backend, Create, LiveConfig};
 use elapse::base::{
     Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Protocol, Time,
 };
 use elapse::rt;
-use elapse_real::engine::{Common, Engine};
-use elapse_real::net::{Lease, Networks, Subnet};
-use elapse_real::process::Processes;
+use elapse_host::engine::{Common, Engine};
+use elapse_host::net::{Lease, Networks, Subnet};
+use elapse_host::process::Processes;
+use elapse_live::backend::Live;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 use std::collections::BTreeSet;
@@ -22,7 +23,7 @@ use std::rc::Rc;
 
 /// Puts this thread, and what it starts, into a network of its own with a loopback.
 fn private(test: &str) -> bool {
-    let can = has("root", test, elapse_real::is_root())
+    let can = has("root", test, elapse_host::is_root())
         && has("process", test, agent().exists() && Command::new("ip").arg("-V").output().is_ok());
     if can {
         // SAFETY: a new network namespace touches neither memory nor descriptors.
@@ -117,12 +118,12 @@ fn a_panic_in_a_half_made_namespace_costs_no_later_network() {
         let after = networks.lease().await.expect("a lease");
         assert_eq!((before.number(), after.number()), (0, 1));
         assert_eq!((namespaces_of(&worker).len(), links().len()), (2, 3), "{:?}", links());
-        let shown = |t: &elapse_real::threads::Told| {
+        let shown = |t: &elapse_host::threads::Told| {
             t.name == "network"
                 && t.restarts == 1
                 && t.last_panic.as_deref().is_some_and(|p| p.contains("injected"))
         };
-        assert!(elapse_real::threads::all().iter().any(shown), "{:?}", elapse_real::threads::all());
+        assert!(elapse_host::threads::all().iter().any(shown), "{:?}", elapse_host::threads::all());
         drop((before, after));
         assert!(networks.clear().await.expect("a sweep").is_empty());
     });

@@ -6,7 +6,7 @@ use common::containers::worker_name;
 use common::{figure, plan, scratch, simulate};
 use elapse::plot;
 use elapse::report::Finished;
-use elapse::world::{Overrides, Run, Scenario, load_plan};
+use elapse::{Overrides, Run, Scenario, load_plan};
 use std::path::{Path, PathBuf};
 
 /// A scenario on a trace of three rows.
@@ -161,7 +161,7 @@ duration = "100ms"
 load = { on_off = { rate = "6/s", on = "20s", off = "20s" } }
 "#;
 
-fn written(name: &str, text: &str) -> (PathBuf, elapse::world::Finished) {
+fn written(name: &str, text: &str) -> (PathBuf, elapse::Finished) {
     let folder = scratch(name).join("run");
     let command = ["elapse", "sim", "busy.toml", "--out", "run", "--seed", "1"].map(str::to_string).to_vec();
     let ran = Run::new(plan(text)).command(command).write_to(&folder, false).simulate().expect("a run");
@@ -283,7 +283,8 @@ fn a_live_run_in_which_nothing_completes_ends_early() {
             worker_name()
         );
         let folder = scratch(name).join("run");
-        let ran = Run::new(plan(&text)).plots(false).write_to(&folder, false).live().expect("a run");
+        let ran =
+            elapse_live::live(Run::new(plan(&text)).plots(false).write_to(&folder, false)).expect("a run");
         assert!(folder.join("summary.json").exists(), "the folder keeps its name");
         ran
     };

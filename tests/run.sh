@@ -9,8 +9,8 @@ export ELAPSE_SKIPS=$PWD/target/skips.txt
 : >"$ELAPSE_SKIPS"
 failed_steps=0
 
-# With containerd where its client can be built.
-features=$(command -v protoc >/dev/null && echo --features containerd)
+# All that there is.
+features="--features containerd,daemon"
 # Daemons of the tests' own; a socket's path is short, so not below this folder.
 daemons=$(mktemp -d /tmp/elapse-tests.XXXXXX)
 build=
@@ -39,13 +39,15 @@ build=$!
 step cargo fetch -q --locked --manifest-path examples/my_policy/Cargo.toml
 command -v rustfmt >/dev/null && step cargo fmt --all --check
 cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets $features --locked -- -D warnings
+# The program that only simulates.
+cargo clippy --version >/dev/null 2>&1 && step cargo clippy --locked -p elapse-cli -- -D warnings
 step cargo test --workspace $features --locked --no-run
 wait "$build" || { build=; tail -n 60 target/build.log; echo "FAILED: make build attempts"; exit 1; }
 build=
 step cargo test --workspace $features --locked --no-fail-fast
 # The executor's tests once more under valgrind: its unsafe blocks, looked at from outside.
 if command -v valgrind >/dev/null; then
-    binary=$(cargo test $features --locked --test rt_sim --no-run 2>&1 | grep -oE 'target/debug/deps/rt_sim-[0-9a-f]+')
+    binary=$(cargo test --workspace $features --locked --test rt_sim --no-run 2>&1 | grep -oE 'target/debug/deps/rt_sim-[0-9a-f]+')
     step valgrind -q --leak-check=no --error-exitcode=9 "$binary" --skip ten_million
 fi
 # A policy from outside is a crate of its own; what it depends on is built already.

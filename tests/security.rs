@@ -256,7 +256,7 @@ fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
     let folder = std::env::temp_dir().join(format!("elapse-nobody-{}", std::process::id()));
     std::fs::create_dir_all(folder.join("code")).expect("a folder");
     let beside = |from: &Path, to: &str| std::fs::copy(from, folder.join(to)).expect("a copy");
-    beside(Path::new(env!("CARGO_BIN_EXE_elapse")), "elapse");
+    beside(crate::common::elapse(), "elapse");
     beside(&agent(), "elapse-agent");
     beside(&attempts(), "code/elapse-attempts");
     let at = format!("unix:{}/api.sock", folder.display());
@@ -284,7 +284,7 @@ fn without_root_a_sandbox_has_a_user_namespace_and_seccomp() {
     );
     wait_until("a socket", || folder.join("api.sock").exists());
     let ask = |order: &str| {
-        let answer = Command::new(env!("CARGO_BIN_EXE_elapse"))
+        let answer = Command::new(crate::common::elapse())
             .args(["invoke", "attempt", "--at", &at, "--body", order])
             .output();
         said(&answer.expect("elapse"))

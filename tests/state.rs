@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 fn can(test: &str) -> bool {
-    has("process", test, agent().exists() && program("kill")) && has("root", test, elapse_real::is_root())
+    has("process", test, agent().exists() && program("kill")) && has("root", test, elapse_host::is_root())
 }
 
 fn state(test: &str) -> (PathBuf, String) {

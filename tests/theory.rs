@@ -6,7 +6,7 @@
 mod common;
 
 use common::{figure, plan};
-use elapse::world::Run;
+use elapse::Run;
 
 fn soak() -> bool {
     std::env::var("ELAPSE_SOAK").is_ok()

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{figure, plan, simulate};
+use elapse::Run;
 use elapse::backend::{Backend, Model, Simulated};
 use elapse::base::{
     Compute, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Record, StartKind, Status, Time,
@@ -10,7 +11,6 @@ use elapse::base::{
 use elapse::metrics::Meter;
 use elapse::rt::{self, Options, Sim};
 use elapse::worker::{Config, Dispatch, LOOPS, Parts, Retry, Worker};
-use elapse::world::Run;
 use std::rc::Rc;
 
 const SEC: Duration = Duration::from_secs(1);

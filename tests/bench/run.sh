@@ -6,7 +6,6 @@ elapse=target/release/elapse
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 # The program is built as make build builds it.
-features=$(command -v protoc >/dev/null && echo --features containerd)
 echo "machine: $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $(nproc) cores, $(uname -sr)"
 cargo bench --locked $features --bench executor 2>/dev/null
 

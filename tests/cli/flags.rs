@@ -144,7 +144,7 @@ fn the_printed_plan_shows_every_key_and_runs_from_anywhere() {
         // It prints itself.
         assert_eq!(printed(&elapse(&["sim", "p.toml", "--print-plan"], &elsewhere)), text);
     }
-    let environment = Command::new(env!("CARGO_BIN_EXE_elapse"))
+    let environment = Command::new(crate::common::elapse())
         .args(["sim", "inner/without.toml", "--print-plan"])
         .env("ELAPSE__MODEL__CALIBRATION", "inner/host.toml")
         .current_dir(&dir)
@@ -256,8 +256,9 @@ fn shells_complete_the_words_of_flags() {
 /// A policy of a program's own, under a name of its own: told, completed and checked like ours.
 #[test]
 fn a_policy_from_outside_is_named_like_ours() {
+    use elapse::keys::words_of;
     use elapse::worker::eviction::{self, Eviction, Idle};
-    use elapse::world::{Overrides, Run, load_plan, words_of};
+    use elapse::{Overrides, Run, load_plan};
     #[derive(Clone)]
     struct Youngest;
     impl Eviction for Youngest {

@@ -125,7 +125,7 @@ fn a_condition_that_holds_exits_with_1_and_keeps_the_results() {
 
 /// Runs a line of bash in a folder, where `elapse` is the program.
 fn bash(dir: &Path, line: &str) -> Output {
-    let bin = Path::new(env!("CARGO_BIN_EXE_elapse")).parent().unwrap().display().to_string();
+    let bin = crate::common::elapse().parent().unwrap().display().to_string();
     let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("bash");
     command.args(["-c", &format!("set -o pipefail; {line}")]).env("PATH", path).current_dir(dir);
@@ -173,7 +173,7 @@ fn a_full_stdout_is_a_fault_and_a_closed_one_is_not() {
     let said = bash(&dir, "elapse sim s.toml --no-plots --out kept > /dev/full").stderr;
     assert!(String::from_utf8_lossy(&said).contains("the results are whole, in kept"));
     // Nobody reads what is wrong either.
-    let out = Command::new(env!("CARGO_BIN_EXE_elapse"))
+    let out = Command::new(crate::common::elapse())
         .args(["sim", "nothing.toml"])
         .stderr(File::options().write(true).open("/dev/full").unwrap())
         .output()
@@ -195,7 +195,7 @@ fn cleaning_up_after_nobody_says_so() {
 /// A live run knows its end, so that its bar moves; on the simulated backend, which needs nothing of the host.
 #[test]
 fn a_live_run_tells_how_far_it_is() {
-    use elapse::world::{Overrides, Run, load_plan};
+    use elapse::{Overrides, Run, load_plan};
     use std::cell::RefCell;
     use std::rc::Rc;
     let dir = scratch("live-progress");
@@ -207,7 +207,8 @@ fn a_live_run_tells_how_far_it_is() {
     let plan = load_plan(Some(&dir.join("s.toml")), None, &overrides).unwrap();
     let told = Rc::new(RefCell::new(Vec::new()));
     let tell = Rc::clone(&told);
-    Run::new(plan).progress(move |far| tell.borrow_mut().push((far.now, far.horizon))).live().unwrap();
+    let run = Run::new(plan).progress(move |far| tell.borrow_mut().push((far.now, far.horizon)));
+    elapse_live::live(run).unwrap();
     let told = told.borrow();
     assert!(told.len() >= 3, "{told:?}");
     assert!(told.iter().all(|(_, end)| end.is_some_and(|end| end.as_nanos() == 600_000_000)), "{told:?}");

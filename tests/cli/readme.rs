@@ -31,7 +31,7 @@ fn checkout(name: &str) -> PathBuf {
 }
 
 fn bash(dir: &Path, script: &str) -> Output {
-    let bin = Path::new(env!("CARGO_BIN_EXE_elapse")).parent().unwrap().display().to_string();
+    let bin = crate::common::elapse().parent().unwrap().display().to_string();
     let path = format!("{bin}:{}", std::env::var("PATH").unwrap_or_default());
     Command::new("bash").args(["-c", script]).env("PATH", path).current_dir(dir).output().expect("bash")
 }
@@ -126,7 +126,7 @@ fn worker_and_controller_find_each_other_as_the_readme_says() {
     let output = Command::new("unshare")
         .args(["-n", "-m", "bash", "script.sh"])
         .env("PATH", {
-            let bin = Path::new(env!("CARGO_BIN_EXE_elapse")).parent().unwrap().display().to_string();
+            let bin = crate::common::elapse().parent().unwrap().display().to_string();
             format!("{bin}:{}", std::env::var("PATH").unwrap_or_default())
         })
         .current_dir(&dir)

@@ -1,7 +1,7 @@
 //! What a worker's containers are on the host, counted by kind: each kind has as many as the worker has containers. And what of a
 //! stranger's is there beside them.
 
-use elapse_real::cgroup::path_of;
+use elapse_host::cgroup::path_of;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;

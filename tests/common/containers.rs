@@ -1,14 +1,15 @@
 //! The backends that the tests run on: each with what starts its daemon, and the proof that nothing is left of it.
 
 use super::has;
-use elapse::backend::{Backend, Create, Live, LiveConfig, Model, Sandbox, Simulated};
+use elapse::backend::{Backend, Create, LiveConfig, Model, Sandbox, Simulated};
 use elapse::base::{Behaviour, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use elapse::rt::{self, Options, Sim};
-use elapse_real::docker::Dockers;
-use elapse_real::doctor::leftovers_of;
-use elapse_real::engine::{Answers, Common, Engine, IMAGE_SIZE, Network, Role, Spec, agent_path};
-use elapse_real::net::{Networks, Subnet};
-use elapse_real::process::Processes;
+use elapse_host::docker::Dockers;
+use elapse_host::doctor::leftovers_of;
+use elapse_host::engine::{Answers, Common, Engine, IMAGE_SIZE, Network, Role, Spec, agent_path};
+use elapse_host::net::{Networks, Subnet};
+use elapse_host::process::Processes;
+use elapse_live::backend::Live;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -110,7 +111,7 @@ impl Bench {
             #[cfg(feature = "containerd")]
             Kind::Containerd(socket, pooled) => {
                 let engine =
-                    elapse_real::containerd::Containerds::connect(socket, common, "runc", *pooled).await;
+                    elapse_host::containerd::Containerds::connect(socket, common, "runc", *pooled).await;
                 Rc::new(engine.expect("an engine"))
             }
             _ => Rc::new(Processes::new(common).expect("an engine")),

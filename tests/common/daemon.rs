@@ -4,7 +4,7 @@
 use super::containers::{agent, worker_name};
 use super::{scratch, slower};
 use elapse::rt::chance::{Chance, Purpose};
-use elapse_real::doctor::leftovers_of;
+use elapse_host::doctor::leftovers_of;
 use rand::RngExt;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub fn elapse(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_elapse")).args(args).output().expect("elapse was started")
+    Command::new(crate::common::elapse()).args(args).output().expect("elapse was started")
 }
 
 /// A file of `tests/tls`.
@@ -138,7 +138,7 @@ impl Daemon {
     /// The process ids of its containers.
     pub fn containers(&self) -> Vec<i32> {
         let base = Path::new("/sys/fs/cgroup");
-        let group = elapse_real::cgroup::path_of(&self.name, "process");
+        let group = elapse_host::cgroup::path_of(&self.name, "process");
         let parents = [base.join("memory").join(&group), base.join(&group)];
         let groups = parents.iter().flat_map(|p| std::fs::read_dir(p).into_iter().flatten().flatten());
         let procs = groups.filter_map(|g| std::fs::read_to_string(g.path().join("cgroup.procs")).ok());
@@ -185,7 +185,7 @@ impl Daemon {
 
     /// A client that asks it, and nobody reads what it prints.
     pub fn client(&self, args: &[&str]) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+        let mut command = Command::new(crate::common::elapse());
         command.args(args).args(["--at", &self.at]).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("a client")
     }
@@ -279,7 +279,7 @@ fn answer(stream: &mut (impl Read + Write), request: &str) -> String {
 
 fn started(command: &str, folder: &Path, name: &str) -> Child {
     let config = folder.join("config.toml");
-    Command::new(env!("CARGO_BIN_EXE_elapse"))
+    Command::new(crate::common::elapse())
         .args([command, config.to_str().expect("a path")])
         .env("NOTIFY_SOCKET", format!("/tmp/{name}.notify"))
         .stderr(std::fs::File::create(folder.join("log")).expect("a log"))

@@ -50,7 +50,7 @@ pub fn invoke(controller: &Daemon, function: &str, more: &str) -> String {
 }
 
 pub fn started(controller: &Daemon, function: &str) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_elapse"));
+    let mut command = Command::new(crate::common::elapse());
     command.args(["invoke", function, "--at", &controller.at]).stderr(Stdio::piped()).stdout(Stdio::null());
     command.spawn().expect("a client")
 }

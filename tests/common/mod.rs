@@ -8,9 +8,10 @@ pub mod fleet;
 pub mod graphite;
 
 use elapse::load::TraceConfig;
-use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
+use elapse::{Finished, Overrides, Run, Scenario, load_plan};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// An address where nobody listens. A unix socket's path has at most 107 bytes, which a scratch folder deep in a
 /// checkout leaves no room for.
@@ -70,6 +71,46 @@ pub fn scratch(name: &str) -> PathBuf {
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).expect("a scratch folder");
     path
+}
+
+/// The program `elapse`, which is built with the tests of its own crate: `cargo test --workspace`.
+pub fn elapse() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let ours = std::env::current_exe().expect("a test program");
+        let path = ours.ancestors().nth(2).expect("the folder of the build").join("elapse");
+        let age = |path: &Path| std::fs::metadata(path).and_then(|facts| facts.modified()).ok();
+        let built =
+            age(&path).unwrap_or_else(|| panic!("{}: build it, with cargo test --workspace", path.display()));
+        // An old program would be tested instead of what is written there.
+        let newest = sources().iter().filter_map(|file| age(file)).max();
+        assert!(
+            newest <= Some(built),
+            "{} is older than its sources: cargo test --workspace",
+            path.display()
+        );
+        path
+    })
+}
+
+/// The files that the program is made of.
+fn sources() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("real")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs")
+                && !path.starts_with(root.join("real/agent"))
+            {
+                files.push(path);
+            }
+        }
+    }
+    files
 }
 
 /// Whether a program can be started.

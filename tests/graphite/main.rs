@@ -14,7 +14,7 @@ use elapse::metrics::{
     BACKEND_PATHS, CONTROLLER_PATHS, HOST_PATHS, Kind, PATHS, STORAGE_SCHEMAS, storage_aggregation,
 };
 use elapse::report::Finished;
-use elapse_real::graphite::{Client, Fetched, Protocol, Sender};
+use elapse_live::graphite::{Client, Fetched, Protocol, Sender};
 use names::ODD;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -258,9 +258,9 @@ fn where_graphite_keeps_long_steps_only_those_are_sent() {
     let client = Client::new(&g.url, Duration::from_secs(5), 3);
     let limit = Duration::from_secs(20);
     let (step, _) =
-        elapse_real::graphite::step_of(&sender, &client, "elapse.coarse.step", limit).expect("a step");
+        elapse_live::graphite::step_of(&sender, &client, "elapse.coarse.step", limit).expect("a step");
     assert_eq!(step, 10);
-    let found = elapse_real::graphite::probe(
+    let found = elapse_live::graphite::probe(
         &sender,
         &client,
         &format!("elapse.{}.queue_length", unique("p")),
@@ -275,7 +275,7 @@ fn where_graphite_keeps_long_steps_only_those_are_sent() {
     );
     assert_eq!(found.aggregation.as_deref(), Some("average"));
     let total =
-        elapse_real::graphite::probe(&sender, &client, &format!("elapse.{}.invocations", unique("p")), limit);
+        elapse_live::graphite::probe(&sender, &client, &format!("elapse.{}.invocations", unique("p")), limit);
     assert_eq!(total.expect("a probe").aggregation.as_deref(), Some("last"));
     let checked = elapse(&["graphite", "check", "--carbon", &g.carbon, "--url", &g.url, "--creations"]);
     assert!(checked.status.success(), "{}", said(&checked));

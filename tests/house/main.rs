@@ -15,24 +15,28 @@ const PLAN: &[(&str, &[&str])] = &[
     ("elapse-load", &["elapse-core"]),
     ("elapse-report", &["elapse-core"]),
     ("elapse-plot", &["elapse-core", "elapse-report"]),
-    ("elapse-real", &[]),
+    ("elapse", &["elapse-core", "elapse-load", "elapse-plot", "elapse-report", "elapse-rt"]),
+    ("elapse-host", &[]),
     ("elapse-agent", &[]),
+    ("elapse-live", &["elapse", "elapse-host"]),
+    ("elapse-daemon", &["elapse", "elapse-host", "elapse-live"]),
+    ("elapse-cli", &["elapse", "elapse-daemon", "elapse-host", "elapse-live"]),
     ("elapse-attempts", &[]),
     ("elapse-model", &[]),
-    ("elapse", &["elapse-core", "elapse-load", "elapse-plot", "elapse-real", "elapse-report", "elapse-rt"]),
+    ("elapse-tests", &[]),
 ];
 
 /// Where code may be unsafe, with the reason.
 const UNSAFE: &[(&str, &str)] = &[
     ("src/rt", "wakers and tasks without a heap block each"),
-    ("real", "system calls that no crate wraps"),
+    ("real/host", "system calls that no crate wraps"),
+    ("real/agent", "the same, inside a container"),
     ("tests/attempts", "system calls of an attacker"),
 ];
 
 /// Where wall time may be named, with the reason.
 const WALL: &[(&str, &str)] = &[
     ("src/rt", "the live arm's clock, and `rt::wall`"),
-    ("src/world", "what lives beside the event loop: sockets, threads"),
     ("src/cli", "how long somebody has waited"),
     ("real", "it knows no virtual time"),
     ("tests", "tests wait for other processes"),
@@ -40,26 +44,10 @@ const WALL: &[(&str, &str)] = &[
 
 /// Circles that are still there, of each knot the first one, with what would undo it.
 const KNOWN: &[(&str, &str)] = &[
-    ("elapse: cli/deeds.rs -> cli/repeat.rs -> cli/deeds.rs", "how a run is told would be a file of its own"),
+    ("elapse-daemon: order.rs -> roles.rs -> order.rs", "who asks would be a file of its own"),
     (
-        "elapse: world/daemon/config.rs -> world/daemon/doors.rs -> world/daemon/config.rs",
-        "keys of doors beside doors",
-    ),
-    (
-        "elapse: world/daemon/order.rs -> world/daemon/roles.rs -> world/daemon/order.rs",
-        "who asks would be a file of its own",
-    ),
-    (
-        "elapse: world/facts.rs -> world/run.rs -> world/facts.rs",
-        "what a run begins with would be a file of its own",
-    ),
-    (
-        "elapse: world/graphite/pull.rs -> world/graphite/remarks.rs -> world/graphite/pull.rs",
+        "elapse-live: graphite/pull.rs -> graphite/remarks.rs -> graphite/pull.rs",
         "what was seen beside what is said",
-    ),
-    (
-        "elapse: world/keys/daemon_docs.rs -> world/keys/docs.rs -> world/keys/daemon_docs.rs",
-        "the shape of a row beside both",
     ),
     ("elapse-rt: calls.rs -> context.rs -> calls.rs", "each arm's core below the context that holds it"),
     (
@@ -69,10 +57,10 @@ const KNOWN: &[(&str, &str)] = &[
     ("elapse-load: arrivals.rs -> function.rs -> arrivals.rs", "a load's shape below who draws it"),
     ("elapse-load: azure/mod.rs -> trace.rs -> azure/mod.rs", "options of traces below their formats"),
     (
-        "elapse-real: containerd/import.rs -> containerd/unpack.rs -> containerd/import.rs",
+        "elapse-host: containerd/import.rs -> containerd/unpack.rs -> containerd/import.rs",
         "snapshots below both",
     ),
-    ("elapse-real: engine.rs -> net/mod.rs -> engine.rs", "an engine's faults below it"),
+    ("elapse-host: engine.rs -> net/mod.rs -> engine.rs", "an engine's faults below it"),
     ("elapse-agent: behaviour.rs -> http.rs -> behaviour.rs", "an answer below both"),
     (
         "elapse-model: eviction.rs -> worker.rs -> room.rs -> eviction.rs",

@@ -1,7 +1,7 @@
 //! What the semantics say, on small cases that were once answered otherwise: each with the value that anyone can check by hand.
 
 use elapse::load::{Format, TraceConfig};
-use elapse::world::{Finished, Overrides, Run, Scenario, load_plan};
+use elapse::{Finished, Overrides, Run, Scenario, load_plan};
 use serde_json::Value;
 
 fn plan(text: &str) -> Run {

@@ -4,7 +4,7 @@
 //! the least time of starting it again.
 
 use elapse::worker::eviction::{Eviction, Idle};
-use elapse::world::{Overrides, Run, Scenario, load_plan};
+use elapse::{Overrides, Run, Scenario, load_plan};
 use std::path::Path;
 
 #[derive(Clone)]

@@ -14,6 +14,9 @@ pub use live_config::{LiveConfig, OciRuntime, Sandboxing};
 pub use measured::{Calibration, Crowding, Fingerprint, Measured, Processor, Quiet};
 pub use simulated::{Contention, Model, Simulated};
 
+/// The backends that a worker can have, by name.
+pub const NAMES: [&str; 4] = ["process", "containerd", "docker", "simulated"];
+
 use crate::base::{Cpus, Duration, Exchange, FunctionId, FunctionSpec, Invocation, Mem, Time};
 use crate::rt::{self, Sleep};
 use pin_project::pin_project;

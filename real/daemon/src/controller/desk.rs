@@ -1,0 +1,496 @@
+//! Where the orders of a controller's API meet its fleet.
+
+use super::super::allowed::Allowed;
+use super::super::desk::{loop_status, refusal};
+use super::super::doors::Token;
+use super::super::order::{Answer, Ask, BYTES, Invoke, STATUS};
+use super::super::reception::Office;
+use super::super::state::{Registered, State, known_functions};
+use super::config::{ControllerConfig, OnLoss};
+use super::sources::Sources;
+use super::workers::{Life, Request, Silence};
+use bytes::Bytes;
+use elapse::base::{Duration, Fault, Result, Status, Time, nearest};
+use elapse::controller::{Fleet, Health, balancer, key_of};
+use elapse::load::FunctionConfig;
+use elapse::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
+use elapse::rt;
+use elapse::rt::chance::{Chance, Luck};
+use elapse::rt::supervise::{Patience, Pulse, Supervised, supervise};
+use elapse::rt::sync::Notify;
+use elapse_host::room::Room;
+use elapse_host::wire::Method;
+use elapse_live::threads;
+use rustc_hash::FxHashSet;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// Between two points of its metrics.
+pub(super) const STEP: Duration = Duration(1_000_000_000);
+/// How long a worker may take for anything but an invocation or a creation.
+pub(super) const SOON: Duration = Duration::from_secs(30);
+/// How long it may take to register a function: its image may have to be pulled.
+pub(super) const REGISTRATION: Duration = Duration::from_secs(900);
+
+/// See the module.
+pub(super) struct Desk {
+    pub(super) fleet: RefCell<Fleet>,
+    pub(super) lives: RefCell<BTreeMap<String, Rc<Life>>>,
+    /// Functions as they were registered, by name.
+    pub(super) functions: RefCell<BTreeMap<String, Bytes>>,
+    /// What workers ask for.
+    pub(super) token: Token,
+    /// Who is believed of workers at https://.
+    pub(super) worker_ca: Option<PathBuf>,
+    /// What answers of workers take room of.
+    pub(super) room: Room,
+    /// Where workers are dialled.
+    pub(super) sources: Sources,
+    /// What who is bound by them may register.
+    pub(super) allowed: Allowed,
+    pub(super) lost_after: Duration,
+    attempts: u32,
+    luck: Luck,
+    pub(super) draining: Cell<bool>,
+    under_way: Cell<u64>,
+    /// Told when nothing is under way.
+    quiet: Notify,
+    /// Told when a worker may be lost sooner than was known.
+    pub(super) changed: Notify,
+    counts: Counts,
+    /// Functions that are being registered or deregistered.
+    pub(super) changing: RefCell<FxHashSet<String>>,
+    /// Its background loops.
+    watched: RefCell<Vec<(&'static str, Pulse)>>,
+    /// The functions that outlive the controller.
+    pub(super) state: Option<State>,
+}
+
+/// Totals since the start.
+#[derive(Default)]
+struct Counts {
+    invocations: Cell<u64>,
+    lost: Cell<u64>,
+    retries: Cell<u64>,
+    refused: Cell<u64>,
+}
+
+fn add(count: &Cell<u64>) {
+    count.set(count.get() + 1);
+}
+
+impl Desk {
+    pub(super) fn new(
+        config: &ControllerConfig,
+        token: Token,
+        state: Option<State>,
+        room: Room,
+    ) -> Result<Rc<Desk>> {
+        let luck = Chance::new(config.seed).named("balancer");
+        let balancer = balancer::build(&config.balancer, luck)
+            .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
+        let written = |f: &FunctionConfig| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
+        let functions = known_functions(&config.functions, &config.register, &[], state.as_ref());
+        let described = |f: Registered| {
+            let text = written(&f.config)?;
+            Ok((f.config.name, Bytes::from(text)))
+        };
+        Ok(Rc::new(Desk {
+            fleet: RefCell::new(Fleet::new(balancer)),
+            lives: RefCell::default(),
+            functions: RefCell::new(functions.into_iter().map(described).collect::<Result<_>>()?),
+            worker_ca: config.worker_ca_file.clone(),
+            room,
+            sources: config.sources()?,
+            allowed: config.register.clone(),
+            token,
+            lost_after: config.lost_after,
+            attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
+            luck,
+            draining: Cell::new(false),
+            under_way: Cell::new(0),
+            quiet: Notify::new(),
+            changed: Notify::new(),
+            counts: Counts::default(),
+            changing: RefCell::default(),
+            watched: RefCell::default(),
+            state,
+        }))
+    }
+
+    /// Shows these loops with the controller's status, and counts their restarts.
+    pub(super) fn watch(&self, loops: &[Supervised]) {
+        self.watched.borrow_mut().extend(loops.iter().map(|each| (each.name, each.pulse.clone())));
+    }
+
+    /// Watches, under a supervisor, that every worker is heard of.
+    pub(super) fn health(self: &Rc<Desk>) -> Supervised {
+        let desk = Rc::clone(self);
+        supervise("worker-health", Patience::default(), self.luck, move |pulse| {
+            let desk = Rc::clone(&desk);
+            async move {
+                loop {
+                    let next = desk.lose_the_silent();
+                    let changed = desk.changed.notified();
+                    match next {
+                        None => pulse.rest(changed).await,
+                        Some(at) => drop(pulse.rest(rt::select(rt::sleep_until(at), changed)).await),
+                    }
+                }
+            }
+        })
+    }
+
+    /// Sends, under a supervisor, the controller's metrics into `sink` each second.
+    pub(super) fn measure(self: &Rc<Desk>, mut sink: Box<dyn Sink>) -> Supervised {
+        sink.columns(&Columns::of_controller());
+        let (desk, sink) = (Rc::clone(self), Rc::new(RefCell::new(sink)));
+        supervise("metrics", Patience::default(), self.luck, move |pulse| {
+            let (desk, sink) = (Rc::clone(&desk), Rc::clone(&sink));
+            async move {
+                loop {
+                    let due = Time((rt::now().0 / STEP.0 + 1) * STEP.0);
+                    pulse.rest(rt::sleep_until(due)).await;
+                    sink.borrow_mut().take(due, &desk.row());
+                }
+            }
+        })
+    }
+
+    /// Marks the workers that were not heard of; when the next one will be, if it stays silent.
+    fn lose_the_silent(&self) -> Option<Time> {
+        let mut fleet = self.fleet.borrow_mut();
+        let mut next: Option<Time> = None;
+        for life in self.lives.borrow().values() {
+            if fleet.health(life.place) == Health::Lost {
+                continue;
+            }
+            let due = life.heard.get() + self.lost_after;
+            if due > rt::now() {
+                next = Some(next.map_or(due, |n| n.min(due)));
+                continue;
+            }
+            fleet.set_health(life.place, Health::Lost);
+            life.over.notify_waiters();
+            tracing::warn!(target: "elapse", worker = life.told.name, after = %self.lost_after, "lost: it was not heard of");
+        }
+        next
+    }
+
+    /// Takes nothing more and waits for what is under way. True if nothing was left.
+    pub(super) async fn drain(&self, limit: Duration) -> bool {
+        self.draining.set(true);
+        let finished = async {
+            while self.under_way.get() > 0 {
+                self.quiet.notified().await;
+            }
+        };
+        rt::timeout(limit, finished).await.is_ok()
+    }
+
+    pub(super) fn able(&self) -> Vec<Rc<Life>> {
+        let fleet = self.fleet.borrow();
+        let able = |life: &&Rc<Life>| fleet.health(life.place) == Health::Healthy;
+        self.lives.borrow().values().filter(able).cloned().collect()
+    }
+
+    pub(super) fn unknown(&self, name: &str) -> Answer {
+        let functions = self.functions.borrow();
+        let near = nearest(name, functions.keys().map(String::as_str));
+        let hint = near.map_or_else(String::new, |n| format!("; did you mean '{n}'?"));
+        Answer::error(404, &format!("there is no function '{name}'{hint}"))
+    }
+}
+
+/// Whether a worker says of an answer that this became of the invocation. One that says nothing may have run it.
+fn says(answer: &elapse_host::wire::Answer, became: Status) -> bool {
+    answer.facts.iter().any(|(name, status)| name == STATUS && status == became.word())
+}
+
+/// Whether a worker says of an answer that it comes from the function.
+fn has_run(answer: &elapse_host::wire::Answer) -> bool {
+    answer.facts.iter().any(|(name, status)| name == STATUS && status != Status::Dropped.word())
+}
+
+pub(super) fn passed_on(answer: elapse_host::wire::Answer) -> Answer {
+    let kind = answer.kind.map_or(BYTES.into(), Cow::Owned);
+    Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
+}
+
+/// Invocations.
+impl Desk {
+    /// A worker for a function, if possible none of `tried`; the invocation is counted as sent to it.
+    fn choose(&self, function: &str, tried: &[String]) -> Option<Rc<Life>> {
+        let lives = self.lives.borrow();
+        let fits = |place, but: &[String]| {
+            let mut at = lives.values().filter(|life| life.place == place);
+            at.any(|l| !l.refused.borrow().contains(function) && !but.contains(&l.told.name))
+        };
+        let mut fleet = self.fleet.borrow_mut();
+        let place = fleet.choose_among(key_of(function), |place| fits(place, tried))?;
+        let life = lives.values().find(|life| life.place == place).cloned()?;
+        life.has.set(life.has.get() + 1);
+        Some(life)
+    }
+
+    fn is_back(&self, life: &Rc<Life>) {
+        life.has.set(life.has.get() - 1);
+        // What an earlier life had is no load of the present one.
+        if self.lives.borrow().get(&life.told.name).is_some_and(|now| Rc::ptr_eq(now, life)) {
+            self.fleet.borrow_mut().returned(life.place);
+        }
+    }
+
+    async fn invoke(&self, call: &Invoke, id: &str) -> Answer {
+        if let Some(refusal) = self.refuses(&call.function) {
+            return refusal;
+        }
+        add(&self.counts.invocations);
+        self.under_way.set(self.under_way.get() + 1);
+        let answer = self.send(call, id).await;
+        self.under_way.set(self.under_way.get() - 1);
+        if self.under_way.get() == 0 {
+            self.quiet.notify_waiters();
+        }
+        answer
+    }
+
+    async fn send(&self, call: &Invoke, id: &str) -> Answer {
+        let name = call.function.as_str();
+        let headers = call.headers();
+        let (method, path) = call.place();
+        let (mut attempt, mut tried) = (1, Vec::new());
+        // Why the last worker did not take it, and what is known of one that may have run it: that is never left unsaid.
+        let (mut refused, mut lost) = (None, None);
+        loop {
+            let Some(life) = self.choose(name, &tried) else {
+                add(&self.counts.refused);
+                return lost.or(refused).unwrap_or_else(|| {
+                    Answer::error(503, "no healthy worker can take it; try again later")
+                        .with_status(Status::Dropped)
+                });
+            };
+            let worker = life.told.name.clone();
+            let request =
+                Request { headers: &headers, body: call.sent.body.clone(), attempt, limit: Duration::MAX };
+            let asked = life.send(method.clone(), &path, id, request).await;
+            self.is_back(&life);
+            let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
+            let facts = facts.map(|(name, value)| (name.to_string(), value));
+            tried.push(worker.clone());
+            let asked = match asked {
+                Ok(answer) if says(&answer, Status::Lost) => Err(Silence::Lost(answer.why())),
+                other => other,
+            };
+            match asked {
+                // It was not admitted there, and may be elsewhere. Any other 503 is the function's answer.
+                Ok(answer) if answer.status == 503 && says(&answer, Status::Dropped) => {
+                    refused = Some(passed_on(answer));
+                }
+                // A refusal of another attempt does not undo that an earlier one may have run.
+                Ok(answer) if lost.is_some() && !has_run(&answer) => refused = Some(passed_on(answer)),
+                Ok(answer) => {
+                    let carried = call.sent.target.as_ref().map(|_| answer.carried(&method));
+                    let mut answer = passed_on(answer);
+                    answer.facts.extend(facts.into_iter().chain(carried.unwrap_or_default()));
+                    return answer;
+                }
+                Err(Silence::Unreached(why)) => {
+                    tracing::warn!(target: "elapse", request = id, worker, why, "not reached");
+                    let answer = Answer::error(503, &format!("worker '{worker}' was not reached: {why}"));
+                    refused = Some(answer.with_status(Status::Dropped));
+                }
+                Err(Silence::Lost(why)) => {
+                    add(&self.counts.lost);
+                    tracing::warn!(target: "elapse", request = id, worker, attempt, why, "lost");
+                    let mut answer = Answer::error(
+                        502,
+                        &format!("lost with worker '{worker}', where it may have run: {why}"),
+                    )
+                    .with_status(Status::Lost);
+                    answer.facts.extend(facts);
+                    if attempt >= self.attempts {
+                        return answer;
+                    }
+                    attempt += 1;
+                    add(&self.counts.retries);
+                    lost = Some(answer);
+                }
+            }
+        }
+    }
+
+    async fn prewarm(&self, name: &str, id: &str) -> Answer {
+        if !self.functions.borrow().contains_key(name) {
+            return self.unknown(name);
+        }
+        let Some(life) = self.choose(name, &[]) else {
+            return Answer::error(503, "no healthy worker can take it; try again later");
+        };
+        let path = format!("/v1/functions/{name}/prewarm");
+        let asked = life.ask(Method::POST, &path, id, Bytes::new(), Duration::MAX).await;
+        self.is_back(&life);
+        match asked {
+            Ok(answer) => passed_on(answer),
+            Err(silence) => Answer::error(502, &format!("worker '{}': {}", life.told.name, silence.why())),
+        }
+    }
+}
+
+/// What is told of the controller itself.
+impl Desk {
+    fn workers(&self) -> Vec<Value> {
+        self.lives.borrow().values().map(|life| self.describe(life)).collect()
+    }
+
+    fn status(&self) -> Answer {
+        let loops: Vec<Value> =
+            self.watched.borrow().iter().map(|(name, pulse)| loop_status(name, &pulse.status())).collect();
+        let threads: Vec<Value> =
+            threads::told().iter().map(|(name, status)| loop_status(name, status)).collect();
+        let figures: serde_json::Map<_, _> = CONTROLLER_PATHS
+            .iter()
+            .zip(self.row())
+            .map(|(p, v)| (p.name.to_string(), json!(v as u64)))
+            .collect();
+        Answer::json(
+            200,
+            &json!({
+                "controller": self.fleet.borrow().balancer(), "version": env!("CARGO_PKG_VERSION"),
+                "status": if self.draining.get() { "draining" } else { "serving" },
+                "up_seconds": rt::now().as_secs_f64(), "functions": self.functions.borrow().len(),
+                "workers": self.workers(), "metrics": figures, "loops": loops,
+                "threads": threads,
+            }),
+        )
+    }
+
+    /// The values of `CONTROLLER_PATHS`.
+    pub(super) fn row(&self) -> [f64; CONTROLLER_PATHS.len()] {
+        let with = |health| {
+            let fleet = self.fleet.borrow();
+            self.lives.borrow().values().filter(|l| fleet.health(l.place) == health).count() as u64
+        };
+        let watched = self.watched.borrow();
+        [
+            with(Health::Healthy),
+            with(Health::Lost),
+            self.under_way.get(),
+            self.counts.invocations.get(),
+            self.counts.lost.get(),
+            self.counts.refused.get(),
+            self.counts.retries.get(),
+            watched.iter().map(|(_, pulse)| pulse.restarts()).sum(),
+            elapse_host::threads::restarts(),
+        ]
+        .map(|n: u64| n as f64)
+    }
+
+    fn metrics(&self) -> Answer {
+        let text = openmetrics("elapse_controller_", None, &Columns::of_controller(), &self.row());
+        Answer { status: 200, kind: MEDIA_TYPE.into(), body: text.into(), facts: Vec::new() }
+    }
+}
+
+impl Office for Desk {
+    async fn answer(self: Rc<Desk>, ask: Ask, id: String) -> Answer {
+        match ask {
+            Ask::Register(json, caller) => {
+                self.register(&json, &caller, &id).await.unwrap_or_else(|fault| refusal(&fault))
+            }
+            Ask::Deregister(name) => self.deregister(&name, &id).await,
+            Ask::Functions => self.list(),
+            Ask::Invoke(call) => self.invoke(&call, &id).await,
+            Ask::Prewarm(name) => self.prewarm(&name, &id).await,
+            Ask::Status => self.status(),
+            Ask::Metrics => self.metrics(),
+            Ask::Drain => {
+                self.draining.set(true);
+                Answer::json(202, &json!({"status": "draining"}))
+            }
+            Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
+            Ask::WorkerStatus(name) => self.worker_status(&name, &id).await,
+            Ask::Join(json, from, caller) => self.join(&json, from, &caller, &id).await,
+            Ask::Beat(name, json) => self.beat(&name, &json, &id),
+            Ask::Leave(name, json, caller) => self.leave(&name, &json, &caller),
+            Ask::InvokeLater(..) | Ask::Fetch(..) | Ask::Health => {
+                Answer::error(500, "the reception answers this")
+            }
+        }
+    }
+
+    fn refuses(&self, function: &str) -> Option<Answer> {
+        if !self.functions.borrow().contains_key(function) {
+            return Some(self.unknown(function));
+        }
+        self.draining.get().then(|| Answer::error(503, "not admitted: the controller drains"))
+    }
+
+    fn drains(&self) -> bool {
+        self.draining.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Count(Rc<Cell<u64>>);
+
+    impl Sink for Count {
+        fn columns(&mut self, _columns: &Columns) {}
+
+        fn take(&mut self, _at: Time, values: &[f64]) {
+            assert_eq!(values.len(), CONTROLLER_PATHS.len());
+            add(&self.0);
+        }
+    }
+
+    /// Each loop of the controller: it goes on, the restart is counted and shown.
+    #[test]
+    fn loops_that_panic_go_on_and_are_shown() {
+        let run = rt::Sim::new(rt::Options::default()).block_on(async {
+            let desk =
+                Desk::new(&ControllerConfig::default(), Token::of(None).unwrap(), None, Room::new(1 << 20))
+                    .unwrap();
+            let points = Rc::new(Cell::new(0));
+            let loops = [desk.health(), desk.measure(Box::new(Count(Rc::clone(&points))))];
+            desk.watch(&loops);
+            rt::sleep(STEP * 3).await;
+            let before = points.get();
+            loops.iter().for_each(|each| each.pulse.inject_panic());
+            desk.changed.notify_waiters();
+            rt::sleep(STEP * 5).await;
+            assert!(before >= 2 && points.get() >= before + 3, "{before}, then {}", points.get());
+            assert_eq!(desk.row()[CONTROLLER_PATHS.len() - 2], 2.0, "loop_restarts");
+            let status: Value = serde_json::from_slice(&desk.status().body).unwrap();
+            for told in status["loops"].as_array().unwrap() {
+                assert_eq!(told["restarts"], 1, "{told}");
+                assert!(told["last_panic"].as_str().unwrap().contains("injected"), "{told}");
+            }
+        });
+        run.unwrap();
+    }
+
+    #[test]
+    fn only_what_a_worker_says_it_did_not_begin_may_run_elsewhere_in_silence() {
+        let answer = |status: Option<&str>| elapse_host::wire::Answer {
+            status: 503,
+            body: Bytes::new(),
+            kind: None,
+            facts: status.map(|s| (STATUS.to_string(), s.to_string())).into_iter().collect(),
+            headers: axum::http::HeaderMap::new(),
+        };
+        assert!(says(&answer(Some("dropped")), Status::Dropped));
+        assert!(
+            has_run(&answer(Some("failed"))) && !has_run(&answer(Some("dropped"))) && !has_run(&answer(None))
+        );
+        for may_have_run in [Some("failed"), Some("lost"), None] {
+            assert!(!says(&answer(may_have_run), Status::Dropped), "{may_have_run:?}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! How a daemon comes to its end: who wants it, and how long it may take.
+
+use super::reception::{Office, Reception};
+use elapse::Interrupt;
+use elapse::base::Duration;
+use elapse::rt;
+use std::rc::Rc;
+
+/// Between two looks whether somebody wants the end.
+pub(crate) const LOOK: Duration = Duration(50_000_000);
+
+/// Beside the limits of the worker's own drain: farewells, the last answers, removals that take long.
+pub(crate) const BESIDE_DRAIN: Duration = Duration::from_secs(60);
+
+/// Waits until a signal asks for the end.
+pub(crate) async fn asked(interrupt: &Interrupt) {
+    while !interrupt.asked() {
+        rt::sleep(LOOK).await;
+    }
+}
+
+/// Waits until somebody wants the end.
+pub(crate) async fn wanted<O: Office>(reception: &Rc<Reception<O>>, interrupt: &Interrupt) {
+    while !interrupt.asked() && !reception.drains() {
+        rt::sleep(LOOK).await;
+    }
+}
