@@ -18,8 +18,8 @@ run: needs
 
 # The agent goes into containers of any image, so it is static and beside the program.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-# Live runs, daemons, and containerd, whose client needs protoc to be built: all that there is.
-FEATURES = --features containerd,daemon
+# All that there is; containerd's client needs protoc to be built.
+FEATURES = --features containerd,whole
 build: needs-build
 	$(CARGO) build --release --locked -p elapse-cli $(FEATURES)
 	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent

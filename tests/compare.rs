@@ -94,7 +94,7 @@ fn a_calibration_with_cold_starts_twice_as_long_is_found_out() {
     let (right, wrong) = (calibrated("right", "20ms"), calibrated("wrong", "40ms"));
     let told = elapse(&["compare", text(&right), text(&wrong)]);
     assert_eq!(told.status.code(), Some(1), "{}", said(&told));
-    for says in ["calibration.crc32", "FAILS  cold_ms.p50", "are farther apart than allowed in"] {
+    for says in ["calibration.hash", "FAILS  cold_ms.p50", "are farther apart than allowed in"] {
         assert!(said(&told).contains(says), "'{says}' is not in: {}", said(&told));
     }
     let again = calibrated("again", "20ms");

@@ -10,7 +10,7 @@ export ELAPSE_SKIPS=$PWD/target/skips.txt
 failed_steps=0
 
 # All that there is.
-features="--features containerd,daemon"
+features="--features containerd,whole"
 # Daemons of the tests' own; a socket's path is short, so not below this folder.
 daemons=$(mktemp -d /tmp/elapse-tests.XXXXXX)
 build=

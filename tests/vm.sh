@@ -20,7 +20,7 @@ if [ ! -s "$root" ]; then
     mmdebstrap --variant=minbase --include="$packages" "$release" "$root" >"$vm/debian.log" 2>&1 ||
         { echo "no Debian tree could be made: see $vm/debian.log"; rm -f "$root"; exit 3; }
 fi
-features="--features containerd,daemon"
+features="--features containerd,whole"
 # shellcheck disable=SC2086
 binaries=$(cargo test --workspace $features --locked --no-run --message-format=json 2>/dev/null |
     python3 -c 'import json, sys

@@ -38,10 +38,13 @@ use elapse::base::{Fault, FaultKind};
 use host_args::{TraceCommand, TraceDeed};
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// A run that was interrupted, as shells tell it.
 const INTERRUPTED: u8 = 130;
 
+#[cfg(feature = "allocator")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -94,14 +97,16 @@ fn log(everywhere: &Everywhere, is_daemon: bool) {
         (false, 1) => "info,elapse=debug",
         (false, _) => "trace",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ELAPSE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked = std::env::var("ELAPSE_LOG").unwrap_or_default();
+    let filter = match asked.parse::<Targets>() {
+        Ok(targets) if !asked.is_empty() => targets,
+        _ => level.parse().unwrap_or_default(),
+    };
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .without_time()
-        .init();
+        .with_ansi(cfg!(feature = "terminal") && std::io::stderr().is_terminal())
+        .without_time();
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }
 
 /// What a command needs that was not built in.

@@ -1,14 +1,15 @@
-//! How far a run is: a bar on a terminal, a line a minute elsewhere.
+//! How far a run is: a bar on a terminal (the feature `terminal`), a line a minute elsewhere.
 
 use crate::{print, show};
 use elapse::Progress as Far;
 use elapse::rt::wall::Stopwatch;
+#[cfg(feature = "terminal")]
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{self, IsTerminal};
 
 /// Tells how far a run is.
 pub enum Progress {
     /// A line on the terminal that is drawn again.
+    #[cfg(feature = "terminal")]
     Bar(ProgressBar),
     /// Lines in a log.
     Lines,
@@ -22,16 +23,18 @@ impl Progress {
         if print::is_quiet() {
             return Progress::Silent;
         }
-        if !io::stderr().is_terminal() {
-            return Progress::Lines;
+        #[cfg(feature = "terminal")]
+        if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+            return Progress::Bar(ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr()));
         }
-        Progress::Bar(ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr()))
+        Progress::Lines
     }
 
     /// What is called some times a second.
     pub fn teller(&self) -> Option<Box<dyn FnMut(Far)>> {
         match self {
             Progress::Silent => None,
+            #[cfg(feature = "terminal")]
             Progress::Bar(bar) => {
                 let bar = bar.clone();
                 let mut is_set = false;
@@ -65,6 +68,7 @@ impl Progress {
 
     /// Takes it from the screen.
     pub fn clear(&self) {
+        #[cfg(feature = "terminal")]
         if let Progress::Bar(bar) = self {
             bar.finish_and_clear();
         }

@@ -145,7 +145,7 @@ pub async fn operate(
     let driver = rt::spawn_named("load", drive(Rc::clone(&shared), front, (first, source), closed, until));
     let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
     let whole = until_measured(&shared, driven, scenario.finishes());
-    let failed = futures::future::select_all(workers.iter().map(|w| Box::pin(w.failed())));
+    let failed = futures_util::future::select_all(workers.iter().map(|w| Box::pin(w.failed())));
     match rt::select(failed, whole).await {
         Either::Left((why, ..)) => Err(Fault::bug(why.to_string())),
         Either::Right(driven) => driven,

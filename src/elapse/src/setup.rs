@@ -1,6 +1,6 @@
 //! What a run was set up with, in words: the effective plan, key by key, for the methods paragraph.
 
-use crate::base::Duration;
+use crate::base::{Duration, Fnv};
 use crate::load::{FunctionConfig, TraceConfig};
 use crate::report::{Clock, Key, Setup, Trace};
 use crate::scenario::{Scenario, Start};
@@ -198,53 +198,37 @@ fn trace(config: &TraceConfig) -> Trace {
     };
     let name = places(config).map(named).collect::<Vec<_>>().join("' and '");
     let files = files(config);
-    let mut hash = Hash::default();
-    let whole = !files.is_empty() && files.iter().all(|path| hash.file(path).is_ok());
+    let mut hash = Fnv::default();
+    let whole = !files.is_empty() && files.iter().all(|path| add_file(&mut hash, path).is_ok());
     Trace { name, files: files.len(), hash: whole.then_some(hash.0) }
 }
 
 fn calibration(path: &Path) -> String {
-    let mut hash = Hash::default();
+    let mut hash = Fnv::default();
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    if hash.file(path).is_ok() { format!("{name}, hash {:016x}", hash.0) } else { name }
-}
-
-/// Tells files apart: FNV-1a over the size and the two ends of each, so that gigabytes cost no time.
-struct Hash(u64);
-
-impl Default for Hash {
-    fn default() -> Hash {
-        Hash(0xcbf2_9ce4_8422_2325)
-    }
+    if add_file(&mut hash, path).is_ok() { format!("{name}, hash {:016x}", hash.0) } else { name }
 }
 
 /// Bytes of each end.
 const END: u64 = 64 << 10;
 
-impl Hash {
-    fn add(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
+/// Adds the size and the two ends of a file, so that gigabytes cost no time.
+fn add_file(hash: &mut Fnv, path: &Path) -> std::io::Result<()> {
+    let mut file = File::open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(std::io::ErrorKind::InvalidInput.into());
     }
-
-    fn file(&mut self, path: &Path) -> std::io::Result<()> {
-        let mut file = File::open(path)?;
-        let facts = file.metadata()?;
-        if !facts.is_file() {
-            return Err(std::io::ErrorKind::InvalidInput.into());
-        }
-        self.add(&facts.len().to_le_bytes());
-        let mut bytes = Vec::new();
-        (&mut file).take(END).read_to_end(&mut bytes)?;
-        self.add(&bytes);
-        let last = facts.len().saturating_sub(END).max(END);
-        if last < facts.len() {
-            bytes.clear();
-            file.seek(SeekFrom::Start(last))?;
-            file.take(END).read_to_end(&mut bytes)?;
-            self.add(&bytes);
-        }
-        Ok(())
+    hash.add(&facts.len().to_le_bytes());
+    let mut bytes = Vec::new();
+    (&mut file).take(END).read_to_end(&mut bytes)?;
+    hash.add(&bytes);
+    let last = facts.len().saturating_sub(END).max(END);
+    if last < facts.len() {
+        bytes.clear();
+        file.seek(SeekFrom::Start(last))?;
+        file.take(END).read_to_end(&mut bytes)?;
+        hash.add(&bytes);
     }
+    Ok(())
 }

@@ -9,8 +9,14 @@ mod geometry;
 mod heat_map;
 mod html;
 mod over_time;
+#[cfg(feature = "png")]
+mod pixels;
 
-pub use fonts::{check_font, outlined};
+pub use fonts::check_font;
+#[cfg(not(feature = "png"))]
+pub use fonts::outlined;
+#[cfg(feature = "png")]
+pub use pixels::outlined;
 
 use crate::base::{Fault, Result};
 use crate::metrics::PATHS;
@@ -40,12 +46,16 @@ impl Plot {
         fonts::with_font(&self.svg)
     }
 
-    /// The picture as pixels.
-    ///
-    /// # Errors
-    /// Our bug, if it cannot be drawn.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        fonts::png(&self.svg).map_err(|e| undrawn(&*e))
+    /// The picture as pixels, or our bug if it cannot be drawn; none where PNG is not built in (the feature `png`).
+    #[cfg(feature = "png")]
+    pub fn png(&self) -> Option<Result<Vec<u8>>> {
+        Some(pixels::png(&self.svg).map_err(|e| undrawn(&*e)))
+    }
+
+    /// The picture as pixels: none, as PNG is not built in (the feature `png`).
+    #[cfg(not(feature = "png"))]
+    pub fn png(&self) -> Option<Result<Vec<u8>>> {
+        None
     }
 }
 
@@ -305,7 +315,7 @@ pub fn both(names: &[String; 2], latencies: &[Distribution; 2]) -> Result<Plot> 
     Ok(Plot::new("latency-cdfs", "Distributions of latency".into(), &svg))
 }
 
-/// Writes plots into a folder as SVG, and as PNG if wanted; returns the paths.
+/// Writes plots into a folder as SVG, and as PNG if wanted and built (the feature `png`); returns the paths.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -321,8 +331,8 @@ pub fn save(folder: &Path, plots: &[Plot], with_png: bool) -> Result<Vec<PathBuf
             replace(&path, bytes).map(|()| paths.push(path))
         };
         put("svg", plot.standalone().as_bytes())?;
-        if with_png {
-            put("png", &plot.png()?)?;
+        if with_png && let Some(pixels) = plot.png() {
+            put("png", &pixels?)?;
         }
     }
     Ok(paths)

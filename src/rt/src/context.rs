@@ -25,6 +25,7 @@ pub(super) struct Context {
 /// The two worlds. Nothing outside `rt` can ask which one it is in.
 pub(super) enum Arm {
     Sim(SimCore),
+    #[cfg_attr(not(feature = "live"), expect(dead_code, reason = "there is none without the feature"))]
     Live(LiveCore),
 }
 

@@ -1,7 +1,7 @@
 //! The runtime: time, tasks and chance, in two arms that answer to the same names.
 //!
 //! * [`Sim`] is an executor of our own with a virtual clock that jumps to the next wakeup.
-//! * [`Live`] is tokio's `LocalRuntime` with a timer that is right to tens of microseconds.
+//! * `Live` (the feature `live`) is tokio's `LocalRuntime` with a timer that is right to tens of microseconds.
 //!
 //! Which of them answers is entered once per thread, by `block_on`; everything else calls the free functions [`now`],
 //! [`sleep`], [`timeout`], [`spawn`], [`interval`], [`arrivals`], [`Calls`] and the primitives in [`sync`]. Both arms keep one thread, so nothing
@@ -13,6 +13,10 @@ mod clock;
 mod context;
 mod fire;
 mod join;
+#[cfg(feature = "live")]
+mod live;
+#[cfg(not(feature = "live"))]
+#[path = "without_live.rs"]
 mod live;
 pub mod number;
 mod options;
@@ -31,6 +35,7 @@ pub mod wall;
 pub use calls::{Arrivals, Calls, OnTime, arrivals};
 pub use clock::{Duration, Time};
 pub use join::JoinError;
+#[cfg(feature = "live")]
 pub use live::Live;
 pub use options::{Counters, Options, Step, Stop};
 pub use sim::{Observer, Sim};
@@ -44,6 +49,7 @@ pub use trail::{Divergence, Event, Kind, Mark, Trail, first_divergence};
 
 use context::Arm;
 use join::SimJoin;
+use live::LiveJoin;
 use std::backtrace::Backtrace;
 use std::future::Future;
 use std::panic::Location;
@@ -63,7 +69,7 @@ where
     let site = Location::caller();
     JoinHandle(context::with(|c| match &c.arm {
         Arm::Sim(core) => Joins::Sim(SimJoin::new(sim::spawn(core, future, site))),
-        Arm::Live(_) => Joins::Live(spawn_live(future)),
+        Arm::Live(core) => Joins::Live(core.spawn(future)),
     }))
 }
 
@@ -82,7 +88,7 @@ where
     let cell = tasks::detached(future);
     context::with(|c| match &c.arm {
         Arm::Sim(core) => core.tasks.borrow_mut().spawn_detached(cell, site),
-        Arm::Live(_) => drop(spawn_live(cell)),
+        Arm::Live(core) => drop(core.spawn(cell)),
     });
 }
 
@@ -103,22 +109,13 @@ where
     handle
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reaches tokio's tasks")]
-fn spawn_live<F>(future: F) -> tokio::task::JoinHandle<F::Output>
-where
-    F: Future + 'static,
-    F::Output: 'static,
-{
-    tokio::task::spawn_local(future)
-}
-
 /// Waits for a task's output.
 #[must_use = "a future does nothing unless it is awaited; drop it to let the task run on its own"]
 pub struct JoinHandle<T>(Joins<T>);
 
 enum Joins<T> {
     Sim(SimJoin<T>),
-    Live(tokio::task::JoinHandle<T>),
+    Live(LiveJoin<T>),
 }
 
 impl<T: 'static> JoinHandle<T> {
@@ -140,10 +137,7 @@ impl<T: 'static> Future for JoinHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             Joins::Sim(join) => join.poll(cx),
-            Joins::Live(join) => Pin::new(join).poll(cx).map_err(|e| match e.try_into_panic() {
-                Ok(payload) => JoinError::Panicked(panic_message(payload.as_ref())),
-                Err(_) => JoinError::Cancelled,
-            }),
+            Joins::Live(join) => join.poll(cx),
         }
     }
 }

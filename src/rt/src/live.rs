@@ -4,6 +4,7 @@
 //! simulation and one timerfd wakes whoever is due, in the same order, to within tens of microseconds.
 
 use super::context::{self, Arm, Context};
+use super::join::JoinError;
 use super::timers::{Class, Sleeper, Timers, key};
 use crate::clock::Time;
 use rustix::time::{
@@ -12,10 +13,12 @@ use rustix::time::{
 };
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::io::{self, Result};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::LocalRuntime;
@@ -39,6 +42,16 @@ impl LiveCore {
         Time(monotonic() - self.anchor.get())
     }
 
+    /// Starts a task.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reaches tokio's tasks")]
+    pub(super) fn spawn<F>(&self, future: F) -> LiveJoin<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        LiveJoin(tokio::task::spawn_local(future))
+    }
+
     /// Sees to it that the timerfd fires no later than `at`.
     pub(super) fn arm(&self, at: Time) {
         if at.0 >= self.armed.get() {
@@ -55,6 +68,18 @@ impl LiveCore {
     }
 }
 
+/// Waits for the output of a task on this arm.
+pub(super) struct LiveJoin<T>(tokio::task::JoinHandle<T>);
+
+impl<T> LiveJoin<T> {
+    pub(super) fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Result<T, JoinError>> {
+        Pin::new(&mut self.0).poll(cx).map_err(|e| match e.try_into_panic() {
+            Ok(payload) => JoinError::Panicked(super::panic_message(payload.as_ref())),
+            Err(_) => JoinError::Cancelled,
+        })
+    }
+}
+
 /// A live run: real time, real I/O, the same tasks.
 pub struct Live {
     context: Rc<Context>,
@@ -67,7 +92,7 @@ impl Live {
     ///
     /// # Errors
     /// If the kernel gives no epoll instance or timerfd.
-    pub fn new() -> Result<Live> {
+    pub fn new() -> io::Result<Live> {
         let lacking = |what: &str, why: &dyn std::fmt::Display| {
             io::Error::other(format!(
                 "cannot start the live runtime: no {what}: {why}; check the limit of open files"

@@ -7,7 +7,7 @@
 use super::chance::{Luck, Purpose};
 use super::{JoinHandle, Sleep, now, panic_story, sleep, spawn_named};
 use crate::clock::{Duration, Time};
-use futures::FutureExt;
+use futures_util::FutureExt;
 use pin_project::pin_project;
 use rand::RngExt;
 use std::backtrace::Backtrace;

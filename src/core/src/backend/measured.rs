@@ -4,7 +4,7 @@
 //! `cold_start`, `processor.cores` says of `stretch` what a shared processor needs; `prepare` happens before a run, only a
 //! daemon's registrations wait for `fsync`, and `memory_read` is too short to be seen. These are for who reads the file.
 
-use crate::base::{Behaviour, Dist, Duration, Fault, Result};
+use crate::base::{Behaviour, Dist, Duration, Fault, Fnv, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -231,12 +231,14 @@ impl Calibration {
         all
     }
 
-    /// Which one a run was given: the checksum of the file, and the host that was measured. Nothing of a file that cannot be
+    /// Which one a run was given: the hash of the file, and the host that was measured. Nothing of a file that cannot be
     /// read any more.
     pub fn about(path: &Path) -> serde_json::Value {
         let Ok(text) = std::fs::read_to_string(path) else { return serde_json::Value::Null };
         let host = toml::from_str::<Calibration>(&text).map(|calibration| calibration.host).ok();
-        serde_json::json!({ "crc32": format!("{:08x}", crc32fast::hash(text.as_bytes())), "host": host })
+        let mut hash = Fnv::default();
+        hash.add(text.as_bytes());
+        serde_json::json!({ "hash": format!("{:016x}", hash.0), "host": host })
     }
 
     /// Reads a file.

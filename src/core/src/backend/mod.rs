@@ -141,7 +141,7 @@ const CLOSING: Duration = Duration(10_000_000_000);
 /// Closes all of a worker's backends; false if something was still under way after ten seconds.
 pub async fn close_all(backends: &[Rc<dyn Backend>]) -> bool {
     let all = backends.iter().map(|backend| backend.close());
-    rt::timeout(CLOSING, futures::future::join_all(all)).await.is_ok()
+    rt::timeout(CLOSING, futures_util::future::join_all(all)).await.is_ok()
 }
 
 /// What a backend is busy with.

@@ -6,6 +6,7 @@
 mod dist;
 mod exchange;
 mod fault;
+mod fnv;
 mod front;
 mod function;
 pub mod interrupt;
@@ -16,6 +17,7 @@ mod units;
 pub use dist::{Dist, Quantity};
 pub use exchange::{Exchange, Reply, Sent, Target};
 pub use fault::{Fault, FaultKind, Result, nearest};
+pub use fnv::Fnv;
 pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};

@@ -1,10 +1,14 @@
 //! Where a table's bytes come from: a file as it is, gzip, zstd, or standard input.
 
+#[cfg(feature = "compressed")]
 use super::zstd::Zstd;
 use crate::base::{Fault, Result};
+#[cfg(feature = "compressed")]
 use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
-use std::io::{self, BufReader, Cursor, ErrorKind, Read, Seek};
+#[cfg(feature = "compressed")]
+use std::io::BufReader;
+use std::io::{self, Cursor, ErrorKind, Read, Seek};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -69,11 +73,19 @@ fn decompressed(mut stream: Box<dyn Read>) -> io::Result<Input> {
     let head = head_of(&mut stream)?;
     let (gzip, zstd) = (is_gzip(&head), is_zstd(&head));
     let whole = Cursor::new(head).chain(stream);
-    Ok(Input::Stream(match (gzip, zstd) {
+    #[cfg(feature = "compressed")]
+    return Ok(Input::Stream(match (gzip, zstd) {
         (true, _) => Box::new(MultiGzDecoder::new(BufReader::new(whole))),
         (_, true) => Box::new(Zstd::new(BufReader::new(whole))),
         _ => Box::new(whole),
-    }))
+    }));
+    #[cfg(not(feature = "compressed"))]
+    match gzip || zstd {
+        true => Err(io::Error::other(
+            "it is compressed, and this program was built without what unpacks it; unpack it, or build the program whole (make build)",
+        )),
+        false => Ok(Input::Stream(Box::new(whole))),
+    }
 }
 
 fn head_of(stream: &mut impl Read) -> io::Result<Vec<u8>> {

@@ -1,6 +1,7 @@
 //! Reading CSV tables: columns by name, faults by file and line.
 
 mod input;
+#[cfg(feature = "compressed")]
 mod zstd;
 
 use super::Notes;
