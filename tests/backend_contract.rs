@@ -104,6 +104,23 @@ fn more_memory_than_the_limit_is_told_as_out_of_memory() {
     });
 }
 
+/// Nothing that a container writes is disk without a limit: where an engine's storage bounds nothing, a function that asks for disk is
+/// refused when it is registered.
+#[test]
+fn disk_is_refused_where_nothing_bounds_it() {
+    on_all("disk_is_refused_where_nothing_bounds_it", |bench| async move {
+        let mut wants = spec("f", Behaviour::Echo);
+        wants.program.writable = Some(Mem(64 * MIB));
+        let admitted = bench.backend().admit(FunctionId(0), &wants);
+        match (bench.is_real(), &admitted) {
+            (true, Err(why)) => assert!(why.contains("has no quotas"), "{}: {why}", bench.name()),
+            // Of ours only docker has storage that may.
+            (true, Ok(())) => assert_eq!(bench.name(), "docker"),
+            (false, _) => assert_eq!(admitted, Ok(())),
+        }
+    });
+}
+
 #[test]
 fn calls_in_one_container_run_at_once() {
     on_all("calls_in_one_container_run_at_once", |bench| async move {

@@ -116,6 +116,24 @@ fn a_silent_worker_is_lost_its_late_answer_unheard_and_healthy_when_it_speaks() 
     controller.ends_well();
 }
 
+/// A worker that is heard of and does not answer holds no place of the controller's for ever.
+#[test]
+fn an_attempt_that_takes_too_long_is_lost_though_its_worker_is_heard_of() {
+    let test = "an_attempt_that_takes_too_long_is_lost_though_its_worker_is_heard_of";
+    if !can(test) {
+        return;
+    }
+    let controller = controller(test, "attempt_timeout = \"300ms\"");
+    let worker = worker(test, &controller);
+    let answer = invoke(&controller, "slow", "elapse-duration-ns: 3000000000\r\n");
+    assert!(answer.starts_with("HTTP/1.0 502") && answer.contains("no answer within 300ms"), "{answer}");
+    assert_eq!(header(&answer, "elapse-status"), Some("lost"), "{answer}");
+    assert_eq!(health(&controller, &worker.name), "healthy");
+    assert!(invoke(&controller, "echo", "").starts_with("HTTP/1.0 200"));
+    worker.ends_well();
+    controller.ends_well();
+}
+
 /// Nothing that a worker admitted is lost with it, and the controller hears of its end after the answers.
 #[test]
 fn a_worker_that_drains_answers_what_it_has_through_its_controller() {

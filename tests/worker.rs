@@ -498,3 +498,44 @@ fn work_that_timed_out_uses_no_cores_any_more() {
     );
     assert_eq!(figure(&run, "exec_ms.max"), 1000.0, "alone on its core");
 }
+
+/// Whoever registers and forgets for ever takes no more numbers than what is there at once; a number is given again when nothing bears
+/// it any more, and what was known under it is not.
+#[test]
+fn the_number_of_a_forgotten_function_is_given_again() {
+    in_sim(async || {
+        let w = start(config(1024), Model::default(), vec![function("stays", 128, SEC)]);
+        for round in 0..1_000u32 {
+            let name = format!("f{round}");
+            let id = w.register(function(&name, 128, SEC)).expect("registered");
+            assert_eq!(id, FunctionId(1), "round {round}");
+            let run = rt::spawn(w.clone().invoke(call(u64::from(round), 1, SEC)));
+            match round % 2 {
+                0 => rt::sleep(Duration::from_millis(500)).await,
+                _ => rt::yield_now().await,
+            }
+            w.deregister(id);
+            // Its invocation goes on, in a container of its own: nobody else has its number meanwhile.
+            let other = w.register(function("other", 128, SEC)).expect("registered");
+            assert_eq!(other, FunctionId(2));
+            w.deregister(other);
+            let record = run.await.expect("no panic");
+            assert_eq!((record.status, record.cause.map(|c| c.word())), (Status::Completed, Some("first")));
+            rt::sleep(SEC).await;
+        }
+        assert_eq!(w.functions().len(), 3);
+        assert_eq!(w.functions()[0].0.name, "stays");
+        // One that is prewarmed in vain keeps its number until that is given up.
+        let id = w.register(function("ahead", 1024, SEC)).expect("registered");
+        let _held = rt::spawn(w.clone().invoke(call(2_000, 0, SEC * 10)));
+        rt::yield_now().await;
+        let (ahead, retry) = (w.clone(), Retry { attempts: 2, jitter: 0.0, ..Retry::default() });
+        let tried = rt::spawn(async move { ahead.prewarm(id, retry).await });
+        rt::yield_now().await;
+        w.deregister(id);
+        let next = w.register(function("next", 128, SEC)).expect("registered");
+        assert_ne!(next, id);
+        assert!(tried.await.expect("no panic").is_err());
+        assert_eq!(w.register(function("last", 128, SEC)).expect("registered"), id);
+    });
+}

@@ -225,5 +225,6 @@ pub fn bare(id: &str, cpus: u32) -> Spec {
         answers: Answers::Socket,
         network: Network::None,
         gpu: None,
+        writable: 0,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::allowed::Allowed;
 use super::doors::DoorKeys;
+use super::peers::ROOM_SHARE;
 use elapse::GraphiteConfig;
 use elapse::backend::LiveConfig;
 use elapse::base::{Duration, Fault, Mem, Result};
@@ -100,9 +101,10 @@ impl ApiConfig {
     /// # Errors
     /// One sentence.
     pub(super) fn check(self, body_limit: Mem) -> Result<()> {
-        if self.room < body_limit {
+        if body_limit.0 > self.room.0 / ROOM_SHARE as u64 {
             return Err(Fault::usage(format!(
-                "[api]: room is {} and body_limit {body_limit}: not even one body would fit; make room larger",
+                "[api]: room is {} and body_limit {body_limit}: one peer has half of the room, where not even one body would fit; make \
+                 room larger",
                 self.room
             )));
         }

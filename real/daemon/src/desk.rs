@@ -2,7 +2,7 @@
 
 use super::allowed::Allowed;
 use super::config::{DaemonConfig, check_function};
-use super::order::{Answer, Ask, BYTES, Invoke, STATUS};
+use super::order::{Answer, Ask, BYTES, Invoke, STATUS, too_many};
 use super::outside::seen_from_outside;
 use super::reception::Office;
 use super::roles::Caller;
@@ -240,12 +240,16 @@ impl Desk {
         if self.functions.borrow().get(&config.name).is_some_and(|known| known.config != *config) {
             return Ok(Answer::error(409, &differs(&config.name)));
         }
+        let known = self.functions.borrow().contains_key(&config.name);
+        if let Some(refused) = too_many(self.functions.borrow().len()).filter(|_| !known) {
+            return Ok(refused);
+        }
         self.admit(&function).await?;
         if let Some(state) = &self.state {
             state.registered(config, function.bound).await?;
         }
-        let known = self.worker.functions().into_iter().find(|(f, _)| f.name == config.name);
-        let backend = known.map(|(_, backend)| backend);
+        let id = self.functions.borrow().get(&config.name).map(|called| called.id);
+        let backend = id.and_then(|id| Some(self.worker.functions().into_iter().nth(id.index())?.1));
         Ok(Answer::json(201, &json!({"name": config.name, "backend": backend})))
     }
 

@@ -169,6 +169,10 @@ const CONTROLLER: &[Doc] = &[
         "on_loss",
         "an invocation whose worker is lost: fail answers it as lost, retry sends it to another worker",
     ),
+    key(
+        "attempt_timeout",
+        "longest wait for a worker's answer to an invocation, its queue included; then it is lost, though the worker is heard of",
+    ),
     key("attempts", "attempts at an invocation, the first included, where on_loss is retry"),
     key("drain", "longest wait, when it ends, for what is under way"),
     open(

@@ -1,6 +1,6 @@
 //! The API's socket, and who serves it: a thread of its own, or a task beside others.
 
-use super::api::{OtherEnd, Terms, routes};
+use super::api::{BodyRoom, OtherEnd, Terms, routes};
 use super::doors::Place;
 use super::handshakes::Handshakes;
 use super::order::Order;
@@ -10,6 +10,8 @@ use super::worded::{GuardedBody, Turn, Worded};
 use axum::serve::ListenerExt;
 use elapse::base::{Fault, Result};
 use elapse::rt;
+use elapse_host::room::Room;
+use elapse_host::threads::Pulse;
 use elapse_host::tls::Identity;
 use elapse_host::wire::Address;
 use hyper::server::conn::http1;
@@ -101,31 +103,44 @@ impl Listener {
         matches!(self, Listener::Tcp(_))
     }
 
-    async fn serve(self, routes: axum::Router, closing: oneshot::Receiver<()>, ends: watch::Sender<()>) {
-        if let Err(why) = self.serves(routes, closing).await {
+    async fn serve(self, api: Api, closing: oneshot::Receiver<()>, ends: watch::Sender<()>) {
+        if let Err(why) = self.serves(api, closing).await {
             tracing::error!(target: "elapse", %why, "the API ended");
         }
         drop(ends);
     }
 
-    async fn serves(self, routes: axum::Router, closing: oneshot::Receiver<()>) -> std::io::Result<()> {
+    async fn serves(self, api: Api, closing: oneshot::Receiver<()>) -> std::io::Result<()> {
         match self {
             Listener::Tcp(listener) => {
                 // Answers are short, and whoever waits for one waits for its last segment.
                 let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(|stream| {
                     let _ = stream.set_nodelay(true);
                 });
-                answer(listener, routes, closing).await;
+                answer(listener, api, closing).await;
             }
             Listener::Tls(listener, identity) => {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                answer(Handshakes::new(listener, identity), routes, closing).await;
+                answer(Handshakes::new(listener, identity), api, closing).await;
             }
             Listener::Unix(listener) => {
-                answer(Quiet(tokio::net::UnixListener::from_std(listener)?), routes, closing).await;
+                answer(Quiet(tokio::net::UnixListener::from_std(listener)?), api, closing).await;
             }
         }
         Ok(())
+    }
+}
+
+/// What is served, and the room that bodies of requests share.
+struct Api {
+    routes: axum::Router,
+    room: Room,
+}
+
+impl Api {
+    fn new(terms: Terms, orders: mpsc::Sender<Order>, pulse: Option<Pulse>) -> Api {
+        let room = terms.room.clone();
+        Api { routes: routes(terms, orders, pulse), room }
     }
 }
 
@@ -193,7 +208,7 @@ impl axum::serve::Listener for Quiet {
 )]
 async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
     mut listener: L,
-    routes: axum::Router,
+    Api { routes, room }: Api,
     closing: oneshot::Receiver<()>,
 ) {
     let mut http = http1::Builder::new();
@@ -204,16 +219,17 @@ async fn answer<L: axum::serve::Listener<Addr: Keyed, Io: Told>>(
     once.keep_alive(false).header_read_timeout(SPARE_TIME);
     let most = CONNECTIONS.min(elapse_host::descriptors() / 2);
     let (open, spare) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(SPARE)));
-    let peers = Peers::default();
+    let peers = Peers::sharing(room);
     let ends = GracefulShutdown::new();
     let accepting = async {
         loop {
             let (stream, from) = listener.accept().await;
             let (address, user) = (from.key(), stream.user());
             let Some(of_peer) = peers.enter(PeerKey::of(address, user), most / SHARE) else { continue };
-            let end = axum::Extension(OtherEnd { user, address });
+            let routes = axum::Extension(OtherEnd { user, address }).layer(routes.clone());
+            let routes = axum::Extension(BodyRoom(of_peer.room.clone())).layer(routes);
             let turn = Turn::default();
-            let (answers, turns) = (TowerToHyperService::new(end.layer(routes.clone())), turn.clone());
+            let (answers, turns) = (TowerToHyperService::new(routes), turn.clone());
             let service = hyper::service::service_fn(move |request| {
                 let serving = turns.begins();
                 let answered = answers.call(request);
@@ -257,7 +273,7 @@ impl Listener {
     /// alone.
     pub(super) fn start_aside(self, terms: Terms, orders: mpsc::Sender<Order>) -> Result<Served> {
         let ((close, closing), (ends, end)) = (oneshot::channel(), watch::channel(()));
-        let serve = move |pulse| self.serve(routes(terms, orders, Some(pulse)), closing, ends);
+        let serve = move |pulse| self.serve(Api::new(terms, orders, Some(pulse)), closing, ends);
         let thread = elapse_host::threads::aside("api", serve)
             .map_err(|e| Fault::host(format!("cannot start the API: {e}")))?;
         Ok(Served { close, end, thread: Some(thread) })
@@ -267,7 +283,7 @@ impl Listener {
     /// invocation on its way through.
     pub(super) fn start_here(self, terms: Terms, orders: mpsc::Sender<Order>) -> Served {
         let ((close, closing), (ends, end)) = (oneshot::channel(), watch::channel(()));
-        rt::spawn_detached(self.serve(routes(terms, orders, None), closing, ends));
+        rt::spawn_detached(self.serve(Api::new(terms, orders, None), closing, ends));
         Served { close, end, thread: None }
     }
 }

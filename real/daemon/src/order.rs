@@ -51,6 +51,17 @@ pub(super) enum Ask {
     Leave(String, Bytes, Caller),
 }
 
+/// How many functions may be registered at once: each takes memory, and one with code a descriptor.
+const MOST_FUNCTIONS: usize = 16_384;
+
+/// Answers whoever registers one function more than there may be.
+pub(super) fn too_many(registered: usize) -> Option<Answer> {
+    let most = MOST_FUNCTIONS.min(elapse_host::descriptors() / 4);
+    let why =
+        format!("{registered} functions are registered, and {most} may be; deregister what nobody calls");
+    (registered >= most).then(|| Answer::error(429, &why))
+}
+
 /// An invocation that is asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Invoke {

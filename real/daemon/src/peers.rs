@@ -1,11 +1,15 @@
-//! How many connections each peer has, so that none keeps all others out.
+//! What each peer has of connections and of the room for bodies, so that none keeps all others out.
 
+use elapse_host::room::Room;
 use rustc_hash::FxHashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What of the connections one peer may have: the fourth part.
 pub(super) const SHARE: usize = 4;
+
+/// What of the room for bodies one peer may have: the second part.
+pub(super) const ROOM_SHARE: usize = 2;
 
 /// Who a connection is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,36 +41,58 @@ fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// How many connections each peer has.
+/// How many connections each peer has, and its part of the room for bodies.
 #[derive(Clone, Default)]
-pub(super) struct Peers(Arc<Mutex<FxHashMap<PeerKey, usize>>>);
+pub(super) struct Peers {
+    all: Arc<Mutex<FxHashMap<PeerKey, Peer>>>,
+    room: Option<Room>,
+}
+
+/// One who has connections.
+struct Peer {
+    connections: usize,
+    room: Option<Room>,
+}
 
 /// One connection of a peer, for as long as it lasts.
-pub(super) struct OfPeer(Peers, Option<PeerKey>);
+pub(super) struct OfPeer {
+    peers: Peers,
+    key: Option<PeerKey>,
+    /// What its bodies take room of.
+    pub(super) room: Option<Room>,
+}
 
 impl Peers {
+    /// Peers whose bodies share a room, of which each has half at most.
+    pub(super) fn sharing(room: Room) -> Peers {
+        Peers { room: Some(room), ..Peers::default() }
+    }
+
     /// Counts one more, unless the peer has as many as it may.
     pub(super) fn enter(&self, peer: Option<PeerKey>, most: usize) -> Option<OfPeer> {
-        if let Some(peer) = peer {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let has = all.entry(peer).or_default();
-            if *has >= most.max(1) {
-                return None;
-            }
-            *has += 1;
+        let Some(key) = peer else {
+            return Some(OfPeer { peers: self.clone(), key: None, room: self.room.clone() });
+        };
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Peer { connections: 0, room: self.room.as_ref().map(|room| room.part(ROOM_SHARE)) };
+        let peer = all.entry(key).or_insert_with(new);
+        if peer.connections >= most.max(1) {
+            return None;
         }
-        Some(OfPeer(self.clone(), peer))
+        peer.connections += 1;
+        let room = peer.room.clone();
+        Some(OfPeer { peers: self.clone(), key: Some(key), room })
     }
 }
 
 impl Drop for OfPeer {
     fn drop(&mut self) {
-        let Some(peer) = self.1 else { return };
-        let mut all = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(has) = all.get_mut(&peer) {
-            *has -= 1;
-            if *has == 0 {
-                all.remove(&peer);
+        let Some(key) = self.key else { return };
+        let mut all = self.peers.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = all.get_mut(&key) {
+            peer.connections -= 1;
+            if peer.connections == 0 {
+                all.remove(&key);
             }
         }
     }
@@ -75,6 +101,27 @@ impl Drop for OfPeer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_has_half_of_the_room_over_all_of_its_connections() {
+        use axum::body::Bytes;
+        use elapse_host::room::Gathering;
+        let peers = Peers::sharing(Room::new(8 << 10));
+        let of = |text: &str| PeerKey::of(Some(text.parse().expect("an address")), None);
+        let filled = |peer: &OfPeer, kib: usize| {
+            let mut body = Gathering::within(peer.room.as_ref(), None);
+            body.add(Bytes::from(vec![0; kib << 10])).map(|()| body.whole())
+        };
+        let (one, again) = (peers.enter(of("10.0.0.1"), 4).unwrap(), peers.enter(of("10.0.0.1"), 4).unwrap());
+        let other = peers.enter(of("10.0.0.2"), 4).unwrap();
+        let root = peers.enter(None, 4).unwrap();
+        let held = filled(&one, 3).expect("there is room");
+        assert!(filled(&again, 2).is_err() && filled(&again, 1).is_ok());
+        let theirs = filled(&other, 4).expect("half of it");
+        assert!(filled(&root, 2).is_err() && filled(&root, 1).is_ok(), "all of it is all there is");
+        drop((held, theirs));
+        assert!(filled(&root, 8).is_ok());
+    }
 
     #[test]
     fn a_peer_has_its_share_and_nobody_elses() {

@@ -47,7 +47,13 @@ pub struct Spec {
     pub network: Network,
     /// The GPU that it has, by the host's number.
     pub gpu: Option<u32>,
+    /// Bytes of disk that it may write; 0: its root is read-only.
+    pub writable: u64,
 }
+
+/// What an engine says whose storage bounds nothing that is written.
+pub(crate) const NO_QUOTAS: &str = "its storage has no quotas, so that no disk can be written; leave out writable (what is written is memory), or let the function run \
+     on docker with overlay2 on xfs (mounted with pquota), btrfs or zfs";
 
 /// What the command of a sandbox is to the agent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

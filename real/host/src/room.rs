@@ -7,7 +7,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes that bodies may have together. Clones are the same room.
 #[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
+pub struct Room {
+    own: Arc<Semaphore>,
+    pieces: usize,
+    /// What it is a part of: what it gives out is taken from there too.
+    whole: Option<Arc<Semaphore>>,
+}
 
 /// What of a room is given out at a time.
 const PIECE: usize = 1 << 10;
@@ -15,7 +20,48 @@ const PIECE: usize = 1 << 10;
 impl Room {
     /// Room for so many bytes.
     pub fn new(bytes: usize) -> Room {
-        Room(Arc::new(Semaphore::new(bytes.div_ceil(PIECE).min(Semaphore::MAX_PERMITS))))
+        let pieces = bytes.div_ceil(PIECE).min(Semaphore::MAX_PERMITS);
+        Room { own: Arc::new(Semaphore::new(pieces)), pieces, whole: None }
+    }
+
+    /// A part of it, for one of those who share it: the `share`th at most, and no more than there is.
+    #[must_use]
+    pub fn part(&self, share: usize) -> Room {
+        let whole = self.whole.as_ref().unwrap_or(&self.own);
+        let pieces = (self.pieces / share.max(1)).max(1);
+        Room { own: Arc::new(Semaphore::new(pieces)), pieces, whole: Some(Arc::clone(whole)) }
+    }
+
+    /// Takes so many pieces more.
+    fn take(&self, pieces: u32, part: &mut Part) -> Result<(), Full> {
+        let of = |room: &Arc<Semaphore>| Arc::clone(room).try_acquire_many_owned(pieces).map_err(|_| Full);
+        let own = of(&self.own)?;
+        let whole = self.whole.as_ref().map(of).transpose()?;
+        part.add(own, whole);
+        Ok(())
+    }
+}
+
+/// What a body has of a room, and of what that is a part of.
+#[derive(Debug, Default)]
+struct Part {
+    own: Option<OwnedSemaphorePermit>,
+    whole: Option<OwnedSemaphorePermit>,
+}
+
+impl Part {
+    fn pieces(&self) -> usize {
+        self.own.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    fn add(&mut self, own: OwnedSemaphorePermit, whole: Option<OwnedSemaphorePermit>) {
+        for (has, more) in [(&mut self.own, Some(own)), (&mut self.whole, whole)] {
+            match (has.as_mut(), more) {
+                (Some(has), Some(more)) => has.merge(more),
+                (None, more) => *has = more,
+                (Some(_), None) => {}
+            }
+        }
     }
 }
 
@@ -32,7 +78,7 @@ pub struct Gathering {
     single: Bytes,
     /// What came, where that was more than one piece.
     buffer: Vec<u8>,
-    part: Option<OwnedSemaphorePermit>,
+    part: Part,
 }
 
 impl Gathering {
@@ -80,32 +126,25 @@ impl Gathering {
 
     /// Takes room for so many bytes in all: what is held is counted, and not only what came.
     fn take(&mut self, bytes: usize) -> Result<(), Full> {
-        let Some(Room(room)) = &self.room else { return Ok(()) };
-        let has = self.part.as_ref().map_or(0, |part| part.num_permits());
-        let lacks = u32::try_from(bytes.div_ceil(PIECE).saturating_sub(has)).map_err(|_| Full)?;
-        if lacks > 0 {
-            let more = Arc::clone(room).try_acquire_many_owned(lacks).map_err(|_| Full)?;
-            match &mut self.part {
-                Some(part) => part.merge(more),
-                None => self.part = Some(more),
-            }
-        }
-        Ok(())
+        let Some(room) = &self.room else { return Ok(()) };
+        let lacks = bytes.div_ceil(PIECE).saturating_sub(self.part.pieces());
+        let lacks = u32::try_from(lacks).map_err(|_| Full)?;
+        if lacks > 0 { room.take(lacks, &mut self.part) } else { Ok(()) }
     }
 
     /// The whole, which keeps its room for as long as anybody has it.
     pub fn whole(self) -> Bytes {
         let body = if self.buffer.is_empty() { self.single } else { Bytes::from_owner(self.buffer) };
-        match self.part {
-            Some(part) if !body.is_empty() => Bytes::from_owner(Held { body, _part: part }),
-            _ => body,
+        match self.part.pieces() > 0 && !body.is_empty() {
+            true => Bytes::from_owner(Held { body, _part: self.part }),
+            false => body,
         }
     }
 }
 
 struct Held {
     body: Bytes,
-    _part: OwnedSemaphorePermit,
+    _part: Part,
 }
 
 impl AsRef<[u8]> for Held {
@@ -119,9 +158,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_part_takes_no_more_than_its_share_nor_than_there_is() {
+        let room = Room::new(12 * PIECE);
+        let free = || room.own.available_permits();
+        let (one, other) = (room.part(2), room.part(2));
+        let filled = |room: &Room, pieces: usize| {
+            let mut body = Gathering::within(Some(room), None);
+            body.add(Bytes::from(vec![0; pieces * PIECE])).map(|()| body)
+        };
+        let first = filled(&one, 5).expect("there is room");
+        assert!(filled(&one, 2).is_err(), "its share");
+        let others = filled(&room, 3).expect("there is room");
+        assert!(filled(&other, 5).is_err(), "there is no more");
+        assert_eq!(free(), 4);
+        // What was refused took nothing.
+        let second = filled(&other, 4).expect("the last");
+        drop((first.whole(), others, second));
+        assert_eq!((free(), one.own.available_permits(), other.own.available_permits()), (12, 6, 6));
+    }
+
+    #[test]
     fn a_body_takes_room_as_it_comes_and_gives_it_back_with_its_last_clone() {
         let room = Room::new(10 * PIECE);
-        let free = || room.0.available_permits();
+        let free = || room.own.available_permits();
         let mut body = Gathering::within(Some(&room), None);
         assert_eq!(body.add(Bytes::from_static(b"one")), Ok(()));
         assert_eq!(free(), 9);

@@ -82,6 +82,10 @@ pub struct FunctionConfig {
     /// Memory of a GPU that each of its containers needs; a GPU alone where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<Mem>,
+    /// Bytes of disk that each of its containers may write beside its memory, where an engine's storage has quotas; none without
+    /// it: what it writes is memory. Live only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writable: Option<Mem>,
     /// Backends it may run on, in order of preference. Live only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<String>,
@@ -126,6 +130,7 @@ impl FunctionConfig {
             network: program.network,
             compute: program.compute,
             gpu_memory: program.gpu_memory,
+            writable: program.writable,
             backends: spec.backends.clone(),
             load: None,
         }
@@ -213,6 +218,7 @@ impl FunctionConfig {
                         network: self.network,
                         compute: self.compute,
                         gpu_memory: self.gpu_memory,
+                        writable: self.writable,
                     },
                 }
             })

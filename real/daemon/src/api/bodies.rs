@@ -15,6 +15,10 @@ use tokio::time::Instant;
 const SPAN: Duration = Duration::from_secs(10);
 const LEAST: usize = 10 * (4 << 10);
 
+/// What a peer's bodies take room of; among a request's extensions.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyRoom(pub(crate) Option<Room>);
+
 /// The body of an invocation, whole, which has its part of the room.
 pub(super) struct Body(pub(super) Bytes);
 
@@ -23,7 +27,8 @@ impl FromRequest<Arc<Shared>> for Body {
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Body, Response> {
         let limit = (shared.terms.body_limit, "body_limit");
-        whole(request, limit, Some(&shared.terms.room)).await.map(Body)
+        let room = request.extensions().get::<BodyRoom>().and_then(|BodyRoom(room)| room.clone());
+        whole(request, limit, Some(room.as_ref().unwrap_or(&shared.terms.room))).await.map(Body)
     }
 }
 

@@ -22,6 +22,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Json, Router};
+pub(super) use bodies::BodyRoom;
 use bodies::{Body, Note};
 use elapse::base::{Status, Target};
 use elapse_host::room::Room;

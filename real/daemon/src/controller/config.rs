@@ -63,6 +63,9 @@ pub struct ControllerConfig {
     pub lost_after: Duration,
     /// What becomes of an invocation whose worker is lost.
     pub on_loss: OnLoss,
+    /// How long a worker may take to answer an invocation, its queue included; then the invocation is lost with it, though the
+    /// worker is heard of.
+    pub attempt_timeout: Duration,
     /// Attempts at an invocation, the first included, where `on_loss` is `retry`.
     pub attempts: u32,
     /// How long the controller waits, when it ends, for what is under way.
@@ -111,6 +114,7 @@ impl Default for ControllerConfig {
             balancer: elapse::controller::Config::default().balancer,
             lost_after: Duration::from_secs(5),
             on_loss: OnLoss::Fail,
+            attempt_timeout: Duration::from_secs(15 * 60),
             attempts: 2,
             drain: Duration::from_secs(30),
             state: None,

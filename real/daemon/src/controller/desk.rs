@@ -54,6 +54,7 @@ pub(super) struct Desk {
     pub(super) allowed: Allowed,
     pub(super) lost_after: Duration,
     attempts: u32,
+    attempt_timeout: Duration,
     luck: Luck,
     pub(super) draining: Cell<bool>,
     under_way: Cell<u64>,
@@ -110,6 +111,7 @@ impl Desk {
             token,
             lost_after: config.lost_after,
             attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
+            attempt_timeout: config.attempt_timeout,
             luck,
             draining: Cell::new(false),
             under_way: Cell::new(0),
@@ -275,8 +277,12 @@ impl Desk {
                 });
             };
             let worker = life.told.name.clone();
-            let request =
-                Request { headers: &headers, body: call.sent.body.clone(), attempt, limit: Duration::MAX };
+            let request = Request {
+                headers: &headers,
+                body: call.sent.body.clone(),
+                attempt,
+                limit: self.attempt_timeout,
+            };
             let asked = life.send(method.clone(), &path, id, request).await;
             self.is_back(&life);
             let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
@@ -332,7 +338,7 @@ impl Desk {
             return Answer::error(503, "no healthy worker can take it; try again later");
         };
         let path = format!("/v1/functions/{name}/prewarm");
-        let asked = life.ask(Method::POST, &path, id, Bytes::new(), Duration::MAX).await;
+        let asked = life.ask(Method::POST, &path, id, Bytes::new(), self.attempt_timeout).await;
         self.is_back(&life);
         match asked {
             Ok(answer) => passed_on(answer),

@@ -2,7 +2,7 @@
 
 use super::super::config::check_function;
 use super::super::desk::refusal;
-use super::super::order::Answer;
+use super::super::order::{Answer, too_many};
 use super::super::roles::Caller;
 use super::super::state::Registered;
 use super::desk::Desk;
@@ -49,6 +49,10 @@ impl Desk {
             return Err(Fault::usage(format!(
                 "there is a function '{name}' already and it differs; take another name"
             )));
+        }
+        let known = self.functions.borrow().contains_key(&name);
+        if let Some(refused) = too_many(self.functions.borrow().len()).filter(|_| !known) {
+            return Ok(refused);
         }
         let mut told = serde_json::Map::new();
         let mut served = 0;

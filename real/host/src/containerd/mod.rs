@@ -157,6 +157,9 @@ impl Inner {
         if spec.gpu.is_some() {
             return refuse("it gives out no GPUs; let the function run on docker");
         }
+        if spec.writable > 0 {
+            return refuse(engine::NO_QUOTAS);
+        }
         self.common.check(spec)?;
         match self.images.borrow().get(spec.image.as_deref().unwrap_or_default()) {
             Some(Known { outcome: Err(why), .. }) if !why.transient => Err(why.clone()),

@@ -30,6 +30,9 @@ struct Kind {
     failed: bool,
 }
 
+/// How many kinds are kept ahead at most: those that were wanted last.
+const MOST: usize = 64;
+
 /// A sandbox's kind: everything but its id.
 fn kind_of(spec: &Spec) -> Spec {
     Spec { id: String::new(), ..spec.clone() }
@@ -48,13 +51,23 @@ impl Pool {
         }
         let kind = kind_of(spec);
         let mut kinds = self.kinds.borrow_mut();
-        match kinds.iter_mut().find(|k| k.spec == kind) {
-            Some(known) => known.failed = false,
-            None => kinds.push(Kind { spec: kind, ready: Vec::new(), failed: false }),
-        }
+        let mut wanted = match kinds.iter().position(|k| k.spec == kind) {
+            Some(at) => kinds.remove(at),
+            None => Kind { spec: kind, ready: Vec::new(), failed: false },
+        };
+        wanted.failed = false;
+        kinds.push(wanted);
+        // Whoever registers chooses how many kinds there are.
+        let given_up = if kinds.len() > MOST { kinds.remove(0).ready } else { Vec::new() };
         drop(kinds);
         let pool = Rc::clone(self);
-        drop(tokio::task::spawn_local(async move { pool.fill().await }));
+        drop(tokio::task::spawn_local(async move {
+            for task in given_up {
+                // What cannot be removed is told by the sweep.
+                let _ = task.remove().await;
+            }
+            pool.fill().await;
+        }));
     }
 
     /// One of this kind that was ready, started; it has an id of its own.

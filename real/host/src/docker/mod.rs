@@ -21,11 +21,11 @@ use bollard::models::{
     SystemInfoCgroupDriverEnum,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
+    CreateContainerOptionsBuilder, CreateImageOptions, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
     ListContainersOptionsBuilder,
 };
 use container::Container;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,8 @@ const LABEL: &str = "elapse.worker";
 const PATIENCE: u64 = 60;
 /// What docker lets a container do by default and ours is not to: make packets, devices, audit records and privileged files.
 const WITHOUT: [&str; 4] = ["NET_RAW", "MKNOD", "AUDIT_WRITE", "SETFCAP"];
+/// As many layers an image may have as docker's own storage takes.
+const LAYERS: usize = 128;
 /// Where what runs inside can write.
 const WRITABLE: [&str; 3] = ["/tmp", "/run", "/var/tmp"];
 /// Characters of its last lines that a fault's sentence has, more or less.
@@ -51,6 +53,8 @@ pub struct Dockers {
     base: PathBuf,
     /// The cgroup that containers are made in, where the daemon lets it be chosen.
     group: Option<String>,
+    /// Whether its storage can bound what a container writes.
+    quotas: bool,
     /// The image of our agent alone, once it was loaded.
     agent_image: RefCell<Option<String>>,
     /// What became of the images that were asked for.
@@ -106,7 +110,15 @@ impl Dockers {
                 socket.display()
             )));
         }
-        let group = match docker.info().await.ok().and_then(|host| host.cgroup_driver) {
+        let host = docker.info().await.unwrap_or_default();
+        let under = host.driver_status.iter().flatten().find(|pair| pair[0] == "Backing Filesystem");
+        let quotas = match host.driver.as_deref() {
+            Some("btrfs" | "zfs") => true,
+            // Whether it is mounted with pquota is told by docker at the first container.
+            Some("overlay2") => under.is_some_and(|pair| pair.get(1).is_some_and(|name| name == "xfs")),
+            _ => false,
+        };
+        let group = match host.cgroup_driver {
             // Makes a scope for each container, and takes no other parent than a slice.
             Some(SystemInfoCgroupDriverEnum::SYSTEMD) => Some(SLICE.to_string()),
             Some(SystemInfoCgroupDriverEnum::CGROUPFS) => {
@@ -117,6 +129,7 @@ impl Dockers {
         Ok(Dockers {
             docker,
             group,
+            quotas,
             base: place(&common.worker, NAME),
             common,
             agent_image: RefCell::default(),
@@ -126,6 +139,9 @@ impl Dockers {
 
     fn refusal(&self, spec: &Spec) -> Result<(), EngineFault> {
         self.common.check(spec)?;
+        if spec.writable > 0 && !self.quotas {
+            return Err(EngineFault::lasting(engine::NO_QUOTAS));
+        }
         match spec.image.as_ref().and_then(|image| self.images.borrow().get(image).cloned()) {
             Some(Err(why)) => Err(why),
             _ => Ok(()),
@@ -152,20 +168,13 @@ impl Dockers {
             Err(e) => return Err(fault(&e)),
         }
         let options = CreateImageOptionsBuilder::new().from_image(image).build();
-        // Wait for the end without keeping its progress, and not for a registry that stands still.
-        let told = self.docker.create_image(Some(options), None, None).try_for_each(|_| async { Ok(()) });
-        let pulled = tokio::time::timeout(PULL, told).await.map_err(|_| {
+        // A registry that stands still is not waited for.
+        tokio::time::timeout(PULL, self.pulled(image, options)).await.map_err(|_| {
             EngineFault::lasting(format!(
                 "image {image} could not be pulled within {} min",
                 PULL.as_secs() / 60
             ))
-        })?;
-        pulled.map_err(|e| {
-            EngineFault::lasting(format!(
-                "image {image} is not here and cannot be pulled: {}; load it (docker load) or name another",
-                fault(&e).why
-            ))
-        })?;
+        })??;
         let size = self.docker.inspect_image(image).await.map_err(|e| fault(&e))?.size.unwrap_or(0);
         if u64::try_from(size).unwrap_or(u64::MAX) > self.common.image_size {
             let none = None::<bollard::query_parameters::RemoveImageOptions>;
@@ -174,6 +183,39 @@ impl Dockers {
                 "image {image} has {size} bytes unpacked, and {} at most are taken; see live.image_size",
                 self.common.image_size
             )));
+        }
+        Ok(())
+    }
+
+    /// Pulls an image to its end, or until its layers are seen to be longer than an image may be: whose progress is not listened to any
+    /// more, docker gives up.
+    async fn pulled(&self, image: &str, options: CreateImageOptions) -> Result<(), EngineFault> {
+        let mut layers: HashMap<String, u64> = HashMap::new();
+        let mut progress = self.docker.create_image(Some(options), None, None);
+        while let Some(told) = progress.next().await {
+            let told = told.map_err(|e| {
+                EngineFault::lasting(format!(
+                    "image {image} is not here and cannot be pulled: {}; load it (docker load) or name another",
+                    fault(&e).why
+                ))
+            })?;
+            let total = told.progress_detail.and_then(|detail| detail.total);
+            let total = total.and_then(|total| u64::try_from(total).ok());
+            let (Some(layer), Some(total)) = (told.id, total) else { continue };
+            if layers.len() >= LAYERS && !layers.contains_key(&layer) {
+                return Err(EngineFault::lasting(format!(
+                    "image {image} has more than {LAYERS} layers, and is not pulled"
+                )));
+            }
+            let known = layers.entry(layer).or_default();
+            *known = total.max(*known);
+            let packed = layers.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+            if packed > self.common.image_size {
+                return Err(EngineFault::lasting(format!(
+                    "image {image} has {packed} bytes packed at least, and {} unpacked are taken at most; see live.image_size",
+                    self.common.image_size
+                )));
+            }
         }
         Ok(())
     }
@@ -338,14 +380,16 @@ impl Dockers {
             // What is written is memory of the sandbox's own.
             masked_paths: Some(hidden_paths()),
             readonly_paths: Some(FIXED.map(|name| format!("/proc/{name}")).to_vec()),
-            readonly_rootfs: Some(true),
+            readonly_rootfs: Some(spec.writable == 0),
+            storage_opt: (spec.writable > 0)
+                .then(|| HashMap::from([("size".into(), spec.writable.to_string())])),
             tmpfs: Some(WRITABLE.map(|at| (at.to_string(), "rw,nosuid,nodev,mode=1777".to_string())).into()),
             // Else the daemon makes folders of its own for them, of its disk and without a limit.
             mounts: Some(volumes.iter().map(|at| in_memory(at)).collect()),
             ..HostConfig::default()
         };
         if spec.memory > 0 {
-            let bytes = Some(spec.memory as i64);
+            let bytes = Some(spec.memory.max(spec.writable) as i64);
             let limit = ResourcesUlimits { name: Some("fsize".into()), soft: bytes, hard: bytes };
             host.ulimits.get_or_insert_default().push(limit);
             host.memory = Some(spec.memory as i64);

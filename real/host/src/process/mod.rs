@@ -198,6 +198,9 @@ impl Processes {
         if spec.gpu.is_some() {
             return refuse("it gives out no GPUs; let the function run on docker");
         }
+        if spec.writable > 0 {
+            return refuse(engine::NO_QUOTAS);
+        }
         self.common.check(spec)
     }
 

@@ -232,6 +232,7 @@ impl Inner {
                 Network::Host => engine::Network::Host,
             },
             gpu,
+            writable: program.writable.map_or(0, |size| size.0),
         }
     }
 
@@ -329,6 +330,12 @@ impl Backend for Live {
             timeout: spec.timeout,
         });
         Ok(())
+    }
+
+    fn forget(&self, id: FunctionId) {
+        if let Some(known) = self.inner.functions.borrow_mut().get_mut(id.index()) {
+            *known = None;
+        }
     }
 
     fn create(&self, request: &Create) -> Work<Result<Sandbox, CreateFault>> {

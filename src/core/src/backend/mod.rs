@@ -88,6 +88,9 @@ pub trait Backend {
     /// Why not, in a sentence.
     fn admit(&self, id: FunctionId, spec: &FunctionSpec) -> Result<(), String>;
 
+    /// Lets go of what it keeps for a function that it admitted: the function is gone, and none of its containers is left.
+    fn forget(&self, _id: FunctionId) {}
+
     /// Why its daemon does not answer, where it has one that does not.
     fn away(&self) -> Option<Rc<str>> {
         None

@@ -128,6 +128,9 @@ pub struct Program {
     /// Memory of a GPU that a container needs; one alone where none is given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu_memory: Option<Mem>,
+    /// Bytes of disk that a container may write; none: its root is read-only, and what it writes is memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writable: Option<Mem>,
 }
 
 impl Program {

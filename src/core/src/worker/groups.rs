@@ -40,6 +40,14 @@ struct Group {
     /// Moving averages of the executions and of the creations in ns; negative before the first.
     expected: f64,
     creation: f64,
+    /// All of its functions were forgotten.
+    forgotten: bool,
+}
+
+impl Group {
+    fn new(needs: Fit) -> Group {
+        Group { needs, expected: -1.0, creation: -1.0, forgotten: false }
+    }
 }
 
 /// Another value of a moving average.
@@ -71,15 +79,21 @@ impl Groups {
         let known = if self.unit == Unit::App { self.of_app(&spec.app) } else { None };
         let group = known.unwrap_or_else(|| {
             let group = add();
-            self.groups.push(Group { needs: fit, expected: -1.0, creation: -1.0 });
+            self.groups.push(Group::new(fit));
             if self.unit == Unit::App {
                 self.apps.insert(spec.app.clone(), group);
             }
             group
         });
-        let needs = &mut self.groups[group as usize].needs;
-        *needs = needs.and(fit);
+        let entered = &mut self.groups[group as usize];
+        entered.needs = entered.needs.and(fit);
+        entered.forgotten = false;
         group
+    }
+
+    /// Lets a group of one function be another one's, of which nothing is known yet.
+    pub(super) fn begin_anew(&mut self, group: u32, fit: Fit) {
+        self.groups[group as usize] = Group::new(fit);
     }
 
     /// Says anew what its functions need together.
@@ -87,6 +101,17 @@ impl Groups {
         if let Some(needs) = fits.reduce(Fit::and) {
             self.groups[group as usize].needs = needs;
         }
+    }
+
+    /// All functions of a group are gone: its containers go when they have done what they are at.
+    pub(super) fn forget(&mut self, group: u32) {
+        self.groups[group as usize].forgotten = true;
+    }
+
+    /// Whether all functions of a group are gone.
+    #[inline]
+    pub(super) fn is_forgotten(&self, group: u32) -> bool {
+        self.groups[group as usize].forgotten
     }
 
     /// What a container of the group must have.

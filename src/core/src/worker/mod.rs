@@ -224,6 +224,7 @@ impl Worker {
         if state.functions.iter().any(|f| f.group == group && !f.gone) {
             return state.shrink_needs(group);
         }
+        state.groups.forget(group);
         let mut disposer = Disposer(&self.0);
         for key in state.pool.settled(group) {
             disposer.dispose(&mut state, key, Fate::Condemned, rt::now());
@@ -423,7 +424,12 @@ impl Inner {
 
     /// An idle container may expire sooner than the reaper would look.
     #[inline]
-    fn rest(&self, state: &mut State, key: Key, now: Time) {
+    fn rest(self: &Rc<Inner>, state: &mut State, key: Key, now: Time) {
+        let c = state.pool.get(key);
+        if state.groups.is_forgotten(c.group) {
+            // It was being created when its last function was forgotten, and has done what it was created for.
+            return Disposer(self).dispose(state, key, Fate::Condemned, now);
+        }
         let c = state.pool.get(key);
         let (memory, before, reading) = (c.memory, c.charged, c.reading);
         let (phase, keep_alive, group) = (c.phase, c.keep_alive, c.group);

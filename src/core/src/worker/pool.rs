@@ -27,6 +27,11 @@ pub(super) struct Group {
     pub(super) frequency: u64,
 }
 
+impl Group {
+    const EMPTY: Group =
+        Group { newest_idle: NONE, spare: Vec::new(), living: 0, last_loss: None, frequency: 0 };
+}
+
 /// Idle containers with one keep-alive, longest idle first.
 #[derive(Debug)]
 struct Class {
@@ -74,14 +79,19 @@ impl Pool {
     }
 
     pub(super) fn add_group(&mut self) -> u32 {
-        self.groups.push(Group {
-            newest_idle: NONE,
-            spare: Vec::new(),
-            living: 0,
-            last_loss: None,
-            frequency: 0,
-        });
+        self.groups.push(Group::EMPTY);
         self.groups.len() as u32 - 1
+    }
+
+    /// Whether a group has a container, whatever it does.
+    pub(super) fn has_any(&self, group: u32) -> bool {
+        self.containers.iter().any(|(_, container)| container.group == group)
+    }
+
+    /// Forgets what is known of a group that has no container.
+    pub(super) fn clear_group(&mut self, group: u32) {
+        debug_assert!(!self.has_any(group), "a container's group goes on");
+        self.groups[group as usize] = Group::EMPTY;
     }
 
     pub(super) fn group(&mut self, group: u32) -> &mut Group {

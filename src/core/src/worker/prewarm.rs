@@ -56,6 +56,7 @@ impl Worker {
     /// # Errors
     /// Why the last attempt failed.
     pub async fn prewarm(&self, function: FunctionId, retry: Retry) -> Result<()> {
+        let _under_way = UnderWay::begin(self, function);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -100,6 +101,9 @@ impl Worker {
             if state.draining {
                 return Err((false, "the worker drains".into()));
             }
+            if state.functions[function.index()].gone {
+                return Err((false, "the function was forgotten meanwhile".into()));
+            }
             let Some(key) = state.begin_creation(function, rt::now(), None) else {
                 return Err((true, "no memory is free for it, or too many creations are under way".into()));
             };
@@ -118,5 +122,24 @@ impl Worker {
                 Err((fault.transient, fault.why.to_string()))
             }
         }
+    }
+}
+
+/// Counts a creation ahead of need as long as it is tried: its function's number is nobody else's meanwhile.
+struct UnderWay<'a> {
+    worker: &'a Worker,
+    function: FunctionId,
+}
+
+impl UnderWay<'_> {
+    fn begin(worker: &Worker, function: FunctionId) -> UnderWay<'_> {
+        worker.0.state.borrow_mut().functions[function.index()].prewarming += 1;
+        UnderWay { worker, function }
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.worker.0.state.borrow_mut().functions[self.function.index()].prewarming -= 1;
     }
 }

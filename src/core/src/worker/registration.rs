@@ -55,7 +55,7 @@ impl Worker {
         if let Some(why) = state.differs_in_its_app(&spec) {
             return refuse(why);
         }
-        let id = FunctionId(state.functions.len() as u32);
+        let id = state.next_number();
         let mut reasons = Vec::new();
         spec.timeout = spec.timeout.or(state.config.timeout).filter(|t| *t != Duration::MAX);
         // In the function's order of preference; in the worker's, where it has none.
@@ -68,7 +68,10 @@ impl Worker {
         for (number, backend) in wanted {
             match backend.admit(id, &spec) {
                 Ok(()) => {
-                    let (id, outgrown) = state.register(spec, number);
+                    if let Some(before) = state.functions.get(id.index()).filter(|f| f.backend != number) {
+                        self.0.backends[usize::from(before.backend)].forget(id);
+                    }
+                    let outgrown = state.register(id, spec, number);
                     for key in outgrown {
                         Disposer(&self.0).dispose(&mut state, key, Fate::Condemned, rt::now());
                     }

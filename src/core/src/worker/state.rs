@@ -14,7 +14,7 @@ use super::pool::Pool;
 use super::queue::{Joining, QueuePolicy};
 use super::tally::Counted;
 use crate::base::{
-    ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Waited,
+    ColdCause, Cpus, Duration, FunctionId, FunctionSpec, Invocation, Mem, StartKind, Time, Unit, Waited,
     WorkerCounts,
 };
 use slab::Slab;
@@ -32,6 +32,8 @@ pub(super) struct Function {
     pub(super) fit: Fit,
     /// Nobody calls it any more.
     pub(super) gone: bool,
+    /// Creations ahead of need that are under way, or wait for another attempt.
+    pub(super) prewarming: u32,
 }
 
 /// What a dispatched invocation was given.
@@ -134,22 +136,50 @@ impl State {
         }
     }
 
-    /// Enters a function; its number, and the containers of its app that it has outgrown.
-    pub(super) fn register(&mut self, spec: FunctionSpec, backend: u16) -> (FunctionId, Vec<Key>) {
+    /// The number of the next function: one that was forgotten and that nothing bears any more, so that whoever registers and
+    /// forgets for ever takes no more room than what is registered at once; or a new one.
+    pub(super) fn next_number(&self) -> FunctionId {
+        let is_free = |id: FunctionId, f: &Function| {
+            f.gone
+                && f.prewarming == 0
+                && !self.pool.has_any(f.group)
+                && self.tickets.iter().all(|(_, ticket)| ticket.function != id)
+        };
+        // Where apps share containers, a group outlives its functions.
+        let by_function = self.config.unit.unwrap_or_default() == Unit::Function;
+        let mut numbers = (0..).map(FunctionId).zip(&self.functions).filter(|_| by_function);
+        let free = numbers.find(|(id, f)| is_free(*id, f)).map(|(id, _)| id);
+        free.unwrap_or(FunctionId(self.functions.len() as u32))
+    }
+
+    /// Enters a function under the [`next_number`](Self::next_number); the containers of its app that it has outgrown.
+    pub(super) fn register(&mut self, id: FunctionId, spec: FunctionSpec, backend: u16) -> Vec<Key> {
         let fit = Fit::of(&spec, &self.gpus);
         let pool = &mut self.pool;
-        let group = self.groups.enter(&spec, fit, || pool.add_group());
-        self.functions.push(Function {
+        let group = match self.functions.get(id.index()) {
+            Some(before) => {
+                pool.clear_group(before.group);
+                self.groups.begin_anew(before.group, fit);
+                before.group
+            }
+            None => self.groups.enter(&spec, fit, || pool.add_group()),
+        };
+        let function = Function {
             group,
             keep_alive: spec.keep_alive.unwrap_or(self.config.keep_alive),
             timeout: spec.timeout,
             backend,
             fit,
             gone: false,
+            prewarming: 0,
             spec,
-        });
+        };
+        match self.functions.get_mut(id.index()) {
+            Some(place) => *place = function,
+            None => self.functions.push(function),
+        }
         let needs = self.groups.needs(group);
-        (FunctionId(self.functions.len() as u32 - 1), self.pool.outgrown(group, needs))
+        self.pool.outgrown(group, needs)
     }
 
     pub(super) fn queue_len(&self) -> usize {

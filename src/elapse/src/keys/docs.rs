@@ -168,6 +168,12 @@ pub const DOCS: &[Doc] = &[
     key("function.compute", "whether its containers need a GPU"),
     open("function.gpu_memory", "GPU memory of each container", "a GPU alone", "\"4GiB\""),
     open(
+        "function.writable",
+        "live: disk that a container may write, on docker where its storage has quotas (overlay2 on xfs with pquota, btrfs, zfs)",
+        "none: what it writes is memory",
+        "\"1GiB\"",
+    ),
+    open(
         "function.backends",
         "live: backends it may run on, in order of preference",
         "any of the worker's",
