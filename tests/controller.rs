@@ -20,7 +20,7 @@ fn figure(run: &Finished, path: &[&str]) -> f64 {
 
 #[test]
 fn every_invocation_is_accounted_for_on_one_of_the_workers() {
-    for balancer in elapse::controller::balancer::NAMES {
+    for balancer in elapse::controller::balancer::names() {
         for more in [
             ["controller.delay=0s", "controller.reports=0s"],
             ["controller.delay=3ms", "controller.reports=2s"],
@@ -40,7 +40,7 @@ fn every_invocation_is_accounted_for_on_one_of_the_workers() {
 #[test]
 fn one_worker_behind_a_controller_is_that_worker() {
     let alone = run(&[]);
-    for balancer in elapse::controller::balancer::NAMES {
+    for balancer in elapse::controller::balancer::names() {
         let set = format!("controller.balancer={balancer}");
         assert_eq!(run(&[&set]).summary.result_hash, alone.summary.result_hash);
     }

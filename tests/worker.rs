@@ -155,7 +155,7 @@ fn strict_fifo_waits_behind_the_head_and_skip_passes_it() {
         let queue = queue.to_string();
         in_sim(async move || {
             let mut c = config(300);
-            c.queue.policy = queue;
+            c.queue.policy = queue.as_str().into();
             let w = start(c, Model::default(), vec![function("small", 100, SEC), function("big", 250, SEC)]);
             // small runs; big does not fit beside it; the next small has a warm container from 12 s on.
             let r = send(&w, &[(0.0, 0, 1.0), (0.0, 0, 20.0), (5.0, 1, 1.0), (6.0, 0, 1.0)]).await;
@@ -174,7 +174,7 @@ fn shortest_job_and_earliest_deadline_first_go_by_what_was_seen() {
         let queue = queue.to_string();
         in_sim(async move || {
             let mut c = config(100_000);
-            (c.queue.policy, c.cores) = (queue, Some(Cpus::from_cores(1)));
+            (c.queue.policy, c.cores) = (queue.as_str().into(), Some(Cpus::from_cores(1)));
             let mut slow = function("slow", 100, Duration::ZERO);
             slow.deadline = Some(Duration::from_secs(2));
             let w = start(c, Model::default(), vec![slow, function("fast", 100, Duration::ZERO)]);
@@ -394,8 +394,8 @@ fn a_cancelled_invocation_gives_back_what_it_took() {
 
 #[test]
 fn every_policy_keeps_the_books_whatever_the_load() {
-    for eviction in elapse::worker::eviction::NAMES {
-        for queue in elapse::worker::queue::NAMES {
+    for eviction in elapse::worker::eviction::names() {
+        for queue in elapse::worker::queue::names() {
             for seed in 1..=3 {
                 let text = format!(
                     "name = 'books'\nseed = {seed}\ninvocations = 3000\nduration = '1h'\n[worker]\ncores = 6\nmemory = '2GiB'\n\

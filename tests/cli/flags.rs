@@ -256,6 +256,7 @@ fn shells_complete_the_words_of_flags() {
 /// A policy of a program's own, under a name of its own: told, completed and checked like ours.
 #[test]
 fn a_policy_from_outside_is_named_like_ours() {
+    use elapse::base::Member;
     use elapse::keys::words_of;
     use elapse::worker::eviction::{self, Eviction, Idle};
     use elapse::{Overrides, Run, load_plan};
@@ -269,7 +270,7 @@ fn a_policy_from_outside_is_named_like_ours() {
             -idle.since.as_secs_f64()
         }
     }
-    eviction::add("youngest", || Box::new(Youngest)).unwrap();
+    eviction::add(Member::plain("youngest", |_| Ok(Box::new(Youngest)))).unwrap();
     let dir = with_scenario("outside");
     let file = dir.join("s.toml");
     let flag = |name: &str| {
@@ -284,8 +285,74 @@ fn a_policy_from_outside_is_named_like_ours() {
     let said = flag("yongest").unwrap_err().to_string();
     assert!(said.contains("--eviction yongest") && said.contains("did you mean 'youngest'?"), "{said}");
     assert!(words_of("worker.eviction").contains(&"youngest"));
-    let said = eviction::add("lru", || Box::new(Youngest)).unwrap_err().to_string();
+    let said = eviction::add(Member::plain("lru", |_| Ok(Box::new(Youngest)))).unwrap_err().to_string();
     assert!(said.contains("there is already") && said.contains("'lru'"), "{said}");
+}
+
+/// A policy's parameters: in a table, typed, each refused by a sentence that says where, why and what there is.
+#[test]
+fn a_policy_has_parameters_in_a_table() {
+    use elapse::{Overrides, Run, load_plan};
+    let dir = scratch("policy-tables");
+    let file = dir.join("s.toml");
+    let scenario = |eviction: &str| {
+        let text = format!(
+            "name = 'x'\ninvocations = 3000\nduration = '1h'\n[worker]\nmemory = '1GiB'\neviction = {eviction}\n[[function]]\nname = 'f'\n\
+             memory = '200MiB'\ncount = 12\nduration = '100ms'\ncold_start = {{ exponential = {{ mean = '2s' }} }}\n\
+             load = {{ poisson = '0.5/s', zipf = 1.0 }}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    let run = |over: &str| {
+        let mut overrides = Overrides::default();
+        if !over.is_empty() {
+            overrides.set(over).unwrap();
+        }
+        load_plan(Some(&file), None, &overrides).map(|plan| Run::new(plan).simulate().unwrap())
+    };
+    scenario("'greedy-dual'");
+    let bare = run("").unwrap();
+    scenario("{ policy = 'greedy-dual' }");
+    assert_eq!(run("").unwrap().summary.result_hash, bare.summary.result_hash);
+    scenario("{ policy = 'Greedy-Dual', cost = 'cold-start' }");
+    assert_eq!(run("").unwrap().summary.result_hash, bare.summary.result_hash);
+    scenario("{ policy = 'greedy-dual', cost = 'uniform' }");
+    let uniform = run("").unwrap();
+    assert_ne!(uniform.summary.result_hash, bare.summary.result_hash);
+    assert_eq!(uniform.summary.workers[0].policies.0, "greedy-dual (cost uniform)");
+    assert!(uniform.summary.methods().contains("cost uniform"), "{}", uniform.summary.methods());
+    // A flag goes over the table, and a table goes over a word.
+    assert_eq!(run("worker.eviction=greedy-dual").unwrap().summary.result_hash, bare.summary.result_hash);
+    scenario("'lru'");
+    let over = run("worker.eviction={ policy = \"greedy-dual\", cost = \"uniform\" }").unwrap();
+    assert_eq!(over.summary.result_hash, uniform.summary.result_hash);
+    for (eviction, says) in [
+        (
+            "{ policy = 'greedy-dual', csot = 'uniform' }",
+            "has no parameter 'csot'; did you mean 'cost'? (known: cost)",
+        ),
+        (
+            "{ policy = 'greedy-dual', cost = 'unifrom' }",
+            "cost: unknown word 'unifrom'; did you mean 'uniform'?",
+        ),
+        ("{ policy = 'greedy-dual', cost = 3 }", "eviction policy 'greedy-dual': cost: "),
+        ("{ policy = 'lru', cost = 'uniform' }", "eviction policy 'lru' has no parameters, so no 'cost'"),
+        ("{ policy = 'greedy-daul' }", "unknown eviction policy 'greedy-daul'; did you mean 'greedy-dual'?"),
+        ("{ cost = 'uniform' }", "the table of a policy names none; write for instance { policy = \"lru\" }"),
+        ("3", "3"),
+    ] {
+        scenario(eviction);
+        let said = run("").err().expect(eviction).to_string();
+        assert!(said.contains("s.toml") && said.contains(says), "{eviction}: {said}");
+    }
+    scenario("'lru'");
+    for (balancer, says) in
+        [("bound = 0.5", "bound is 0.5; below 1"), ("slack = -1", "slack is -1"), ("bound = 'x'", "bound: ")]
+    {
+        let over = format!("controller.balancer={{ policy = \"locality\", {balancer} }}");
+        let said = run(&over.replace('\'', "\"")).err().expect("refused").to_string();
+        assert!(said.contains("--set") && said.contains(says), "{balancer}: {said}");
+    }
 }
 
 #[test]

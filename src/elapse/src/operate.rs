@@ -196,8 +196,7 @@ fn controlled(
 ) -> Result<Rc<dyn Front>> {
     let config = &scenario.controller;
     let luck = Chance::new(scenario.seed).named("balancer");
-    let balancer = balancer::build(&config.balancer, luck)
-        .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
+    let balancer = balancer::build(&config.balancer, luck).map_err(Fault::usage)?;
     let mut fleet = Fleet::new(balancer);
     for worker in workers {
         fleet.join(&format!("worker-{}", worker.number()), scenario.worker.cores.unwrap_or(Cpus::MAX));

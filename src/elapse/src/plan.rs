@@ -1,6 +1,6 @@
 //! The effective plan: defaults < file < environment (`ELAPSE__WORKER__MEMORY`) < flags.
 
-use crate::base::{Duration, Fault, Result, nearest};
+use crate::base::{Duration, Fault, Result, explain};
 use crate::keys::{self, Documented, Key, Shape, keys_of};
 use crate::load::FunctionConfig;
 use crate::scenario::Scenario;
@@ -95,43 +95,6 @@ fn put(table: &mut Table, key: &str, value: Value) -> std::result::Result<(), St
     }
 }
 
-/// Adds the nearest known word to what serde says of an unknown one.
-fn explain(message: &str) -> String {
-    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let is_unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    if let (true, Some((unknown, known))) = (is_unknown, words.split_first()) {
-        let what = if message.starts_with("unknown field") { "key" } else { "word" };
-        let hint = nearest(unknown, known.iter().copied()).map(|n| format!("; did you mean '{n}'?"));
-        return format!(
-            "unknown {what} '{unknown}'{} (known: {})",
-            hint.unwrap_or_default(),
-            known.join(", ")
-        );
-    }
-    let message = message.trim().replace('\n', "; ");
-    without_jargon(&message).unwrap_or(message)
-}
-
-/// What serde says of a value of the wrong kind, or of one that is not there, for people.
-fn without_jargon(message: &str) -> Option<String> {
-    if let Some(key) = message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
-        return Some(format!("'{key}' is not given, and there is no default for it"));
-    }
-    let (head, expected) = message.split_once(", expected ")?;
-    let found = head.strip_prefix("invalid type: ").or(head.strip_prefix("invalid value: "))?;
-    let value = found.split(['`', '"']).nth(1).map_or(found.to_string(), |value| format!("'{value}'"));
-    let wanted = match expected {
-        "f64" | "f32" => "a number",
-        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number >= 0",
-        "a string" => "a text in quotes",
-        "a boolean" => "true or false",
-        "a sequence" => "a list in brackets",
-        other if other.starts_with("struct ") => "a table",
-        other => other,
-    };
-    Some(format!("{value} is not {wanted}"))
-}
-
 fn line_of(text: &str, at: usize) -> u64 {
     text.as_bytes()[..at.min(text.len())].iter().filter(|b| **b == b'\n').count() as u64 + 1
 }
@@ -200,8 +163,15 @@ fn without_capitals(text: &str, fault: &toml::de::Error) -> Option<String> {
 /// Puts words in capitals into small letters where that makes them known ones: `LRU` is `lru`.
 fn fold(table: &mut Table, keys: &[Key]) {
     keys::each(table, keys, &mut |key, value| {
-        if let Some(known) = value.as_str().and_then(|word| keys::folded(key, word)) {
-            *value = Value::String(known.to_string());
+        // A policy with parameters has its name inside.
+        let word = match value {
+            Value::Table(policy) => policy.get_mut("policy"),
+            value => Some(value),
+        };
+        if let Some(word) = word
+            && let Some(known) = word.as_str().and_then(|word| keys::folded(key, word))
+        {
+            *word = Value::String(known.to_string());
         }
     });
 }

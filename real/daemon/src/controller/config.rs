@@ -5,7 +5,7 @@ use super::super::config::{ApiConfig, SOCKET_MODE, check_concurrent, check_funct
 use super::super::doors::{CONTROLLER, DoorKeys};
 use super::sources::Sources;
 use elapse::GraphiteConfig;
-use elapse::base::{Duration, Fault, Mem, Result};
+use elapse::base::{Duration, Fault, Mem, PolicyConfig, Result};
 use elapse::controller::balancer;
 use elapse::load::FunctionConfig;
 use serde::{Deserialize, Serialize};
@@ -58,7 +58,7 @@ pub struct ControllerConfig {
     /// The seed of what is random.
     pub seed: u64,
     /// Which worker an invocation goes to: round-robin, least-loaded, power-of-two, locality.
-    pub balancer: String,
+    pub balancer: PolicyConfig,
     /// A worker that was not heard of for this long is lost.
     pub lost_after: Duration,
     /// What becomes of an invocation whose worker is lost.

@@ -92,8 +92,7 @@ impl Desk {
         room: Room,
     ) -> Result<Rc<Desk>> {
         let luck = Chance::new(config.seed).named("balancer");
-        let balancer = balancer::build(&config.balancer, luck)
-            .ok_or_else(|| Fault::bug("a balancer that was checked could not be built"))?;
+        let balancer = balancer::build(&config.balancer, luck).map_err(Fault::usage)?;
         let written = |f: &FunctionConfig| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
         let functions = known_functions(&config.functions, &config.register, &[], state.as_ref());
         let described = |f: Registered| {

@@ -108,7 +108,7 @@ pub fn run(
         loops.extend(sink.map(|sink| desk.measure(sink)));
         desk.watch(&loops);
         let served = listener.start_here(terms, orders);
-        tracing::info!(target: "elapse", at = %place.at, balancer = config.balancer, "serving");
+        tracing::info!(target: "elapse", at = %place.at, balancer = %config.balancer, "serving");
         phase.serves();
         let given_up = select_all(loops.into_iter().map(|each| Box::pin(each.given_up())));
         let failed = rt::select(given_up, served.has_failed());

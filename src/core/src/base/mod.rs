@@ -5,23 +5,27 @@
 
 mod dist;
 mod exchange;
+mod explain;
 mod fault;
 mod fnv;
 mod front;
 mod function;
 pub mod interrupt;
 mod invocation;
-mod outside;
+mod open_set;
+mod policy;
 mod units;
 
 pub use dist::{Dist, Quantity};
 pub use exchange::{Exchange, Reply, Sent, Target};
+pub use explain::explain;
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use fnv::Fnv;
 pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};
-pub use outside::Outside;
+pub use open_set::{Member, OpenSet};
+pub use policy::PolicyConfig;
 pub use units::{Cpus, Mem};
 
 pub use elapse_rt::number::{CENTURY, NumberFault, decimal, leading_decimal, time_of};

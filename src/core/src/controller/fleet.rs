@@ -217,7 +217,8 @@ mod tests {
     use crate::rt::chance::Chance;
 
     fn fleet(name: &str, workers: usize) -> Fleet {
-        let mut fleet = Fleet::new(balancer::build(name, Chance::new(1).named("balancer")).expect("known"));
+        let mut fleet =
+            Fleet::new(balancer::build(&name.into(), Chance::new(1).named("balancer")).expect("known"));
         for i in 0..workers {
             fleet.join(&format!("w{i}"), Cpus::from_cores(2));
         }
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn who_is_lost_or_drains_gets_nothing_until_it_is_back() {
-        for name in balancer::NAMES {
+        for name in balancer::names() {
             let mut fleet = fleet(name, 3);
             fleet.set_health(Place(0), Health::Lost);
             fleet.set_health(Place(2), Health::Draining);

@@ -1,7 +1,7 @@
 //! What a worker is told at its start, in a scenario's `[worker]` table or by flags.
 
 use super::{eviction, queue};
-use crate::base::{Cpus, Duration, Mem};
+use crate::base::{Cpus, Duration, Mem, PolicyConfig};
 use crate::rt::supervise::Patience;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub struct Config {
     /// How long an idle container is kept; `"forever"` for ever.
     pub keep_alive: Duration,
     /// Which idle container goes when memory is needed.
-    pub eviction: String,
+    pub eviction: PolicyConfig,
     /// Which invocation is dispatched next.
     pub queue: QueueConfig,
     /// Longest execution; `"forever"` for none.
@@ -55,7 +55,7 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 pub struct QueueConfig {
     /// Its policy.
-    pub policy: String,
+    pub policy: PolicyConfig,
     /// Invocations that may wait; further ones are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -138,8 +138,8 @@ impl Config {
         {
             return Err(format!("backends names '{twice}' twice; once is enough"));
         }
-        eviction::check(&self.eviction)?;
-        queue::check(&self.queue.policy)?;
+        eviction::build(&self.eviction)?;
+        queue::build(&self.queue.policy)?;
         let positive = |what: &str, zero: bool| {
             if zero { Err(format!("{what} is 0; it must be above 0")) } else { Ok(()) }
         };

@@ -80,6 +80,8 @@ pub struct Worker(Rc<Inner>);
 struct Inner {
     number: u16,
     memory_check: Duration,
+    /// The names of its eviction and queue policies.
+    policies: (String, String),
     /// Where the window of its figures begins.
     window_from: Time,
     backends: Vec<Rc<dyn Backend>>,
@@ -156,9 +158,15 @@ impl Worker {
         let names: Vec<String> = parts.backends.iter().map(|b| b.name().to_string()).collect();
         meter.begin(&names);
         config.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
-        let unknown = || Fault::bug("a policy that was checked could not be built");
-        let eviction = parts.eviction.or_else(|| eviction::build(&config.eviction)).ok_or_else(unknown)?;
-        let queue = parts.queue.or_else(|| queue::build(&config.queue.policy)).ok_or_else(unknown)?;
+        // One from outside has its own name; one of a configuration has its parameters beside it.
+        let eviction_name =
+            parts.eviction.as_ref().map_or(config.eviction.to_string(), |p| p.name().to_string());
+        let queue_name =
+            parts.queue.as_ref().map_or(config.queue.policy.to_string(), |p| p.name().to_string());
+        let eviction =
+            parts.eviction.map_or_else(|| eviction::build(&config.eviction), Ok).map_err(Fault::usage)?;
+        let queue =
+            parts.queue.map_or_else(|| queue::build(&config.queue.policy), Ok).map_err(Fault::usage)?;
         let capacity = config.memory.unwrap_or(Mem::MAX);
         let ledger = Ledger::new(capacity, parts.window.0, parts.window.1);
         let pool = Pool::new(eviction, capacity != Mem::MAX || config.gpus > 0);
@@ -166,6 +174,7 @@ impl Worker {
         let worker = Worker(Rc::new(Inner {
             number: parts.number,
             memory_check: config.memory_check,
+            policies: (eviction_name, queue_name),
             window_from: parts.window.0,
             backends: parts.backends,
             state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations, parts.window)),
@@ -250,8 +259,7 @@ impl Worker {
 
     /// The names of its eviction and queue policies.
     pub fn policy_names(&self) -> (String, String) {
-        let state = self.0.state.borrow();
-        (state.pool.eviction_name().to_string(), state.queue_name().to_string())
+        self.0.policies.clone()
     }
 
     /// Invocations that it has, waiting or dispatched.

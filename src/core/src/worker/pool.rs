@@ -98,10 +98,6 @@ impl Pool {
         &mut self.groups[group as usize]
     }
 
-    pub(super) fn eviction_name(&self) -> &str {
-        self.eviction.name()
-    }
-
     /// Why a group needs a cold start now.
     pub(super) fn cold_cause(&self, group: u32) -> ColdCause {
         let group = &self.groups[group as usize];

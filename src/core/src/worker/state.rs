@@ -191,10 +191,6 @@ impl State {
         self.held.value(IN_FLIGHT)
     }
 
-    pub(super) fn queue_name(&self) -> &str {
-        self.policy.name()
-    }
-
     pub(super) fn skips(&self) -> bool {
         self.policy.skips()
     }

@@ -8,6 +8,7 @@ pub use docs::{DOCS, Doc, Documented, Without, key, must, of, open};
 pub use plan::{commented, faults_of, from_anywhere};
 pub use shape::{Key, Shape, keys_of};
 
+use crate::base::Member;
 use crate::scenario::Scenario;
 use crate::{backend, controller, report, worker};
 use toml::{Table, Value};
@@ -37,6 +38,23 @@ fn open_set(key: &str) -> Option<Vec<&'static str>> {
         "records" => report::Records::WORDS.to_vec(),
         _ => return None,
     })
+}
+
+/// The parameters of the policies that a key can name: the policy, the parameter, and what it means.
+pub(crate) fn parameters_of(key: &str) -> Vec<(&'static str, &'static str, &'static str)> {
+    fn all<M>(members: Vec<Member<M>>) -> Vec<(&'static str, &'static str, &'static str)> {
+        let of = |member: &Member<M>| {
+            let name = member.name;
+            member.parameters.iter().map(move |(parameter, says)| (name, *parameter, *says))
+        };
+        members.iter().flat_map(of).collect()
+    }
+    match key {
+        "worker.eviction" => all(worker::eviction::members()),
+        "worker.queue.policy" => all(worker::queue::members()),
+        "controller.balancer" | "balancer" => all(controller::balancer::members()),
+        _ => Vec::new(),
+    }
 }
 
 /// The word of a key that is meant by one in capitals.

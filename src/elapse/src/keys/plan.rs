@@ -3,7 +3,7 @@
 //! What is not set stands behind a `#` with an example, so that a newcomer sees it and the file still means the same.
 
 use super::docs::{self, Doc, Documented, Without};
-use super::{Key, Shape, keys_of, open_set};
+use super::{Key, Shape, keys_of, open_set, parameters_of};
 use crate::base::{Fault, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -119,6 +119,9 @@ impl Page {
         debug_assert!(set || line.starts_with('#'), "nothing is set in a table that is not there");
         let says = doc.map_or(String::new(), |doc| explained(doc, key, default.as_ref()));
         self.line(&line, if whole { &says } else { "" });
+        for (policy, parameter, says) in parameters_of(&key.path).into_iter().filter(|_| whole) {
+            self.line("", &format!("  {{ policy = \"{policy}\", {parameter} = .. }}: {says}"));
+        }
         if whole && is_inline(key) {
             self.inline(&key.path, 1);
         }

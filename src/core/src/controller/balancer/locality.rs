@@ -6,17 +6,57 @@
 //! and a worker would stay idle for ever. Each worker has many points, so that the functions of one that is gone spread over
 //! all others, and no others move.
 
-use super::{Asked, Balancer, Candidate};
+use super::{Asked, Balancer, Candidate, Make};
+use crate::base::{Member, PolicyConfig};
+use crate::rt::chance::Luck;
+use serde::Deserialize;
 
-/// How far above the mean a worker's load may be.
-const BOUND: f64 = 1.25;
-/// How much a worker has to do for each of its cores when it is passed over for one that has a free place.
-const SLACK: f64 = 3.0;
+#[derive(Deserialize)]
+#[serde(default)]
+struct Parameters {
+    /// How far above the mean a worker's load may be.
+    bound: f64,
+    /// How much a worker has to do for each of its cores when it is passed over for one that has a free place.
+    slack: f64,
+}
+
+impl Default for Parameters {
+    fn default() -> Parameters {
+        Parameters { bound: 1.25, slack: 3.0 }
+    }
+}
+
+pub(super) const MEMBER: Member<Make> = Member {
+    name: "locality",
+    parameters: &[
+        (
+            "bound",
+            "a worker takes no more when its load is above this times the mean; at least 1 [default: 1.25]",
+        ),
+        (
+            "slack",
+            "invocations for each core at which one is passed over for a worker with a free place [default: 3]",
+        ),
+    ],
+    make,
+};
+
+fn make(config: &PolicyConfig, _luck: Luck) -> Result<Box<dyn Balancer>, String> {
+    let parameters: Parameters = config.parameters()?;
+    if parameters.bound.is_nan() || parameters.bound < 1.0 {
+        return Err(format!("bound is {}; below 1 some loads would have no worker", parameters.bound));
+    }
+    if parameters.slack.is_nan() || parameters.slack < 0.0 {
+        return Err(format!("slack is {}; it is at least 0", parameters.slack));
+    }
+    Ok(Box::new(Locality { parameters, ring: Vec::new(), of: Vec::new() }))
+}
+
 /// Points of each worker on the ring.
 const POINTS: u64 = 64;
 
-#[derive(Default)]
-pub(super) struct Locality {
+struct Locality {
+    parameters: Parameters,
     /// Points and whose they are, in order; and the keys of the candidates that they were made of.
     ring: Vec<(u64, usize)>,
     of: Vec<u64>,
@@ -55,9 +95,9 @@ impl Balancer for Locality {
         let mut clockwise = self.ring[home..].iter().chain(&self.ring[..home]).map(|(_, i)| *i);
         // Some load is at most the mean, so one is found.
         // What sums of loads are off by must not tell.
-        let most = BOUND * mean * (1.0 + 1e-12);
+        let most = self.parameters.bound * mean * (1.0 + 1e-12);
         let first = clockwise.find(|i| candidates[*i].load <= most).unwrap_or(0);
-        if candidates[first].load < SLACK || !candidates[first].limited {
+        if candidates[first].load < self.parameters.slack || !candidates[first].limited {
             return first;
         }
         let free = |i: &usize| candidates[*i].limited && candidates[*i].load < 1.0;

@@ -1,15 +1,15 @@
 //! Balancers: which worker an invocation goes to.
 //!
 //! A balancer sees the workers that can take the invocation, never one that is lost or drains, each with its load. To
-//! add one, write a file and add a line to [`build`]; from outside the crate, [`add`] it under a name that scenarios can use.
+//! add one, write a file and add a line to the set below; from outside the crate, [`add`] it under a name that scenarios can use.
 
 mod least_loaded;
 mod locality;
 mod power_of_two;
 mod round_robin;
 
-use crate::base::{Outside, Result};
-use crate::rt::chance::Luck;
+use crate::base::{Member, OpenSet, PolicyConfig};
+use crate::rt::chance::{Chance, Luck};
 
 /// An invocation that needs a worker.
 #[derive(Clone, Copy, Debug)]
@@ -42,50 +42,56 @@ pub trait Balancer {
     fn choose(&mut self, asked: Asked, candidates: &[Candidate]) -> usize;
 }
 
-/// The names of our own.
-pub const NAMES: &[&str] = &["round-robin", "least-loaded", "power-of-two", "locality"];
+/// Makes a balancer of what a configuration says, with luck of its own.
+pub type Make = fn(&PolicyConfig, Luck) -> Result<Box<dyn Balancer>, String>;
 
-/// Makes a balancer.
-pub type Make = fn(Luck) -> Box<dyn Balancer>;
-
-static OUTSIDE: Outside<Make> = Outside::new("balancer", NAMES);
+static SET: OpenSet<Make> = OpenSet::new(
+    "balancer",
+    &[
+        Member::plain("round-robin", |_, _| Ok(Box::new(round_robin::RoundRobin::default()))),
+        Member::plain("least-loaded", |_, _| Ok(Box::new(least_loaded::LeastLoaded))),
+        Member::plain("power-of-two", |_, luck| Ok(Box::new(power_of_two::PowerOfTwo { luck }))),
+        locality::MEMBER,
+    ],
+);
 
 /// Adds a balancer from outside: from then on scenarios and `--balancer` may name it.
 ///
 /// # Errors
 /// If there is one of this name.
-pub fn add(name: &'static str, make: Make) -> Result<()> {
-    OUTSIDE.add(name, make)
+pub fn add(member: Member<Make>) -> crate::base::Result<()> {
+    SET.add(member)
+}
+
+/// Those that [`build`] knows, with their parameters.
+pub fn members() -> Vec<Member<Make>> {
+    SET.members()
 }
 
 /// The names that [`build`] knows.
 pub fn names() -> Vec<&'static str> {
-    OUTSIDE.names()
+    SET.names()
 }
 
-/// Whether [`build`] knows this name.
+/// What of a configuration cannot be meant.
 ///
 /// # Errors
-/// One sentence, with the nearest known one.
-pub fn check(name: &str) -> Result<(), String> {
-    OUTSIDE.check(name)
+/// One sentence.
+pub fn check(config: &PolicyConfig) -> Result<(), String> {
+    build(config, Chance::new(0).named("balancer")).map(drop)
 }
 
-/// The balancer with this name.
-pub fn build(name: &str, luck: Luck) -> Option<Box<dyn Balancer>> {
-    Some(match name {
-        "round-robin" => Box::new(round_robin::RoundRobin::default()),
-        "least-loaded" => Box::new(least_loaded::LeastLoaded),
-        "power-of-two" => Box::new(power_of_two::PowerOfTwo { luck }),
-        "locality" => Box::new(locality::Locality::default()),
-        _ => OUTSIDE.get(name)?(luck),
-    })
+/// Makes the balancer that a configuration names.
+///
+/// # Errors
+/// One sentence about a name or a parameter that cannot be meant.
+pub fn build(config: &PolicyConfig, luck: Luck) -> Result<Box<dyn Balancer>, String> {
+    SET.maker(config)?(config, luck).map_err(|why| SET.refusal(config, &why))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rt::chance::Chance;
     use std::collections::BTreeMap;
 
     fn candidates(loads: &[f64]) -> Vec<Candidate> {
@@ -99,14 +105,14 @@ mod tests {
     }
 
     fn make(name: &str) -> Box<dyn Balancer> {
-        build(name, Chance::new(7).named("balancer")).expect("a known name")
+        build(&name.into(), Chance::new(7).named("balancer")).expect("a known name")
     }
 
     #[test]
     fn every_balancer_names_itself_and_stays_within_the_candidates() {
-        for name in NAMES {
+        for name in names() {
             let mut balancer = make(name);
-            assert_eq!(balancer.name(), *name);
+            assert_eq!(balancer.name(), name);
             for n in 1..6usize {
                 let all = candidates(&vec![1.0; n]);
                 for nth in 0..50 {
@@ -114,7 +120,7 @@ mod tests {
                 }
             }
         }
-        assert!(build("fairest", Chance::new(1).named("x")).is_none());
+        assert!(build(&"fairest".into(), Chance::new(1).named("x")).is_err());
     }
 
     #[test]

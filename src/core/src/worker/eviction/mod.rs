@@ -1,8 +1,8 @@
 //! Eviction: which idle container goes when memory is needed.
 //!
 //! A policy is one number for each idle container: the lowest goes first, ties by longest idle. To add one, write a
-//! file and add a line to [`build`]; from outside the crate, implement [`Eviction`] and hand it to
-//! `Run::eviction`, or [`add`] it under a name that scenarios can use.
+//! file and add a line to the set below; from outside the crate, implement [`Eviction`] and hand it to `Run::eviction`, or
+//! [`add`] it under a name that scenarios can use, with parameters of its own or without.
 
 mod greedy_dual;
 mod lfu;
@@ -10,7 +10,7 @@ mod lru;
 mod size;
 mod ttl;
 
-use crate::base::{Duration, FunctionId, Mem, Outside, Result, Time};
+use crate::base::{Duration, FunctionId, Mem, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of an idle container.
 #[derive(Clone, Copy, Debug)]
@@ -46,43 +46,42 @@ pub trait Eviction {
     fn evicted(&mut self, _idle: &Idle, _priority: f64) {}
 }
 
-/// The names of our own.
-pub const NAMES: &[&str] = &["lru", "ttl", "lfu", "size", "greedy-dual"];
+/// Makes a policy of what a configuration says.
+pub type Make = fn(&PolicyConfig) -> Result<Box<dyn Eviction>, String>;
 
-/// Makes a policy.
-pub type Make = fn() -> Box<dyn Eviction>;
-
-static OUTSIDE: Outside<Make> = Outside::new("eviction policy", NAMES);
+static SET: OpenSet<Make> = OpenSet::new(
+    "eviction policy",
+    &[
+        Member::plain("lru", |_| Ok(Box::new(lru::Lru))),
+        Member::plain("ttl", |_| Ok(Box::new(ttl::Ttl))),
+        Member::plain("lfu", |_| Ok(Box::new(lfu::Lfu))),
+        Member::plain("size", |_| Ok(Box::new(size::Size))),
+        greedy_dual::MEMBER,
+    ],
+);
 
 /// Adds a policy from outside: from then on scenarios and `--eviction` may name it.
 ///
 /// # Errors
 /// If there is one of this name.
-pub fn add(name: &'static str, make: Make) -> Result<()> {
-    OUTSIDE.add(name, make)
+pub fn add(member: Member<Make>) -> crate::base::Result<()> {
+    SET.add(member)
+}
+
+/// Those that [`build`] knows, with their parameters.
+pub fn members() -> Vec<Member<Make>> {
+    SET.members()
 }
 
 /// The names that [`build`] knows.
 pub fn names() -> Vec<&'static str> {
-    OUTSIDE.names()
+    SET.names()
 }
 
-/// Whether [`build`] knows this name.
+/// Makes the policy that a configuration names.
 ///
 /// # Errors
-/// One sentence, with the nearest known one.
-pub fn check(name: &str) -> Result<(), String> {
-    OUTSIDE.check(name)
-}
-
-/// The policy with this name.
-pub fn build(name: &str) -> Option<Box<dyn Eviction>> {
-    Some(match name {
-        "lru" => Box::new(lru::Lru),
-        "ttl" => Box::new(ttl::Ttl),
-        "lfu" => Box::new(lfu::Lfu),
-        "size" => Box::new(size::Size),
-        "greedy-dual" => Box::new(greedy_dual::GreedyDual::default()),
-        _ => OUTSIDE.get(name)?(),
-    })
+/// One sentence about a name or a parameter that cannot be meant.
+pub fn build(config: &PolicyConfig) -> Result<Box<dyn Eviction>, String> {
+    SET.maker(config)?(config).map_err(|why| SET.refusal(config, &why))
 }

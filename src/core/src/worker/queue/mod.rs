@@ -1,13 +1,13 @@
 //! Queues: which invocation is dispatched next when processors or memory are short.
 //!
 //! A policy is one number for each invocation as it joins: the lowest is the head, ties by order of joining. To add one,
-//! write a file and add a line to [`build`]; from outside the crate, [`add`] it under a name that scenarios can use.
+//! write a file and add a line to the set below; from outside the crate, [`add`] it under a name that scenarios can use.
 
 mod edf;
 mod fifo;
 mod sjf;
 
-use crate::base::{Duration, FunctionId, Outside, Result, Time};
+use crate::base::{Duration, FunctionId, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of an invocation that joins the queue: never its true duration.
 #[derive(Clone, Copy, Debug)]
@@ -36,42 +36,41 @@ pub trait QueuePolicy {
     }
 }
 
-/// The names of our own.
-pub const NAMES: &[&str] = &["fifo", "fifo-skip", "sjf", "edf"];
+/// Makes a policy of what a configuration says.
+pub type Make = fn(&PolicyConfig) -> Result<Box<dyn QueuePolicy>, String>;
 
-/// Makes a policy.
-pub type Make = fn() -> Box<dyn QueuePolicy>;
-
-static OUTSIDE: Outside<Make> = Outside::new("queue policy", NAMES);
+static SET: OpenSet<Make> = OpenSet::new(
+    "queue policy",
+    &[
+        Member::plain("fifo", |_| Ok(Box::new(fifo::Fifo { skips: false }))),
+        Member::plain("fifo-skip", |_| Ok(Box::new(fifo::Fifo { skips: true }))),
+        Member::plain("sjf", |_| Ok(Box::new(sjf::Sjf))),
+        Member::plain("edf", |_| Ok(Box::new(edf::Edf))),
+    ],
+);
 
 /// Adds a policy from outside: from then on scenarios and `--queue` may name it.
 ///
 /// # Errors
 /// If there is one of this name.
-pub fn add(name: &'static str, make: Make) -> Result<()> {
-    OUTSIDE.add(name, make)
+pub fn add(member: Member<Make>) -> crate::base::Result<()> {
+    SET.add(member)
+}
+
+/// Those that [`build`] knows, with their parameters.
+pub fn members() -> Vec<Member<Make>> {
+    SET.members()
 }
 
 /// The names that [`build`] knows.
 pub fn names() -> Vec<&'static str> {
-    OUTSIDE.names()
+    SET.names()
 }
 
-/// Whether [`build`] knows this name.
+/// Makes the policy that a configuration names.
 ///
 /// # Errors
-/// One sentence, with the nearest known one.
-pub fn check(name: &str) -> Result<(), String> {
-    OUTSIDE.check(name)
-}
-
-/// The policy with this name.
-pub fn build(name: &str) -> Option<Box<dyn QueuePolicy>> {
-    Some(match name {
-        "fifo" => Box::new(fifo::Fifo { skips: false }),
-        "fifo-skip" => Box::new(fifo::Fifo { skips: true }),
-        "sjf" => Box::new(sjf::Sjf),
-        "edf" => Box::new(edf::Edf),
-        _ => OUTSIDE.get(name)?(),
-    })
+/// One sentence about a name or a parameter that cannot be meant.
+pub fn build(config: &PolicyConfig) -> Result<Box<dyn QueuePolicy>, String> {
+    SET.maker(config)?(config).map_err(|why| SET.refusal(config, &why))
 }
