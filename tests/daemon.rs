@@ -170,7 +170,7 @@ fn what_takes_too_long_and_what_is_too_long_together_is_refused() {
         return;
     }
     let mut daemon = Daemon::worker(test, "", "");
-    daemon.reconfigure("body_limit = \"1MiB\"", "body_limit = \"64MiB\"");
+    daemon.reconfigure("body_limit = \"1MiB\"", "body_limit = \"32MiB\"");
     daemon.kill();
     daemon.start_again();
     let file = daemon.folder.join("late.toml");
@@ -184,7 +184,7 @@ fn what_takes_too_long_and_what_is_too_long_together_is_refused() {
     // Room is taken by what has come, and not by what is announced.
     let announce = || {
         let mut stream = UnixStream::connect(socket).expect("it listens");
-        let head = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 67108864\r\n\r\n";
+        let head = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 33554432\r\n\r\n";
         stream.write_all(head.as_bytes()).expect("it is read");
         stream
     };
@@ -192,8 +192,11 @@ fn what_takes_too_long_and_what_is_too_long_together_is_refused() {
     let call = "POST /v1/functions/echo/invoke HTTP/1.0\r\ncontent-length: 2\r\n\r\nab";
     assert!(daemon.raw(call).starts_with("HTTP/1.0 200"));
     drop(announced);
-    let mut announced = announce();
-    announced.write_all(&vec![0; (64 << 20) - 1]).expect("it is read");
+    // Two of them are all the room.
+    let mut announced = [announce(), announce()];
+    for stream in &mut announced {
+        stream.write_all(&vec![0; (32 << 20) - 1]).expect("it is read");
+    }
     daemon.until("refused", || {
         let answer = daemon.raw(call);
         answer.starts_with("HTTP/1.0 429") && answer.contains("too long together")

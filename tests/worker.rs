@@ -42,6 +42,7 @@ fn start(config: Config, model: Model, functions: Vec<FunctionSpec>) -> Worker {
         backends,
         eviction: None,
         queue: None,
+        keep_alive: None,
         meter,
         window,
         seed: 1,
@@ -274,7 +275,7 @@ fn every_loop_survives_a_panic_and_is_counted() {
         in_sim(async move || {
             let mut c = config(200);
             c.queue.timeout = Some(Duration::from_secs(30));
-            c.keep_alive = Duration::from_secs(10);
+            c.keep_alive = "10s".into();
             let w = start(c, Model::default(), vec![function("f", 100, SEC), function("g", 200, SEC)]);
             assert!(w.inject_panic(name), "there is a loop {name}");
             // Wakes every loop: a long run (memory), a wait (queue), an expiry (reaper), ticks (status).

@@ -280,7 +280,7 @@ fn a_policy_from_outside_is_named_like_ours() {
     };
     for name in ["youngest", "Youngest"] {
         let run = Run::new(flag(name).unwrap()).simulate().unwrap();
-        assert_eq!(run.summary.workers[0].policies.0, "youngest");
+        assert_eq!(run.summary.workers[0].policies.eviction, "youngest");
     }
     let said = flag("yongest").unwrap_err().to_string();
     assert!(said.contains("--eviction yongest") && said.contains("did you mean 'youngest'?"), "{said}");
@@ -319,7 +319,7 @@ fn a_policy_has_parameters_in_a_table() {
     scenario("{ policy = 'greedy-dual', cost = 'uniform' }");
     let uniform = run("").unwrap();
     assert_ne!(uniform.summary.result_hash, bare.summary.result_hash);
-    assert_eq!(uniform.summary.workers[0].policies.0, "greedy-dual (cost uniform)");
+    assert_eq!(uniform.summary.workers[0].policies.eviction, "greedy-dual (cost uniform)");
     assert!(uniform.summary.methods().contains("cost uniform"), "{}", uniform.summary.methods());
     // A flag goes over the table, and a table goes over a word.
     assert_eq!(run("worker.eviction=greedy-dual").unwrap().summary.result_hash, bare.summary.result_hash);

@@ -140,7 +140,9 @@ impl Bench {
             let common = common_of(&worker);
             let engine = runtime.block_on(self.engine(common.clone()));
             let named = worker.clone();
-            let config = LiveConfig { worker, ..LiveConfig::default() };
+            let usual = LiveConfig::default();
+            let create_timeout = usual.create_timeout * super::slower() as u64;
+            let config = LiveConfig { worker, create_timeout, ..usual };
             let run = {
                 let (bench, engine) = (Rc::clone(&self), Rc::clone(&engine));
                 async move {

@@ -33,7 +33,7 @@ fn main() -> elapse::base::Result<()> {
         let figures = run.summary.json();
         println!(
             "{:<24} cold starts {:>6}  start delay {:>9} ms",
-            run.summary.workers[0].policies.0, figures["cold_starts"], figures["start_delay_ms"]["mean"]
+            run.summary.workers[0].policies.eviction, figures["cold_starts"], figures["start_delay_ms"]["mean"]
         );
     }
     Ok(())
@@ -43,6 +43,6 @@ fn main() -> elapse::base::Result<()> {
 fn it_plugs_in_and_decides() {
     let ours = Run::new(scenario().unwrap()).eviction(MemoryPerColdStart).simulate().unwrap();
     let theirs = Run::new(scenario().unwrap()).simulate().unwrap();
-    assert_eq!(ours.summary.workers[0].policies.0, "memory-per-cold-start");
+    assert_eq!(ours.summary.workers[0].policies.eviction, "memory-per-cold-start");
     assert_ne!(ours.summary.result_hash, theirs.summary.result_hash);
 }

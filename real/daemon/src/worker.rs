@@ -99,6 +99,7 @@ pub fn run(
             backends: host.all.clone(),
             eviction: None,
             queue: None,
+            keep_alive: None,
             meter: Meter::endless(config.worker.status)
                 .host(host_probe(station.as_ref().map(Station::dropped)))
                 .sink(

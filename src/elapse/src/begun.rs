@@ -6,7 +6,7 @@ use crate::drive::Shared;
 use crate::interrupt::Interrupt;
 use crate::load::Notes;
 use crate::metrics::Series;
-use crate::operate::{Job, MakeEviction, MakeQueue};
+use crate::operate::{Job, MakeEviction, MakeKeepAlive, MakeQueue};
 use crate::publisher::{Marker, Publisher};
 use crate::report::{Folder, RunFacts, WorkerFacts};
 use crate::rt::wall::Stopwatch;
@@ -40,6 +40,7 @@ pub struct Begun {
     pub progress: Option<Box<dyn FnMut(Progress)>>,
     pub(crate) eviction: Option<MakeEviction>,
     pub(crate) queue: Option<MakeQueue>,
+    pub(crate) keep_alive: Option<MakeKeepAlive>,
     pub(crate) window: (Time, Time),
     pub(crate) functions: Vec<FunctionSpec>,
     pub(crate) notes: Rc<RefCell<Notes>>,
@@ -73,6 +74,7 @@ impl Begun {
             assembled: std::mem::take(&mut self.assembled),
             eviction: self.eviction.take(),
             queue: self.queue.take(),
+            keep_alive: self.keep_alive.take(),
             window: self.window,
             host: None,
             sink: None,

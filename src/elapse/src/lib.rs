@@ -63,6 +63,7 @@ pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Plots, Scenario, Start};
 pub mod prelude {
     pub use crate::base::{Duration, Fault, Mem, Result, Time};
     pub use crate::worker::eviction::Eviction;
+    pub use crate::worker::keep_alive::{Keep, KeepAlive, Rested};
     pub use crate::worker::queue::QueuePolicy;
     pub use crate::{Finished, Overrides, Run, Scenario, load_plan};
 }

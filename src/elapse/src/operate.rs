@@ -9,12 +9,16 @@ use crate::metrics::{Columns, HostProbe, Meter, Series, Sink};
 use crate::rt::chance::Chance;
 use crate::rt::{self, Either};
 use crate::scenario::Scenario;
-use crate::worker::{self, Creations, Parts, Worker, eviction::Eviction, queue::QueuePolicy};
+use crate::worker::{
+    self, Creations, Parts, Worker, eviction::Eviction, keep_alive::KeepAlive, queue::QueuePolicy,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Makes a policy for each worker.
 pub(crate) type MakeEviction = Box<dyn FnMut() -> Box<dyn Eviction>>;
+/// Makes a policy for each worker.
+pub(crate) type MakeKeepAlive = Box<dyn FnMut() -> Box<dyn KeepAlive>>;
 /// Makes a policy for each worker.
 pub(crate) type MakeQueue = Box<dyn FnMut() -> Box<dyn QueuePolicy>>;
 
@@ -24,6 +28,7 @@ pub struct Job {
     pub(crate) assembled: Assembled,
     pub(crate) eviction: Option<MakeEviction>,
     pub(crate) queue: Option<MakeQueue>,
+    pub(crate) keep_alive: Option<MakeKeepAlive>,
     pub(crate) window: (Time, Time),
     /// What reads a live worker's host.
     pub host: Option<HostProbe>,
@@ -73,7 +78,8 @@ pub async fn operate(
     shared: Rc<Shared>,
     started: Started,
 ) -> Result<()> {
-    let Job { scenario, mut assembled, mut eviction, mut queue, window, mut host, mut sink } = job;
+    let Job { scenario, mut assembled, mut eviction, mut queue, mut keep_alive, window, mut host, mut sink } =
+        job;
     let functions = std::mem::take(&mut assembled.functions);
     let Assembled { prewarm, standing, first, source, closed, until, begin, .. } = assembled;
     let mut config = scenario.worker.clone();
@@ -96,6 +102,7 @@ pub async fn operate(
             backends: backends(&scenario)?,
             eviction: eviction.as_mut().map(|make| make()),
             queue: queue.as_mut().map(|make| make()),
+            keep_alive: keep_alive.as_mut().map(|make| make()),
             meter,
             window,
             seed: scenario.seed,

@@ -8,7 +8,7 @@ use crate::drive::Shared;
 use crate::facts::{EVENTS_AT_ONCE, TICKS_ALONE, fleet_peaks, parts, stands_still, waits_for_ever};
 use crate::host::{host, usage};
 use crate::interrupt::Interrupt;
-use crate::operate::{MakeEviction, MakeQueue, Started, operate, simulated};
+use crate::operate::{MakeEviction, MakeKeepAlive, MakeQueue, Started, operate, simulated};
 use crate::plot;
 use crate::publisher::{FromGraphite, Opener, Over, Publisher};
 use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary};
@@ -17,7 +17,7 @@ use crate::rt::{Counters, Options, Sim, Stop};
 use crate::scenario::{Scenario, Start};
 use crate::setup::setup;
 use crate::window;
-use crate::worker::{eviction::Eviction, queue::QueuePolicy};
+use crate::worker::{eviction::Eviction, keep_alive::KeepAlive, queue::QueuePolicy};
 use crate::world::World;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -36,6 +36,7 @@ pub struct Run {
     pub(crate) scenario: Scenario,
     eviction: Option<MakeEviction>,
     queue: Option<MakeQueue>,
+    keep_alive: Option<MakeKeepAlive>,
     target: Option<(PathBuf, bool)>,
     plots: bool,
     command: Vec<String>,
@@ -73,6 +74,7 @@ impl Run {
             scenario,
             eviction: None,
             queue: None,
+            keep_alive: None,
             target: None,
             plots: true,
             command: Vec::new(),
@@ -100,6 +102,13 @@ impl Run {
     #[must_use]
     pub fn queue(mut self, policy: impl QueuePolicy + Clone + 'static) -> Run {
         self.queue = Some(Box::new(move || Box::new(policy.clone())));
+        self
+    }
+
+    /// With a keep-alive policy of the caller's; each worker has one of its own.
+    #[must_use]
+    pub fn keep_alive(mut self, policy: impl KeepAlive + Clone + 'static) -> Run {
+        self.keep_alive = Some(Box::new(move || Box::new(policy.clone())));
         self
     }
 
@@ -305,6 +314,7 @@ impl Run {
             progress: self.progress.take(),
             eviction: self.eviction.take(),
             queue: self.queue.take(),
+            keep_alive: self.keep_alive.take(),
             clock,
             cpu_before,
             folder,

@@ -182,8 +182,8 @@ pub(super) fn bib(summary: &Summary) -> String {
     let worker = summary.workers.first();
     for (key, word, entries) in SOURCES {
         let value = match *key {
-            "eviction" => worker.map(|w| w.policies.0.as_str()),
-            "queue" => worker.map(|w| w.policies.1.as_str()),
+            "eviction" => worker.map(|w| without_parameters(&w.policies.eviction)),
+            "queue" => worker.map(|w| without_parameters(&w.policies.queue)),
             "balancer" => setup.get("controller.balancer").filter(|_| fleet),
             key => setup.get(key),
         };
@@ -209,4 +209,9 @@ pub(super) fn bib(summary: &Summary) -> String {
         out.push_str("\n}\n");
     }
     out
+}
+
+/// The name of a policy that is written with its parameters.
+fn without_parameters(policy: &str) -> &str {
+    policy.split(" (").next().unwrap_or(policy)
 }

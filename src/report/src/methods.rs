@@ -5,7 +5,8 @@
 
 use super::setup::{Clock, Setup};
 use super::{RunFacts, Summary};
-use crate::base::{Mem, Time};
+use crate::base::{Duration, Mem, Time};
+use elapse_core::worker::PolicyNames;
 
 /// The keys of a plan, and which of them were told.
 struct Plan<'a> {
@@ -235,11 +236,15 @@ fn worker(plan: &mut Plan<'_>, summary: &Summary) -> Vec<String> {
         n => format!("Each of {n} workers had"),
     };
     let (cores, memory) = (worker.cores, worker.capacity.unwrap_or(Mem::MAX));
-    let (eviction, queue) = (&worker.policies.0, &worker.policies.1);
+    let PolicyNames { eviction, queue, keep_alive } = &worker.policies;
     let mut all = vec![format!("{who} {cores} cores and {memory} memory{}.", gpus(plan))];
-    let keep = plan.tell("worker.keep_alive").unwrap_or("?");
+    plan.told.push("worker.keep_alive");
+    let keep = match keep_alive.parse::<Duration>() {
+        Ok(span) => format!("for {span}"),
+        Err(_) => format!("as {keep_alive} says"),
+    };
     all.push(format!(
-        "It kept idle containers for {keep} and evicted them by {eviction} where memory was needed."
+        "It kept idle containers {keep} and evicted them by {eviction} where memory was needed."
     ));
     let limit = plan.tell("worker.queue.limit").map(|n| format!(", with at most {n} in it"));
     let wait = plan.tell("worker.queue.timeout").map(|t| format!(", each for at most {t}"));

@@ -3,6 +3,7 @@
 use super::{FunctionTally, Tally};
 use crate::base::{ColdCause, Cpus, FunctionSpec, Held, Mem, StartKind, Status, Time};
 use crate::metrics::{Heat, Series, Sketch, Snapshot};
+use elapse_core::worker::PolicyNames;
 use serde_json::{Map, Value, json};
 
 /// What one worker came to.
@@ -12,8 +13,8 @@ pub struct WorkerFacts {
     pub name: String,
     /// Its cores.
     pub cores: Cpus,
-    /// Its policies: eviction, queue.
-    pub policies: (String, String),
+    /// Its policies.
+    pub policies: PolicyNames,
     /// What happened in the window; invocations, cold and warm starts are those of what arrived in it.
     pub counts: crate::base::WorkerCounts,
     /// Containers that there were when the window began.

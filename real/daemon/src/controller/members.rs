@@ -3,7 +3,8 @@
 use super::super::doors::Token;
 use super::super::order::Answer;
 use super::super::roles::{Caller, Role};
-use super::desk::{Desk, REGISTRATION, SOON, passed_on};
+use super::desk::{Desk, REGISTRATION, SOON};
+use super::invocations::passed_on;
 use super::workers::{Description, Introduction, Life};
 use bytes::Bytes;
 use elapse::base::{Cpus, Duration};

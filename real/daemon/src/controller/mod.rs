@@ -6,6 +6,7 @@
 mod config;
 mod desk;
 mod functions;
+mod invocations;
 mod members;
 mod sources;
 mod workers;

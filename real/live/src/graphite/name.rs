@@ -35,7 +35,7 @@ pub(crate) fn written(name: &str) -> Written {
 /// the render API as they are.
 ///
 /// ```
-/// use elapse_host::graphite::is_pattern;
+/// use elapse_live::graphite::is_pattern;
 ///
 /// assert!(is_pattern("servers.*.cpu") && is_pattern("servers.{a,b}.cpu"));
 /// assert!(!is_pattern("servers.a.cpu") && !is_pattern("disk.used;host=a") && !is_pattern("sumSeries(servers.*)"));

@@ -86,28 +86,43 @@ impl Serialize for PolicyConfig {
 
 impl<'de> Deserialize<'de> for PolicyConfig {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<PolicyConfig, D::Error> {
-        struct Written;
-        impl<'de> Visitor<'de> for Written {
-            type Value = PolicyConfig;
+        d.deserialize_any(Written("the name of a policy in quotes, or a table such as { policy = \"lru\" }"))
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a policy in quotes, or a table such as { policy = \"lru\" }")
-            }
+/// Reads a name or a table; what else it could be is said to who writes another thing.
+struct Written(&'static str);
 
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<PolicyConfig, E> {
-                Ok(PolicyConfig::from(name))
-            }
+impl<'de> Visitor<'de> for Written {
+    type Value = PolicyConfig;
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PolicyConfig, A::Error> {
-                let mut parameters = Table::deserialize(MapAccessDeserializer::new(map))?;
-                match parameters.remove("policy") {
-                    Some(Value::String(name)) => Ok(PolicyConfig { name, parameters }),
-                    _ => Err(de::Error::custom(
-                        "the table of a policy names none; write for instance { policy = \"lru\" }",
-                    )),
-                }
-            }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<PolicyConfig, E> {
+        Ok(PolicyConfig::from(name))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PolicyConfig, A::Error> {
+        let mut parameters = Table::deserialize(MapAccessDeserializer::new(map))?;
+        match parameters.remove("policy") {
+            Some(Value::String(name)) => Ok(PolicyConfig { name, parameters }),
+            _ => Err(de::Error::custom(
+                "the table of a policy names none; write for instance { policy = \"lru\" }",
+            )),
         }
-        d.deserialize_any(Written)
+    }
+}
+
+impl PolicyConfig {
+    /// Reads a policy of which a span alone is one as well.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn span_or_policy<'de, D: Deserializer<'de>>(d: D) -> Result<PolicyConfig, D::Error> {
+        d.deserialize_any(Written(
+            "a duration with its unit in quotes, for instance \"600s\", or a policy's table",
+        ))
     }
 }

@@ -1,6 +1,6 @@
 //! What a worker is told at its start, in a scenario's `[worker]` table or by flags.
 
-use super::{eviction, queue};
+use super::{eviction, keep_alive, queue};
 use crate::base::{Cpus, Duration, Mem, PolicyConfig};
 use crate::rt::supervise::Patience;
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,9 @@ pub struct Config {
     pub gpu_memory: Option<Mem>,
     /// Backends, in order of preference. Live only; the simulator models them.
     pub backends: Vec<String>,
-    /// How long an idle container is kept; `"forever"` for ever.
-    pub keep_alive: Duration,
+    /// How long an idle container is kept: a span, `"forever"`, or a policy.
+    #[serde(deserialize_with = "PolicyConfig::span_or_policy")]
+    pub keep_alive: PolicyConfig,
     /// Which idle container goes when memory is needed.
     pub eviction: PolicyConfig,
     /// Which invocation is dispatched next.
@@ -48,6 +49,17 @@ pub struct Config {
     pub status: Duration,
     /// Longest wait for running invocations when the worker drains.
     pub drain: Duration,
+}
+
+/// The names of a worker's policies, with the parameters that its configuration gives them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyNames {
+    /// Which idle container goes when memory is needed.
+    pub eviction: String,
+    /// Which invocation is dispatched next.
+    pub queue: String,
+    /// How long an idle container is kept: a policy, or a span.
+    pub keep_alive: String,
 }
 
 /// A worker's queue.
@@ -95,7 +107,7 @@ impl Default for Config {
             gpus: 0,
             gpu_memory: None,
             backends: vec!["process".into()],
-            keep_alive: Duration::from_secs(600),
+            keep_alive: "600s".into(),
             eviction: "lru".into(),
             queue: QueueConfig::default(),
             timeout: None,
@@ -138,6 +150,7 @@ impl Config {
         {
             return Err(format!("backends names '{twice}' twice; once is enough"));
         }
+        keep_alive::build(&self.keep_alive)?;
         eviction::build(&self.eviction)?;
         queue::build(&self.queue.policy)?;
         let positive = |what: &str, zero: bool| {

@@ -95,7 +95,8 @@ pub(super) struct NewContainer {
     pub(super) memory: Mem,
     pub(super) gpu: Option<Part>,
     pub(super) concurrency: u32,
-    pub(super) keep_alive: Duration,
+    /// How long it is kept when it is idle, where that is known by now.
+    pub(super) keep_alive: Option<Duration>,
     pub(super) nth: u64,
 }
 

@@ -198,6 +198,10 @@ impl Inner {
         if state.draining {
             return Admission::Refused(Refusal::Draining);
         }
+        if state.keeping.is_asked() {
+            let group = state.functions[call.function.index()].group;
+            state.keeping.arrived(call.function, group, now);
+        }
         if (state.queue_len() == 0 || state.skips())
             && let Some(grant) = state.dispatch(call.function, now, &mut Disposer(self))
         {

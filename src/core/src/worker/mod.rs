@@ -8,11 +8,14 @@ mod config;
 mod container;
 mod creation;
 pub mod eviction;
+mod expiries;
 mod fleet;
 mod gpus;
 mod groups;
 mod intake;
 mod invoke;
+pub mod keep_alive;
+mod keeping;
 mod ledger;
 mod levels;
 mod lines;
@@ -26,7 +29,7 @@ mod state;
 mod status;
 mod tally;
 
-pub use config::{Accounting, Config, Dispatch, QueueConfig};
+pub use config::{Accounting, Config, Dispatch, PolicyNames, QueueConfig};
 pub use fleet::Fleet;
 pub use intake::Intake;
 pub use ledger::Peaks;
@@ -41,6 +44,8 @@ use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, Class, sync::Notify};
 use container::{Fate, Key};
+use keep_alive::Rested;
+use keeping::Keeping;
 use ledger::{Ledger, Phase};
 use pool::Pool;
 use state::{Dispose, State};
@@ -59,6 +64,8 @@ pub struct Parts {
     pub eviction: Option<Box<dyn eviction::Eviction>>,
     /// In place of the queue policy that `config` names.
     pub queue: Option<Box<dyn queue::QueuePolicy>>,
+    /// In place of the keep-alive policy that `config` names.
+    pub keep_alive: Option<Box<dyn keep_alive::KeepAlive>>,
     /// What measures it.
     pub meter: Meter,
     /// Time-weighted figures cover [from, until).
@@ -80,8 +87,7 @@ pub struct Worker(Rc<Inner>);
 struct Inner {
     number: u16,
     memory_check: Duration,
-    /// The names of its eviction and queue policies.
-    policies: (String, String),
+    policies: PolicyNames,
     /// Where the window of its figures begins.
     window_from: Time,
     backends: Vec<Rc<dyn Backend>>,
@@ -159,22 +165,27 @@ impl Worker {
         meter.begin(&names);
         config.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         // One from outside has its own name; one of a configuration has its parameters beside it.
-        let eviction_name =
-            parts.eviction.as_ref().map_or(config.eviction.to_string(), |p| p.name().to_string());
-        let queue_name =
-            parts.queue.as_ref().map_or(config.queue.policy.to_string(), |p| p.name().to_string());
-        let eviction =
-            parts.eviction.map_or_else(|| eviction::build(&config.eviction), Ok).map_err(Fault::usage)?;
-        let queue =
-            parts.queue.map_or_else(|| queue::build(&config.queue.policy), Ok).map_err(Fault::usage)?;
+        let policies = PolicyNames {
+            eviction: parts.eviction.as_ref().map_or(config.eviction.to_string(), |p| p.name().to_string()),
+            queue: parts.queue.as_ref().map_or(config.queue.policy.to_string(), |p| p.name().to_string()),
+            keep_alive: parts
+                .keep_alive
+                .as_ref()
+                .map_or(config.keep_alive.to_string(), |p| p.name().to_string()),
+        };
+        let eviction = parts.eviction.map_or_else(|| eviction::build(&config.eviction), Ok);
+        let queue = parts.queue.map_or_else(|| queue::build(&config.queue.policy), Ok);
+        let keep_alive = parts.keep_alive.map_or_else(|| keep_alive::build(&config.keep_alive), Ok);
+        let (eviction, queue) = (eviction.map_err(Fault::usage)?, queue.map_err(Fault::usage)?);
         let capacity = config.memory.unwrap_or(Mem::MAX);
         let ledger = Ledger::new(capacity, parts.window.0, parts.window.1);
         let pool = Pool::new(eviction, capacity != Mem::MAX || config.gpus > 0);
+        let pool = (pool, Keeping::new(keep_alive.map_err(Fault::usage)?));
         let patience = config.patience();
         let worker = Worker(Rc::new(Inner {
             number: parts.number,
             memory_check: config.memory_check,
-            policies: (eviction_name, queue_name),
+            policies,
             window_from: parts.window.0,
             backends: parts.backends,
             state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations, parts.window)),
@@ -257,8 +268,8 @@ impl Worker {
         state.functions.iter().map(|f| (f.spec.clone(), backend(f.backend))).collect()
     }
 
-    /// The names of its eviction and queue policies.
-    pub fn policy_names(&self) -> (String, String) {
+    /// The names of its policies.
+    pub fn policy_names(&self) -> PolicyNames {
         self.0.policies.clone()
     }
 
@@ -440,9 +451,22 @@ impl Inner {
         }
         let c = state.pool.get(key);
         let (memory, before, reading) = (c.memory, c.charged, c.reading);
-        let (phase, keep_alive, group) = (c.phase, c.keep_alive, c.group);
+        let (phase, mut keep_alive, group) = (c.phase, c.keep_alive, c.group);
+        let (function, prewarmed) = (c.function, c.prewarmed);
         let charged = state.charge_of_cached(memory, reading);
-        state.pool.get(key).cold_start = state.groups.expected_creation(group);
+        let cold_start = state.groups.expected_creation(group);
+        if let Some(asked) = state.keeping.asked() {
+            let own = state.functions[function.index()].spec.keep_alive;
+            let sharers = group;
+            let (span, begins) =
+                asked.keep(&Rested { function, sharers, at: now, memory, cold_start, own, prewarmed });
+            keep_alive = span;
+            state.pool.get(key).keep_alive = span;
+            if begins {
+                self.create_again(function, group);
+            }
+        }
+        state.pool.get(key).cold_start = cold_start;
         state.pool.rest(key, charged, now);
         state.ledger.change(phase, before, Phase::Cached, charged, now);
         if keep_alive != Duration::MAX {

@@ -6,6 +6,7 @@
 
 use super::container::{Candidate, Container, Fate, Key, Links, NONE, NewContainer, UNLINKED};
 use super::eviction::{Eviction, Idle};
+use super::expiries::Expiries;
 use super::groups::Fit;
 use super::ledger::Phase;
 use crate::backend::Sandbox;
@@ -45,6 +46,8 @@ pub(super) struct Pool {
     containers: Slab<Container>,
     groups: Vec<Group>,
     classes: Vec<Class>,
+    /// Of those that are in no class.
+    expiries: Expiries,
     eviction: Box<dyn Eviction>,
     /// Whether anything can ever be evicted.
     limited: bool,
@@ -61,6 +64,7 @@ impl Pool {
             containers: Slab::new(),
             groups: Vec::new(),
             classes: Vec::new(),
+            expiries: Expiries::default(),
             eviction,
             limited,
             candidates: BinaryHeap::new(),
@@ -109,13 +113,7 @@ impl Pool {
         let NewContainer { number, group, function, backend, memory, gpu, concurrency, keep_alive, nth } =
             new;
         self.groups[group as usize].living += 1;
-        let class = match self.classes.iter().position(|c| c.keep_alive == keep_alive) {
-            Some(class) => class,
-            None => {
-                self.classes.push(Class { keep_alive, oldest: NONE, newest: NONE });
-                self.classes.len() - 1
-            }
-        };
+        let class = keep_alive.map_or(NONE, |span| self.class_of(span));
         let epoch = self.new_epoch();
         Key(self.containers.insert(Container {
             number,
@@ -132,7 +130,7 @@ impl Pool {
             charged: memory,
             gpu,
             sandbox: None,
-            keep_alive,
+            keep_alive: keep_alive.unwrap_or(Duration::MAX),
             idle_since: Time::ZERO,
             cold_start: Duration::ZERO,
             epoch,
@@ -141,8 +139,17 @@ impl Pool {
             reading: None,
             in_group: UNLINKED,
             in_class: UNLINKED,
-            class: class as u32,
+            class,
         }) as u32)
+    }
+
+    /// The list of those that are kept so long.
+    fn class_of(&mut self, keep_alive: Duration) -> u32 {
+        let known = self.classes.iter().position(|c| c.keep_alive == keep_alive);
+        known.unwrap_or_else(|| {
+            self.classes.push(Class { keep_alive, oldest: NONE, newest: NONE });
+            self.classes.len() - 1
+        }) as u32
     }
 
     #[inline]
@@ -251,9 +258,9 @@ impl Pool {
         }
     }
 
-    /// Makes a container idle, charged with so much memory. True if it is now the first to expire.
+    /// Makes a container idle, charged with so much memory.
     #[inline]
-    pub(super) fn rest(&mut self, key: Key, charged: Mem, now: Time) -> bool {
+    pub(super) fn rest(&mut self, key: Key, charged: Mem, now: Time) {
         let epoch = self.new_epoch();
         let c = &mut self.containers[key.0 as usize];
         c.phase = Phase::Cached;
@@ -262,23 +269,29 @@ impl Pool {
         c.idle_since = now;
         c.epoch = epoch;
         let (group, class) = (c.group as usize, c.class as usize);
+        let expires = c.idle_since + c.keep_alive;
         let newest = std::mem::replace(&mut self.groups[group].newest_idle, key.0);
-        let before = std::mem::replace(&mut self.classes[class].newest, key.0);
         c.in_group = Links { prev: NONE, next: newest };
-        c.in_class = Links { prev: before, next: NONE };
+        self.idle += 1;
+        self.idle_memory += charged.0;
+        if class == NONE as usize {
+            let containers = &self.containers;
+            let is_idle = |key: Key, epoch| containers.get(key.0 as usize).is_some_and(|c| c.epoch == epoch);
+            self.expiries.enter((expires, key, epoch), self.idle, is_idle);
+        } else {
+            let before = std::mem::replace(&mut self.classes[class].newest, key.0);
+            c.in_class = Links { prev: before, next: NONE };
+            match self.containers.get_mut(before as usize) {
+                Some(older) => older.in_class.next = key.0,
+                None => self.classes[class].oldest = key.0,
+            }
+        }
         if let Some(older) = self.containers.get_mut(newest as usize) {
             older.in_group.prev = key.0;
         }
-        match self.containers.get_mut(before as usize) {
-            Some(older) => older.in_class.next = key.0,
-            None => self.classes[class].oldest = key.0,
-        }
-        self.idle += 1;
-        self.idle_memory += charged.0;
         if self.limited {
             self.nominate(key);
         }
-        before == NONE
     }
 
     fn unlink(&mut self, key: Key) {
@@ -298,6 +311,9 @@ impl Pool {
         if let Some(next) = self.containers.get_mut(in_group.next as usize) {
             next.in_group.prev = in_group.prev;
         }
+        if class == NONE as usize {
+            return;
+        }
         match self.containers.get_mut(in_class.prev as usize) {
             Some(prev) => prev.in_class.next = in_class.next,
             None => self.classes[class].oldest = in_class.next,
@@ -309,15 +325,21 @@ impl Pool {
     }
 
     /// The idle container whose keep-alive ends first, and when.
-    pub(super) fn next_expiry(&self) -> Option<(Time, Key)> {
-        self.classes
+    pub(super) fn next_expiry(&mut self) -> Option<(Time, Key)> {
+        let containers = &self.containers;
+        let is_idle = |key: Key, epoch| containers.get(key.0 as usize).is_some_and(|c| c.epoch == epoch);
+        // Later than 100 years is never.
+        let own = self.expiries.first(is_idle).filter(|(at, _)| *at < Time::MAX);
+        let listed = self
+            .classes
             .iter()
             .filter(|c| c.keep_alive != Duration::MAX)
             .filter_map(|class| {
                 let c = self.containers.get(class.oldest as usize)?;
                 Some((c.idle_since + class.keep_alive, Key(class.oldest)))
             })
-            .min_by_key(|(at, key)| (*at, key.0))
+            .min_by_key(|(at, key)| (*at, key.0));
+        [own, listed].into_iter().flatten().min_by_key(|(at, key)| (*at, key.0))
     }
 
     /// Begins a new spell of work in a container in which nobody is: what was due in the one before is not any more.

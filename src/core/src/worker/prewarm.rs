@@ -1,12 +1,13 @@
 //! Prewarming: containers created ahead of need, with another attempt where one failed for the moment.
 
-use super::Worker;
 use super::creation::Creating;
+use super::{Inner, Worker};
 use crate::base::{Duration, Fault, FunctionId, Result, StartKind};
 use crate::rt;
 use crate::rt::chance::Purpose;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
+use std::rc::Rc;
 
 /// How often a creation ahead of need is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,6 +123,37 @@ impl Worker {
                 Err((fault.transient, fault.why.to_string()))
             }
         }
+    }
+}
+
+impl Inner {
+    /// Waits for when the keep-alive policy wants a container of a group again, and creates it, unless somebody came before.
+    pub(super) fn create_again(self: &Rc<Inner>, function: FunctionId, group: u32) {
+        let inner = Rc::clone(self);
+        rt::spawn_detached(async move {
+            loop {
+                let wanted =
+                    inner.state.borrow_mut().keeping.asked().and_then(|asked| asked.next_again(group));
+                let Some(at) = wanted else { return };
+                if at > rt::now() {
+                    rt::sleep_until(at).await;
+                    continue;
+                }
+                {
+                    let mut state = inner.state.borrow_mut();
+                    state.keeping.asked().into_iter().for_each(|asked| asked.done(group));
+                    if state.draining || state.pool.group(group).living > 0 {
+                        continue;
+                    }
+                    state.count(at, |c| c.prewarm_attempts += 1);
+                }
+                let worker = Worker(Rc::clone(&inner));
+                if worker.prewarm_once(function, false).await.is_err() {
+                    // It is not tried again: the next call is served as it comes.
+                    inner.state.borrow_mut().count(rt::now(), |c| c.prewarm_failures += 1);
+                }
+            }
+        });
     }
 }
 

@@ -7,6 +7,7 @@ use super::creation::LateLines;
 use super::fleet::Fleet;
 use super::gpus::Gpus;
 use super::groups::{Fit, Groups};
+use super::keeping::Keeping;
 use super::ledger::{Ledger, Phase};
 use super::levels::Levels;
 use super::lines::{Lines, Refusal, Ticket, ordered};
@@ -24,7 +25,8 @@ use std::collections::VecDeque;
 pub(super) struct Function {
     pub(super) spec: FunctionSpec,
     pub(super) group: u32,
-    pub(super) keep_alive: Duration,
+    /// How long its containers are kept, where the policy need not be asked each time.
+    pub(super) keep_alive: Option<Duration>,
     pub(super) timeout: Option<Duration>,
     /// The backend its containers are created on.
     pub(super) backend: u16,
@@ -75,6 +77,7 @@ pub(super) struct State {
     pub(super) functions: Vec<Function>,
     pub(super) groups: Groups,
     pub(super) pool: Pool,
+    pub(super) keeping: Keeping,
     pub(super) ledger: Ledger,
     pub(super) gpus: Gpus,
     cores: Cpus,
@@ -104,7 +107,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(
         config: Config,
-        pool: Pool,
+        (pool, keeping): (Pool, Keeping),
         policy: Box<dyn QueuePolicy>,
         ledger: Ledger,
         creations: super::Creations,
@@ -114,6 +117,7 @@ impl State {
             functions: Vec::new(),
             groups: Groups::new(config.unit.unwrap_or_default()),
             pool,
+            keeping,
             ledger,
             gpus: Gpus::new(config.gpus, config.gpu_memory.unwrap_or(Mem::MAX)),
             cores: config.cores.unwrap_or(Cpus::MAX),
@@ -160,13 +164,14 @@ impl State {
             Some(before) => {
                 pool.clear_group(before.group);
                 self.groups.begin_anew(before.group, fit);
+                self.keeping.clear(before.group);
                 before.group
             }
             None => self.groups.enter(&spec, fit, || pool.add_group()),
         };
         let function = Function {
             group,
-            keep_alive: spec.keep_alive.unwrap_or(self.config.keep_alive),
+            keep_alive: self.keeping.known(spec.keep_alive),
             timeout: spec.timeout,
             backend,
             fit,

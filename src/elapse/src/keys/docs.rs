@@ -67,7 +67,7 @@ pub const DOCS: &[Doc] = &[
         "\"16GiB\"",
     ),
     key("worker.backends", "live: what makes containers, in order of preference; the simulator models them"),
-    key("worker.keep_alive", "how long an idle container is kept; or \"forever\""),
+    key("worker.keep_alive", "how long an idle container is kept: a span, \"forever\", or a policy"),
     key("worker.eviction", "which idle container goes when memory is short"),
     key("worker.queue", "where invocations wait for cores or memory"),
     key(

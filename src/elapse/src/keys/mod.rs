@@ -30,6 +30,7 @@ pub fn words_of(key: &str) -> Vec<&'static str> {
 /// The names that a key can take which serde knows nothing of.
 fn open_set(key: &str) -> Option<Vec<&'static str>> {
     Some(match key {
+        "worker.keep_alive" => worker::keep_alive::names(),
         "worker.eviction" => worker::eviction::names(),
         "worker.queue.policy" => worker::queue::names(),
         // A controller daemon's key has no table above it.
@@ -50,6 +51,7 @@ pub(crate) fn parameters_of(key: &str) -> Vec<(&'static str, &'static str, &'sta
         members.iter().flat_map(of).collect()
     }
     match key {
+        "worker.keep_alive" => all(worker::keep_alive::members()),
         "worker.eviction" => all(worker::eviction::members()),
         "worker.queue.policy" => all(worker::queue::members()),
         "controller.balancer" | "balancer" => all(controller::balancer::members()),
