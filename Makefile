@@ -3,6 +3,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 # What must not be skipped; .ci/run sets it.
 export ELAPSE_REQUIRE ?=
+# What --version and run.json tell of where a program comes from.
+export ELAPSE_COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
 
 PREFIX ?= /usr/local
 DESTDIR ?=

@@ -41,6 +41,7 @@ command -v rustfmt >/dev/null && step cargo fmt --all --check
 cargo clippy --version >/dev/null 2>&1 && step cargo clippy --workspace --all-targets $features --locked -- -D warnings
 # The program that only simulates.
 cargo clippy --version >/dev/null 2>&1 && step cargo clippy --locked -p elapse-cli -- -D warnings
+step env RUSTDOCFLAGS="-D warnings" cargo doc -q --workspace --no-deps $features --locked
 step cargo test --workspace $features --locked --no-run
 wait "$build" || { build=; tail -n 60 target/build.log; echo "FAILED: make build attempts"; exit 1; }
 build=

@@ -5,6 +5,7 @@ use crate::daemon_args::{
 };
 use crate::host_args::{CalibrateArgs, CleanArgs, DoctorArgs, TraceCommand};
 use crate::run_args::{Common, Flag, LiveArgs, SimArgs, Simulated, given};
+use crate::version::version;
 use crate::words::Words;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -86,7 +87,7 @@ const GROUPS: &[(&str, &[&str])] = &[
 
 /// The command line, with its commands listed by group.
 pub fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = Cli::command().version(version());
     let mut list = String::new();
     for (group, names) in GROUPS {
         list.push_str(&format!("\n{group}:\n"));

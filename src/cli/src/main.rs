@@ -30,6 +30,7 @@ mod show;
 mod summary;
 #[cfg(feature = "live")]
 mod told;
+mod version;
 mod words;
 
 use args::{Cli, Command, Everywhere, OnHost, Serving};

@@ -2,7 +2,7 @@
 
 use crate::progress::Progress;
 use crate::run_args::{Common, Flag, Simulated};
-use crate::{INTERRUPTED, fail_if, print};
+use crate::{INTERRUPTED, fail_if, print, version};
 use elapse::backend::Calibration;
 use elapse::base::{Fault, Result};
 use elapse::rt::wall;
@@ -137,6 +137,7 @@ pub fn run_to(
         .write_to(target, common.force)
         .plots(!common.no_plots)
         .command(std::env::args().collect())
+        .built(version::commit(), version::features())
         .interrupt(interrupt);
     if let Some(tell) = progress.teller() {
         run = run.progress(tell);

@@ -10,7 +10,7 @@ use crate::host::{host, usage};
 use crate::interrupt::Interrupt;
 use crate::operate::{MakeEviction, MakeKeepAlive, MakeQueue, Started, operate, simulated};
 use crate::plot;
-use crate::publisher::{FromGraphite, Opener, Over, Publisher};
+use crate::publisher::{FromGraphite, Marker, Opener, Over, Publisher};
 use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary};
 use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Options, Sim, Stop};
@@ -40,6 +40,8 @@ pub struct Run {
     target: Option<(PathBuf, bool)>,
     plots: bool,
     command: Vec<String>,
+    /// The program's commit and features.
+    built: (Option<&'static str>, Vec<&'static str>),
     interrupt: Interrupt,
     progress: Option<Box<dyn FnMut(Progress)>>,
     opener: Option<Opener>,
@@ -78,6 +80,7 @@ impl Run {
             target: None,
             plots: true,
             command: Vec::new(),
+            built: (None, Vec::new()),
             interrupt: Interrupt::default(),
             progress: None,
             opener: None,
@@ -130,6 +133,13 @@ impl Run {
     #[must_use]
     pub fn command(mut self, command: Vec<String>) -> Run {
         self.command = command;
+        self
+    }
+
+    /// The commit and the features of the program, to be kept beside the results.
+    #[must_use]
+    pub fn built(mut self, commit: Option<&'static str>, features: Vec<&'static str>) -> Run {
+        self.built = (commit, features);
         self
     }
 
@@ -391,15 +401,14 @@ impl Run {
         if let Some(folder) = begun.folder {
             report::write_all(&folder, &finished.summary)?;
             if self.plots {
-                let about =
-                    finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
+                let about = self.about(&finished, begun.marker, begun.at.as_ref())?;
                 self.plot(&folder, &finished.summary, &about)?;
             }
             finished.interrupted |= interrupt::check().is_err();
             drop(heeding);
             finished.wall_seconds = clock.elapsed().as_secs_f64();
             finished.cpu_seconds = cpu_so_far();
-            let about = finished.run_json(&self.command, &self.scenario, begun.marker, begun.at.as_ref())?;
+            let about = self.about(&finished, begun.marker, begun.at.as_ref())?;
             let text = serde_json::to_string_pretty(&about).unwrap_or_default() + "\n";
             folder.put("run.json", text.as_bytes())?;
             finished.folder = Some(folder.commit(finished.interrupted)?);
@@ -414,6 +423,19 @@ impl Run {
                 Some(publisher.end(&Over { summary, shift, marker, plots, folder, chosen })?);
         }
         Ok(finished)
+    }
+
+    /// What `run.json` tells.
+    fn about(
+        &self,
+        finished: &Finished,
+        marker: Marker,
+        at: Option<&serde_json::Value>,
+    ) -> Result<serde_json::Value> {
+        let mut about = finished.run_json(&self.command, &self.scenario, marker, at)?;
+        about["commit"] = self.built.0.into();
+        about["features"] = self.built.1.clone().into();
+        Ok(about)
     }
 
     /// Draws the plots and writes them, with the page, unless the user asks for the end meanwhile.

@@ -85,6 +85,25 @@ enum Kept {
 /// Calls `arrive` at `first` and then at each instant that it names, which are never earlier than the one before, until
 /// it names none. At one instant arrivals come after every timer, and each is settled before the next.
 ///
+/// ```
+/// use elapse_rt::{Duration, Options, Sim, Time, arrivals, now, sleep};
+/// use std::{cell::RefCell, rc::Rc};
+///
+/// let seen = Rc::new(RefCell::new(Vec::new()));
+/// let noted = Rc::clone(&seen);
+/// Sim::new(Options::default()).block_on(async move {
+///     let mut left = 3;
+///     let stream = arrivals(Time(5), move || {
+///         noted.borrow_mut().push(now());
+///         left -= 1;
+///         (left > 0).then(|| now() + Duration(10))
+///     });
+///     sleep(Duration(100)).await;
+///     drop(stream);
+/// }).unwrap();
+/// assert_eq!(*seen.borrow(), [Time(5), Time(15), Time(25)]);
+/// ```
+///
 /// # Panics
 /// Outside a runtime, and if there is a stream already: merge them.
 pub fn arrivals(first: Time, mut arrive: impl FnMut() -> Option<Time> + 'static) -> Arrivals {

@@ -133,6 +133,15 @@ const TIME_UNITS: &[(&str, u64)] = &[
     ("d", 86_400_000_000_000),
 ];
 
+/// Reads a number with its unit, or `forever`.
+///
+/// ```
+/// use elapse_rt::Duration;
+///
+/// assert_eq!("1.5ms".parse(), Ok(Duration(1_500_000)));
+/// assert_eq!(Duration::from_secs(600).to_string(), "600s");
+/// assert!("600".parse::<Duration>().is_err(), "a bare number has no unit");
+/// ```
 impl FromStr for Duration {
     type Err = String;
     fn from_str(text: &str) -> Result<Duration, String> {

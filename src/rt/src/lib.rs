@@ -58,6 +58,22 @@ use std::task::{Context, Poll};
 
 /// Starts a task on the runtime that answers in this thread. It runs on when the handle is dropped.
 ///
+/// ```
+/// use elapse_rt::{Duration, Options, Sim, Time, now, sleep, spawn};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let tasks: Vec<_> = (1..=3).map(|n| spawn(async move {
+///         sleep(Duration::from_secs(n)).await;
+///         n
+///     })).collect();
+///     let mut sum = 0;
+///     for task in tasks {
+///         sum += task.await.expect("no panic");
+///     }
+///     assert_eq!((sum, now()), (6, Time(3_000_000_000)));
+/// }).unwrap();
+/// ```
+///
 /// # Panics
 /// Outside a runtime.
 #[track_caller]

@@ -106,7 +106,7 @@ impl Counters {
     }
 }
 
-/// What [`Sim::step`] did.
+/// What [`Sim::step`](crate::Sim::step) did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// A ready task was polled.

@@ -88,6 +88,18 @@ impl SimCore {
 }
 
 /// A simulated run: a virtual clock, its timers and its tasks.
+///
+/// ```
+/// use elapse_rt::{Duration, Options, Sim, Time, now, sleep};
+///
+/// let run = Sim::new(Options::default());
+/// let day = run.block_on(async {
+///     sleep(Duration::from_secs(86_400)).await;
+///     now()
+/// });
+/// // No real time has passed.
+/// assert_eq!(day.unwrap(), Time(86_400_000_000_000));
+/// ```
 pub struct Sim {
     pub(super) context: Rc<Context>,
 }
@@ -160,6 +172,19 @@ impl Sim {
     }
 
     /// The rolling hash over (time, task, kind) of every poll and fire so far.
+    ///
+    /// ```
+    /// use elapse_rt::{Duration, Options, Sim, sleep};
+    ///
+    /// let hash_of = |seconds| {
+    ///     let run = Sim::new(Options::default());
+    ///     run.block_on(async move { sleep(Duration::from_secs(seconds)).await }).unwrap();
+    ///     run.event_hash()
+    /// };
+    /// // Equal runs have equal hashes.
+    /// assert_eq!(hash_of(5), hash_of(5));
+    /// assert_ne!(hash_of(5), hash_of(6));
+    /// ```
     pub fn event_hash(&self) -> u64 {
         self.core().hash.get()
     }
@@ -208,6 +233,16 @@ impl Sim {
     }
 
     /// Runs everything up to and including `until`, then sets the clock to it.
+    ///
+    /// ```
+    /// use elapse_rt::{Duration, Options, Sim, Time, sleep};
+    ///
+    /// let run = Sim::new(Options::default());
+    /// run.spawn_detached(async { sleep(Duration::from_secs(10)).await });
+    /// run.run_until(Time(4_000_000_000)).unwrap();
+    /// assert_eq!((run.now(), run.tasks_alive()), (Time(4_000_000_000), 1));
+    /// assert_eq!(run.next_deadline(), Some(Time(10_000_000_000)));
+    /// ```
     ///
     /// # Errors
     /// Livelock, a panic that is not contained, an observer that stops the run.

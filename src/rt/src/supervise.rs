@@ -141,6 +141,25 @@ impl Supervised {
 }
 
 /// Starts a loop under supervision. `start` is called again after each death, with a `Pulse` of the same loop.
+///
+/// ```
+/// use elapse_rt::chance::Chance;
+/// use elapse_rt::supervise::{Patience, supervise};
+/// use elapse_rt::{Duration, Options, Sim, sleep};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let luck = Chance::new(1).named("reaper");
+///     let reaper = supervise("reaper", Patience::default(), luck, |pulse| async move {
+///         loop {
+///             pulse.rest(sleep(Duration::from_secs(1))).await;
+///         }
+///     });
+///     sleep(Duration::from_secs(10)).await;
+///     reaper.pulse.inject_panic();
+///     sleep(Duration::from_secs(10)).await;
+///     assert_eq!(reaper.pulse.restarts(), 1);
+/// }).unwrap();
+/// ```
 pub fn supervise<F>(
     name: &'static str,
     patience: Patience,

@@ -135,6 +135,16 @@ impl fmt::Display for Elapsed {
 impl std::error::Error for Elapsed {}
 
 /// Gives `future` at most `span`. If both are ready at one instant, the future wins.
+///
+/// ```
+/// use elapse_rt::{Duration, Elapsed, Options, Sim, sleep, timeout};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let second = Duration::from_secs(1);
+///     assert_eq!(timeout(second, sleep(second)).await, Ok(()));
+///     assert_eq!(timeout(second, sleep(second * 2)).await, Err(Elapsed));
+/// }).unwrap();
+/// ```
 pub fn timeout<F: Future>(span: Duration, future: F) -> Timeout<F> {
     Timeout { future, limit: sleep(span) }
 }
@@ -164,6 +174,19 @@ impl<F: Future> Future for Timeout<F> {
 }
 
 /// Ticks at `period`, `2 period`, ... from now. A tick that is missed is skipped, never made up for.
+///
+/// ```
+/// use elapse_rt::{Duration, Options, Sim, Time, interval, sleep};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let mut ticks = interval(Duration::from_secs(10));
+///     assert_eq!(ticks.tick().await, Time(10_000_000_000));
+///     sleep(Duration::from_secs(25)).await;
+///     // That of 20 s is told late, and that of 30 s is skipped.
+///     assert_eq!(ticks.tick().await, Time(20_000_000_000));
+///     assert_eq!(ticks.tick().await, Time(40_000_000_000));
+/// }).unwrap();
+/// ```
 pub fn interval(period: Duration) -> Interval {
     Interval { next: now() + period, period: Duration(period.0.max(1)), class: Class::Tick }
 }
@@ -188,6 +211,16 @@ impl Interval {
 }
 
 /// Lets everything else that is ready run first.
+///
+/// ```
+/// use elapse_rt::{Options, Sim, Time, now, spawn, yield_now};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let other = spawn(async { now() });
+///     yield_now().await;
+///     assert_eq!(other.await.unwrap(), Time(0));
+/// }).unwrap();
+/// ```
 pub fn yield_now() -> Yield {
     Yield(false)
 }
@@ -218,6 +251,15 @@ pub enum Either<A, B> {
 }
 
 /// Waits for the first of two futures and drops the other. If both are ready, `a` wins: the order is part of the run.
+///
+/// ```
+/// use elapse_rt::{Duration, Either, Options, Sim, select, sleep};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let (slow, fast) = (sleep(Duration::from_secs(2)), sleep(Duration::from_secs(1)));
+///     assert_eq!(select(slow, fast).await, Either::Right(()));
+/// }).unwrap();
+/// ```
 pub fn select<A: Future, B: Future>(a: A, b: B) -> Select<A, B> {
     Select { a, b }
 }

@@ -137,7 +137,7 @@ impl Station {
         Some(Box::new(Emit { sender, prefix, paths: Arc::from([]), start: start_unix_ns, slots }))
     }
 
-    /// [`sink`](Self::sink) of a daemon of this name.
+    /// What takes the points of a daemon of this name.
     pub fn endless_sink(&self, name: &str, interval: Duration) -> Option<Box<dyn Sink>> {
         self.sink("daemon", name, interval, None)
     }

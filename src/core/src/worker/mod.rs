@@ -1,8 +1,8 @@
 //! The worker: one copy for both worlds.
 //!
-//! An invocation is one task: it is admitted ([`state`]), waits for its dispatch if it must, creates its container if it
+//! An invocation is one task: it is admitted (`state`), waits for its dispatch if it must, creates its container if it
 //! needs one, executes, and returns. What it took is held by guards, so that every way out, a cancelled task included,
-//! gives it back. Background loops ([`loops`]) sleep to their next deadline under a supervisor.
+//! gives it back. Background loops (`loops`) sleep to their next deadline under a supervisor.
 
 mod config;
 mod container;
@@ -238,9 +238,10 @@ impl Worker {
     /// have finished. Where it shares them with its app they stay.
     pub fn deregister(&self, id: FunctionId) {
         let mut state = self.0.state.borrow_mut();
-        let Some(function) = state.functions.get_mut(id.index()) else { return };
+        let Some(function) = state.functions.get_mut(id.index()).filter(|f| !f.gone) else { return };
         function.gone = true;
         let group = function.group;
+        state.gone.push(id);
         if state.functions.iter().any(|f| f.group == group && !f.gone) {
             return state.shrink_needs(group);
         }

@@ -75,6 +75,8 @@ pub(super) const HELD: usize = 3;
 /// See the module.
 pub(super) struct State {
     pub(super) functions: Vec<Function>,
+    /// The numbers of those that nobody calls any more.
+    pub(super) gone: Vec<FunctionId>,
     pub(super) groups: Groups,
     pub(super) pool: Pool,
     pub(super) keeping: Keeping,
@@ -115,6 +117,7 @@ impl State {
     ) -> State {
         State {
             functions: Vec::new(),
+            gone: Vec::new(),
             groups: Groups::new(config.unit.unwrap_or_default()),
             pool,
             keeping,
@@ -144,16 +147,15 @@ impl State {
     /// forgets for ever takes no more room than what is registered at once; or a new one.
     pub(super) fn next_number(&self) -> FunctionId {
         let is_free = |id: FunctionId, f: &Function| {
-            f.gone
-                && f.prewarming == 0
+            f.prewarming == 0
                 && !self.pool.has_any(f.group)
                 && self.tickets.iter().all(|(_, ticket)| ticket.function != id)
         };
         // Where apps share containers, a group outlives its functions.
-        let by_function = self.config.unit.unwrap_or_default() == Unit::Function;
-        let mut numbers = (0..).map(FunctionId).zip(&self.functions).filter(|_| by_function);
-        let free = numbers.find(|(id, f)| is_free(*id, f)).map(|(id, _)| id);
-        free.unwrap_or(FunctionId(self.functions.len() as u32))
+        let looked_at =
+            if self.config.unit.unwrap_or_default() == Unit::Function { &self.gone[..] } else { &[] };
+        let free = looked_at.iter().find(|id| is_free(**id, &self.functions[id.index()]));
+        free.copied().unwrap_or(FunctionId(self.functions.len() as u32))
     }
 
     /// Enters a function under the [`next_number`](Self::next_number); the containers of its app that it has outgrown.
@@ -162,6 +164,7 @@ impl State {
         let pool = &mut self.pool;
         let group = match self.functions.get(id.index()) {
             Some(before) => {
+                self.gone.retain(|gone| *gone != id);
                 pool.clear_group(before.group);
                 self.groups.begin_anew(before.group, fit);
                 self.keeping.clear(before.group);

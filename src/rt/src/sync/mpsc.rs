@@ -17,6 +17,18 @@ struct Shared<T> {
 }
 
 /// An unbounded channel. Whoever needs a bound holds a permit of a [`Semaphore`](super::Semaphore) with each message.
+///
+/// ```
+/// use elapse_rt::sync::{Closed, channel};
+/// use elapse_rt::{Options, Sim};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let (send, mut receive) = channel();
+///     send.send(1).unwrap();
+///     drop(send);
+///     assert_eq!((receive.recv().await, receive.recv().await), (Ok(1), Err(Closed)));
+/// }).unwrap();
+/// ```
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Rc::new(Shared {
         queue: RefCell::new(VecDeque::new()),

@@ -30,6 +30,18 @@ struct Shared {
 }
 
 /// A place to wait for something to happen.
+///
+/// ```
+/// use elapse_rt::{Options, Sim, spawn, sync::Notify};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let ready = Notify::new();
+///     let told = ready.clone();
+///     let waits = spawn(async move { told.notified().await });
+///     ready.notify_one();
+///     waits.await.unwrap();
+/// }).unwrap();
+/// ```
 #[derive(Clone, Default)]
 pub struct Notify(Rc<Shared>);
 

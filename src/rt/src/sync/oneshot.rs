@@ -17,6 +17,16 @@ enum State<T> {
 }
 
 /// A channel for one value.
+///
+/// ```
+/// use elapse_rt::{Options, Sim, sync::oneshot};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let (send, receive) = oneshot();
+///     send.send("answer").unwrap();
+///     assert_eq!(receive.await, Ok("answer"));
+/// }).unwrap();
+/// ```
 pub fn oneshot<T>() -> (OneSender<T>, OneReceiver<T>) {
     let shared = Rc::new(Cell::new(State::Empty));
     (OneSender(Rc::clone(&shared)), OneReceiver(shared))

@@ -22,6 +22,18 @@ struct Shared {
 }
 
 /// A number of permits. Who asks for many is not passed by who asks for few.
+///
+/// ```
+/// use elapse_rt::{Options, Sim, sync::Semaphore};
+///
+/// Sim::new(Options::default()).block_on(async {
+///     let cores = Semaphore::new(4);
+///     let three = cores.acquire(3).await;
+///     assert!(cores.try_acquire(2).is_none());
+///     drop(three);
+///     assert_eq!(cores.available(), 4);
+/// }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Semaphore(Rc<Shared>);
 

@@ -30,6 +30,28 @@ pub struct Idle {
 }
 
 /// A policy. It is asked when a container becomes idle, and sees only what a real worker knows.
+///
+/// ```
+/// use elapse_core::base::Member;
+/// use elapse_core::worker::eviction::{self, Eviction, Idle};
+///
+/// /// Lets go of what gives back the most memory for the least time of starting it again.
+/// struct Density;
+///
+/// impl Eviction for Density {
+///     fn name(&self) -> &str {
+///         "density"
+///     }
+///
+///     fn priority(&mut self, idle: &Idle) -> f64 {
+///         idle.cold_start.as_secs_f64() / idle.memory.as_mib_f64()
+///     }
+/// }
+///
+/// // From now on a scenario may say `eviction = "density"`.
+/// eviction::add(Member::plain("density", |_| Ok(Box::new(Density)))).unwrap();
+/// assert!(eviction::build(&"density".into()).is_ok());
+/// ```
 pub trait Eviction {
     /// Its name in scenarios.
     fn name(&self) -> &str;

@@ -45,6 +45,24 @@ impl Keep {
 }
 
 /// A policy. It sees only what a real worker knows.
+///
+/// ```
+/// use elapse_core::base::Duration;
+/// use elapse_core::worker::keep_alive::{Keep, KeepAlive, Rested};
+///
+/// /// Keeps a container for as long as ten of its cold starts take.
+/// struct Tenfold;
+///
+/// impl KeepAlive for Tenfold {
+///     fn name(&self) -> &str {
+///         "tenfold"
+///     }
+///
+///     fn keep(&mut self, rested: &Rested) -> Keep {
+///         Keep::only(rested.own.unwrap_or(rested.cold_start * 10).max(Duration::from_secs(1)))
+///     }
+/// }
+/// ```
 pub trait KeepAlive {
     /// Its name in scenarios.
     fn name(&self) -> &str;
