@@ -57,7 +57,7 @@ test: needs-tests
 test-security: needs-tests build attempts
 	@daemons=$$(mktemp -d /tmp/elapse-tests.XXXXXX) && trap 'tests/daemons.sh down "$$daemons"' EXIT && \
 	eval "$$(tests/daemons.sh up "$$daemons")" && \
-	$(CARGO) test --workspace $(FEATURES) --locked --test security --test doors -- --nocapture
+	$(CARGO) test --workspace $(FEATURES) --locked --test elapse --test program -- --nocapture security:: doors::
 
 lint:
 	$(CARGO) fmt --all --check

@@ -48,8 +48,8 @@ build=
 step cargo test --workspace $features --locked --no-fail-fast
 # The executor's tests once more under valgrind: its unsafe blocks, looked at from outside.
 if command -v valgrind >/dev/null; then
-    binary=$(cargo test --workspace $features --locked --test rt_sim --no-run 2>&1 | grep -oE 'target/debug/deps/rt_sim-[0-9a-f]+')
-    step valgrind -q --leak-check=no --error-exitcode=9 "$binary" --skip ten_million
+    binary=$(cargo test --workspace $features --locked --test rt --no-run 2>&1 | grep -oE 'target/debug/deps/rt-[0-9a-f]+')
+    step valgrind -q --leak-check=no --error-exitcode=9 "$binary" sim:: --skip ten_million
 fi
 # A policy from outside is a crate of its own; what it depends on is built already.
 step cargo test --locked --manifest-path examples/my_policy/Cargo.toml --target-dir target

@@ -2,7 +2,7 @@
 # The tests of real containers in a virtual machine with a stock kernel and cgroup v2, as every current distribution has it: this
 # machine's own programs, in a Debian of its release with that one's containerd, runc, crun and docker, under software emulation (ten to
 # twenty times slower, and the same everywhere). Opt-in (make test-vm): the first time it makes a Debian tree, which is kept.
-# usage: tests/vm.sh [TEST PROGRAM ...], by default live network state security doors daemon backend_contract systemd
+# usage: tests/vm.sh [FILE OF tests/elapse ...], by default live network state security doors daemon backend_contract systemd
 # Needs root. Prints each result, and ends with: N passed, N failed.
 set -u
 cd "$(dirname "$0")/.."
@@ -22,11 +22,12 @@ if [ ! -s "$root" ]; then
 fi
 features="--features containerd,whole"
 # shellcheck disable=SC2086
-binaries=$(cargo test --workspace $features --locked --no-run --message-format=json 2>/dev/null |
+binary=$(cargo test --workspace $features --locked --no-run --message-format=json 2>/dev/null |
     python3 -c 'import json, sys
 for line in sys.stdin:
     told = json.loads(line)
-    if told.get("executable") and told.get("profile", {}).get("test"): print(told["target"]["name"], told["executable"])')
+    if told.get("executable") and told["target"]["kind"] == ["test"] and told["target"]["name"] == "elapse": print(told["executable"])')
+[ -n "$binary" ] || { echo "the tests were not built: cargo test --workspace $features --no-run"; exit 2; }
 rm -rf "$tree" && mkdir -p "$tree" && tar -xf "$root" -C "$tree" --exclude='./dev/*'
 # Where the tests were built, as they know their own places.
 here=$tree$PWD
@@ -34,14 +35,7 @@ mkdir -p "$here/target/release" "$here/target/debug/deps"
 cp -a Cargo.toml tests scenarios sim-traces examples real "$here/"
 cp target/release/elapse target/release/elapse-agent target/release/elapse-attempts "$here/target/release/"
 cp target/debug/elapse "$here/target/debug/"
-run=
-for program in $programs; do
-    [ "$program" = systemd ] && { run="$run systemd"; continue; }
-    binary=$(echo "$binaries" | awk -v name="$program" '$1 == name {print $2}' | head -1)
-    [ -n "$binary" ] || { echo "there is no test program '$program'"; exit 2; }
-    cp "$binary" "$here/target/debug/deps/"
-    run="$run $program=$binary"
-done
+cp "$binary" "$here/target/debug/deps/"
 make -s install DESTDIR="$tree" PREFIX=/usr/local >/dev/null || exit 1
 cat >"$tree/run-tests" <<X
 #!/bin/bash
@@ -50,8 +44,7 @@ export PATH=$PWD/target/debug:\$PATH HOME=/root ELAPSE_SLOWER=30 ELAPSE_REQUIRE=
 systemctl stop docker.socket docker containerd 2>/dev/null
 echo "cgroup v2: \$(cat /sys/fs/cgroup/cgroup.controllers); kernel \$(uname -r); containerd \$(containerd --version | cut -d' ' -f3)"
 $PWD/target/release/elapse doctor 2>&1 | head -40
-for each in $run; do
-    name=\${each%%=*}
+for name in $programs; do
     if [ "\$name" = systemd ]; then
         systemctl start containerd docker
         tests/systemd.sh --here 2>&1 | sed 's/^/systemd: /'
@@ -62,7 +55,7 @@ for each in $run; do
     eval "\$(tests/daemons.sh up "\$daemons" 2>/tmp/up)"
     sed "s/^/daemons: /" /tmp/up
     # One at a time: what is emulated has no time to share.
-    timeout \${LIMIT_EACH:-1500} "\${each#*=}" --test-threads=1 2>&1 | grep -E '^test |^test result|panicked|assertion|left on the host|^  *(left|right):|FAILED|SKIPPED' | cut -c1-300 | sed "s/^/\$name: /"
+    timeout \${LIMIT_EACH:-1500} "$binary" "\$name::" --test-threads=1 2>&1 | grep --line-buffered -E '^test |^test result|panicked|assertion|left on the host|^  *(left|right):|FAILED|SKIPPED' | cut -c1-300 | sed "s/^/\$name: /"
     tests/daemons.sh down "\$daemons"
 done
 X

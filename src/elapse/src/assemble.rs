@@ -1,8 +1,8 @@
 //! Puts a scenario's functions, loads and trace together into one workload.
 
 use super::{Scenario, means};
-use crate::base::{Dist, FunctionId, FunctionSpec, Invocation, Result, Time};
-use crate::load::{self, ClosedLoop, Merge, Notes, Per, Source};
+use crate::base::{Dist, Fault, FunctionId, FunctionSpec, Invocation, Result, Time};
+use crate::load::{self, ClosedLoop, Merge, Notes, Per, Source, Workload};
 use crate::rt::chance::{Chance, Luck, Purpose};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -36,11 +36,11 @@ pub struct Assembled {
     pub(crate) load: String,
 }
 
-/// Puts them together.
+/// Puts them together: the scenario's functions, and its trace or arrivals from outside.
 ///
 /// # Errors
-/// A trace that cannot be used.
-pub(crate) fn assemble(scenario: &Scenario) -> Result<Assembled> {
+/// A trace that cannot be used, or one beside arrivals from outside.
+pub(crate) fn assemble(scenario: &Scenario, outside: Option<Workload>) -> Result<Assembled> {
     let chance = Chance::new(scenario.seed);
     let until = scenario.duration.map_or(Time::MAX, |d| Time(d.0));
     let mut functions = Vec::new();
@@ -92,8 +92,21 @@ pub(crate) fn assemble(scenario: &Scenario) -> Result<Assembled> {
     // Loads begin at time 0; a trace where it says, else with its first row.
     let mut begin = (open > 0 || !closed.is_empty()).then_some(Time::ZERO);
     let (mut end, mut epoch, mut standing) = (None, None, Vec::new());
-    if let Some(trace) = &scenario.trace {
-        let workload = load::open(trace, scenario.seed)?.with_gpus(scenario.worker.gpus);
+    let (traced, per, told) = match (&scenario.trace, outside) {
+        (Some(_), Some(_)) => {
+            return Err(Fault::usage(
+                "the run has arrivals of its program's own and a [trace]; leave out one of them",
+            ));
+        }
+        (Some(trace), None) => {
+            let format = serde_json::to_value(trace.format).unwrap_or_default();
+            let told = format!("a trace ({})", format.as_str().unwrap_or("?"));
+            (Some(load::open(trace, scenario.seed)?), trace.cold_start_per, told)
+        }
+        (None, workload) => (workload, Per::Creation, "arrivals of the program's own".to_string()),
+    };
+    if let Some(workload) = traced {
+        let workload = workload.with_gpus(scenario.worker.gpus);
         let offset = functions.len() as u32;
         begin = begin.or(workload.begin);
         (end, epoch) = (workload.end, workload.epoch);
@@ -101,17 +114,14 @@ pub(crate) fn assemble(scenario: &Scenario) -> Result<Assembled> {
         functions.extend(workload.functions.into_iter().map(|mut spec| {
             let law = workload.cold_start.as_ref();
             spec.cold_start = spec.cold_start.take().or_else(|| {
-                Some(match trace.cold_start_per {
+                Some(match per {
                     Per::Function => around_a_median(law?, chance.named(&spec.name)),
                     Per::Creation => law?.clone(),
                 })
             });
             spec
         }));
-        loads.push(format!(
-            "a trace ({})",
-            serde_json::to_value(trace.format).unwrap_or_default().as_str().unwrap_or("?")
-        ));
+        loads.push(told);
         horizon = workload.horizon.max(horizon);
         notes = workload.notes;
         source = if open > 0 {

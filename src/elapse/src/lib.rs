@@ -62,6 +62,7 @@ pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Plots, Scenario, Start};
 /// What a program needs that runs scenarios, with policies of its own or without.
 pub mod prelude {
     pub use crate::base::{Duration, Fault, Mem, Result, Time};
+    pub use crate::load::{Source, Workload};
     pub use crate::worker::eviction::Eviction;
     pub use crate::worker::keep_alive::{Keep, KeepAlive, Rested};
     pub use crate::worker::queue::QueuePolicy;

@@ -8,6 +8,7 @@ use crate::drive::Shared;
 use crate::facts::{EVENTS_AT_ONCE, TICKS_ALONE, fleet_peaks, parts, stands_still, waits_for_ever};
 use crate::host::{host, usage};
 use crate::interrupt::Interrupt;
+use crate::load::Workload;
 use crate::operate::{MakeEviction, MakeKeepAlive, MakeQueue, Started, operate, simulated};
 use crate::plot;
 use crate::publisher::{FromGraphite, Marker, Opener, Over, Publisher};
@@ -37,6 +38,7 @@ pub struct Run {
     eviction: Option<MakeEviction>,
     queue: Option<MakeQueue>,
     keep_alive: Option<MakeKeepAlive>,
+    workload: Option<Workload>,
     target: Option<(PathBuf, bool)>,
     plots: bool,
     command: Vec<String>,
@@ -77,6 +79,7 @@ impl Run {
             eviction: None,
             queue: None,
             keep_alive: None,
+            workload: None,
             target: None,
             plots: true,
             command: Vec::new(),
@@ -112,6 +115,40 @@ impl Run {
     #[must_use]
     pub fn keep_alive(mut self, policy: impl KeepAlive + Clone + 'static) -> Run {
         self.keep_alive = Some(Box::new(move || Box::new(policy.clone())));
+        self
+    }
+
+    /// With arrivals of the caller's, beside the scenario's functions and in place of a trace.
+    ///
+    /// ```
+    /// use elapse::base::{Duration, FunctionId, FunctionSpec, Invocation, Mem, Result, Time};
+    /// use elapse::load::{Source, Workload};
+    /// use elapse::{Run, Scenario};
+    ///
+    /// /// A call every ten seconds, so many of them.
+    /// struct Steady(u64, u64);
+    ///
+    /// impl Source for Steady {
+    ///     fn next(&mut self) -> Result<Option<Invocation>> {
+    ///         let Steady(sent, calls) = self;
+    ///         if sent == calls {
+    ///             return Ok(None);
+    ///         }
+    ///         let arrival = Time(*sent * 10_000_000_000);
+    ///         *sent += 1;
+    ///         let intended = Duration::from_millis(50);
+    ///         Ok(Some(Invocation { number: 0, function: FunctionId(0), arrival, intended, fails: false, usage: None }))
+    ///     }
+    /// }
+    ///
+    /// let functions = vec![FunctionSpec::new("f", Mem::from_mib(128))];
+    /// let run = Run::new(Scenario::of("steady")).workload(Workload::of(functions, Steady(0, 100)));
+    /// let figures = run.simulate().unwrap().summary.json();
+    /// assert_eq!((&figures["cold_starts"], &figures["warm_starts"]), (&1.into(), &99.into()));
+    /// ```
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Run {
+        self.workload = Some(workload);
         self
     }
 
@@ -268,7 +305,7 @@ impl Run {
 
     /// Everything before the first instant.
     fn begin(&mut self) -> Result<Begun> {
-        self.scenario.check()?;
+        self.scenario.check_beside(self.workload.is_some())?;
         let clock = Stopwatch::start();
         let cpu_before = usage().cpu_seconds;
         if let Some((target, force)) = &self.target {
@@ -277,7 +314,7 @@ impl Run {
         if let Some(font) = self.scenario.plots.font.as_deref().filter(|_| self.plots) {
             plot::check_font(font)?;
         }
-        let assembled = assemble(&self.scenario)?;
+        let assembled = assemble(&self.scenario, self.workload.take())?;
         let publisher = self.publisher()?;
         let folder = self.target.take().map(|(target, force)| Folder::create(&target, force)).transpose()?;
         let plan = window::Plan::new(&self.scenario, &assembled)?;

@@ -4,7 +4,7 @@ use crate::backend::{LiveConfig, Model};
 use crate::base::{Dist, Duration, Fault, FunctionSpec, Mem, Result};
 use crate::controller;
 use crate::graphite::GraphiteConfig;
-use crate::load::{FunctionConfig, TraceConfig};
+use crate::load::{Format, FunctionConfig, TraceConfig};
 use crate::report::Records;
 use crate::worker::{Config, Retry};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -257,6 +257,14 @@ impl Scenario {
         })
     }
 
+    /// A scenario of this name in which nothing is said and nothing limited: the start of one that a program writes.
+    pub fn of(name: &str) -> Scenario {
+        Scenario {
+            trace: None,
+            ..Scenario::replay(name.to_string(), TraceConfig::new(Format::Csv, Vec::new()))
+        }
+    }
+
     /// A scenario that replays a trace, with what `replay` leaves unlimited.
     pub fn replay(name: String, trace: TraceConfig) -> Scenario {
         let worker = Config { memory: Some(Mem::MAX), timeout: Some(Duration::MAX), ..Config::default() };
@@ -286,6 +294,11 @@ impl Scenario {
     /// # Errors
     /// One sentence.
     pub fn check(&self) -> Result<()> {
+        self.check_beside(false)
+    }
+
+    /// [`check`](Self::check), where arrivals come from outside as well or do not.
+    pub(crate) fn check_beside(&self, arrivals: bool) -> Result<()> {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
@@ -319,7 +332,7 @@ impl Scenario {
             }
         }
         let loaded = self.functions.iter().any(|f| f.load.is_some());
-        if !loaded && self.trace.is_none() {
+        if !loaded && self.trace.is_none() && !arrivals {
             return wrong("nothing is invoked: give a function a load, or name a [trace]".into());
         }
         if loaded && self.duration.is_none() && self.invocations.is_none() {

@@ -65,6 +65,23 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Arrivals of these functions, in the order of their ids, of which nothing else is known.
+    pub fn of(functions: Vec<FunctionSpec>, source: impl Source + 'static) -> Workload {
+        Workload {
+            functions,
+            source: Box::new(source),
+            closed: Vec::new(),
+            horizon: None,
+            begin: None,
+            end: None,
+            epoch: None,
+            prewarm: Vec::new(),
+            cold_start: None,
+            gpu: Vec::new(),
+            notes: Rc::default(),
+        }
+    }
+
     /// The same on workers with `gpus`: there the functions that the trace says need a GPU have one. Without, it is said that
     /// they run on processors.
     pub fn with_gpus(mut self, gpus: u32) -> Workload {
