@@ -229,7 +229,7 @@ fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up
         let status = well.pulse.status();
         assert_eq!(status.restarts, 1);
         assert!(status.last_panic.is_some_and(|p| p.contains("the third time")
-            && p.contains("rt_contract.rs:")
+            && p.contains("contract.rs:")
             && p.contains("(at ")));
 
         let dying = supervise("dying", patience, luck, |_| async { panic!("always") });

@@ -228,7 +228,7 @@ fn deadlock_and_livelock_are_told_apart_from_an_end() {
     assert_eq!(tasks.len(), 2);
     assert_eq!((tasks[0].name.as_str(), tasks[0].waits), ("main", Waits::Oneshot));
     assert_eq!((tasks[1].name.as_str(), tasks[1].waits), ("collector", Waits::Notify));
-    assert!(tasks[1].site.contains("rt_sim.rs"));
+    assert!(tasks[1].site.contains("rt/sim.rs"));
     assert!(Stop::Deadlock(tasks.clone()).to_string().contains("task 'collector' spawned at"));
 
     let s = Sim::new(Options { polls_per_instant: 1000, ..Options::default() });

@@ -82,7 +82,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "drain",
         ],
     ),
-    ("Shell", &["completions", "help"]),
+    ("Shell", &["completions", "schema", "help"]),
 ];
 
 /// The command line, with its commands listed by group.
@@ -116,6 +116,12 @@ pub enum Command {
     Align(AlignArgs),
     /// Work with traces
     Trace(TraceCommand),
+    /// Print the JSON schema of a configuration, for editors that complete and check it
+    Schema {
+        /// Of a scenario, or of a daemon's configuration
+        #[arg(value_enum, ignore_case = true, default_value = "scenario")]
+        of: SchemaOf,
+    },
     #[command(flatten)]
     OnHost(OnHost),
     #[command(flatten)]
@@ -125,6 +131,17 @@ pub enum Command {
         /// For which shell
         shell: Shell,
     },
+}
+
+/// What a schema is of.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum SchemaOf {
+    /// A scenario
+    Scenario,
+    /// A worker daemon's configuration
+    Worker,
+    /// A controller daemon's configuration
+    Controller,
 }
 
 /// Commands of this host.

@@ -33,7 +33,7 @@ mod told;
 mod version;
 mod words;
 
-use args::{Cli, Command, Everywhere, OnHost, Serving};
+use args::{Cli, Command, Everywhere, OnHost, SchemaOf, Serving};
 use clap::FromArgMatches;
 use elapse::base::{Fault, FaultKind};
 use host_args::{TraceCommand, TraceDeed};
@@ -132,9 +132,25 @@ fn run(command: Command) -> Result<u8, Fault> {
             print::put(&script);
             Ok(0)
         }
+        Command::Schema { of } => schema(of),
         Command::OnHost(command) => on_host(command),
         Command::Serving(command) => serve(command),
     }
+}
+
+/// Prints a schema, laid out.
+fn schema(of: SchemaOf) -> Result<u8, Fault> {
+    let schema = match of {
+        SchemaOf::Scenario => elapse::keys::schema::<elapse::Scenario>(),
+        #[cfg(feature = "daemon")]
+        SchemaOf::Worker => elapse::keys::schema::<elapse_daemon::DaemonConfig>(),
+        #[cfg(feature = "daemon")]
+        SchemaOf::Controller => elapse::keys::schema::<elapse_daemon::ControllerConfig>(),
+        #[cfg(not(feature = "daemon"))]
+        _ => return Err(absent("daemon")),
+    };
+    print::put(format!("{schema:#}\n").as_bytes());
+    Ok(0)
 }
 
 /// Commands of this host.

@@ -210,7 +210,7 @@ fn help_is_in_groups_and_each_command_has_its_own_flags() {
         assert!(all.lines().any(|line| line.starts_with(code)), "{code}");
     }
     let commands = "sim live replay plot compare align graphite trace calibrate doctor clean worker controller register deregister \
-                    invoke result prewarm list workers status health metrics drain completions";
+                    invoke result prewarm list workers status health metrics drain completions schema";
     for command in commands.split_whitespace() {
         assert_eq!(
             all.lines().filter(|line| line.starts_with(&format!("  {command} "))).count(),
@@ -287,6 +287,89 @@ fn a_policy_from_outside_is_named_like_ours() {
     assert!(words_of("worker.eviction").contains(&"youngest"));
     let said = eviction::add(Member::plain("lru", |_| Ok(Box::new(Youngest)))).unwrap_err().to_string();
     assert!(said.contains("there is already") && said.contains("'lru'"), "{said}");
+}
+
+/// The schema has every key that `--print-plan` shows, and lets every shipped scenario pass.
+#[test]
+fn a_schema_describes_what_files_may_say() {
+    use serde_json::Value;
+    /// What of a file a schema does not allow, by path.
+    fn wrong(schema: &Value, found: &Value, path: &str, all: &mut Vec<String>) {
+        if let Some(forms) = schema["anyOf"].as_array() {
+            let fits = |form: &Value| {
+                let mut wrongs = Vec::new();
+                wrong(form, found, path, &mut wrongs);
+                wrongs.is_empty()
+            };
+            if !forms.iter().any(fits) {
+                all.push(format!("{path}: none of the forms"));
+            }
+            return;
+        }
+        if let Some(words) = schema["enum"].as_array().filter(|words| !words.contains(found)) {
+            all.push(format!("{path}: {found} is none of {words:?}"));
+        }
+        let is = |kind: &str| schema["type"] == kind;
+        match found {
+            Value::Object(table) if is("object") => {
+                let (known, must) = (&schema["properties"], schema["required"].as_array());
+                for (key, value) in table {
+                    match known.get(key) {
+                        Some(schema) => wrong(schema, value, &format!("{path}.{key}"), all),
+                        None => all.push(format!("{path}: no key {key}")),
+                    }
+                }
+                let lacks =
+                    must.into_iter().flatten().filter(|key| !table.contains_key(key.as_str().unwrap()));
+                all.extend(lacks.map(|key| format!("{path} lacks {}", key.as_str().unwrap())));
+            }
+            Value::Array(list) if is("array") => {
+                list.iter().for_each(|value| wrong(&schema["items"], value, path, all));
+            }
+            _ if is("object") || is("array") || is("string") && !found.is_string() => {
+                all.push(format!("{path}: {found} is no {}", schema["type"]));
+            }
+            _ => {}
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let of =
+        |what: &str| -> Value { serde_json::from_str(&printed(&elapse(&["schema", what], root))).unwrap() };
+    let schema = of("scenario");
+    let mut files = 0;
+    for file in std::fs::read_dir(root.join("scenarios")).unwrap().flatten().map(|entry| entry.path()) {
+        let Ok(table) = std::fs::read_to_string(&file).unwrap().parse::<toml::Table>() else { continue };
+        let (mut all, mut plan) = (Vec::new(), serde_json::to_value(&table).unwrap());
+        // A date of TOML is a text to a schema.
+        if let Some(start) = plan.get_mut("start") {
+            *start = "an instant".into();
+        }
+        wrong(&schema, &plan, "", &mut all);
+        assert!(all.is_empty(), "{}: {all:?}", file.display());
+        files += 1;
+    }
+    assert!(files >= 5, "{files}");
+    let plan = serde_json::json!({"name": "x", "records": "sample:0.05", "worker": {"memory": "1GiB", "keep_alive": "4s"}});
+    let mut all = Vec::new();
+    wrong(&schema, &plan, "", &mut all);
+    assert_eq!(all, Vec::<String>::new());
+    for (text, why) in [
+        ("nmae = 'x'", "no key nmae"),
+        ("name = 'x'\n[worker]\nmemory = '1GiB'\neviction = 'lur'", ".worker.eviction: none of the forms"),
+        (
+            "name = 'x'\n[worker]\nmemory = '1GiB'\neviction = { policy = 'greedy-dual', csot = 1 }",
+            ".worker.eviction",
+        ),
+        ("name = 'x'\n[worker]\ndispatch = 'never'", ".worker lacks memory"),
+        ("name = 'x'\n[[function]]\nname = 'f'", ".function lacks memory"),
+    ] {
+        let plan = serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap();
+        let mut all = Vec::new();
+        wrong(&schema, &plan, "", &mut all);
+        assert!(all.iter().any(|w| w.contains(why)), "{text}: {all:?}");
+    }
+    assert_eq!(of("worker")["properties"]["on_boot"]["enum"], serde_json::json!(["clean", "recover"]));
+    assert!(of("controller")["properties"]["attempt_timeout"]["description"].is_string());
 }
 
 /// A policy's parameters: in a table, typed, each refused by a sentence that says where, why and what there is.

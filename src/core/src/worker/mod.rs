@@ -7,6 +7,7 @@
 mod config;
 mod container;
 mod creation;
+mod disposal;
 pub mod eviction;
 mod expiries;
 mod fleet;
@@ -37,14 +38,14 @@ pub use loops::LOOPS;
 pub use prewarm::Retry;
 pub use status::{LoopReport, MemoryUse};
 
-use crate::backend::{Backend, Sandbox, Work, close_all};
+use crate::backend::{Backend, Sandbox, close_all};
 use crate::base::{Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts};
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, Class, sync::Notify};
 use container::{Fate, Key};
-use keep_alive::Rested;
+use disposal::Disposer;
 use keeping::Keeping;
 use ledger::{Ledger, Phase};
 use pool::Pool;
@@ -440,69 +441,5 @@ impl Inner {
             state.forget(key, Phase::Removing, rt::now());
         }
         self.pump();
-    }
-
-    /// An idle container may expire sooner than the reaper would look.
-    #[inline]
-    fn rest(self: &Rc<Inner>, state: &mut State, key: Key, now: Time) {
-        let c = state.pool.get(key);
-        if state.groups.is_forgotten(c.group) {
-            // It was being created when its last function was forgotten, and has done what it was created for.
-            return Disposer(self).dispose(state, key, Fate::Condemned, now);
-        }
-        let c = state.pool.get(key);
-        let (memory, before, reading) = (c.memory, c.charged, c.reading);
-        let (phase, mut keep_alive, group) = (c.phase, c.keep_alive, c.group);
-        let (function, prewarmed) = (c.function, c.prewarmed);
-        let charged = state.charge_of_cached(memory, reading);
-        let cold_start = state.groups.expected_creation(group);
-        if let Some(asked) = state.keeping.asked() {
-            let own = state.functions[function.index()].spec.keep_alive;
-            let sharers = group;
-            let (span, begins) =
-                asked.keep(&Rested { function, sharers, at: now, memory, cold_start, own, prewarmed });
-            keep_alive = span;
-            state.pool.get(key).keep_alive = span;
-            if begins {
-                self.create_again(function, group);
-            }
-        }
-        state.pool.get(key).cold_start = cold_start;
-        state.pool.rest(key, charged, now);
-        state.ledger.change(phase, before, Phase::Cached, charged, now);
-        if keep_alive != Duration::MAX {
-            self.alarms.reaper.ring_by(now + keep_alive);
-        }
-    }
-}
-
-/// Begins removals on behalf of the state.
-struct Disposer<'a>(&'a Rc<Inner>);
-
-impl Dispose for Disposer<'_> {
-    fn dispose(&mut self, state: &mut State, key: Key, fate: Fate, now: Time) {
-        if !state.pool.get(key).condemned {
-            state.condemn(key, fate, now);
-        }
-        let c = state.pool.get(key);
-        if c.in_flight > 0 {
-            return;
-        }
-        let (phase, memory) = (c.phase, c.charged);
-        let work = match c.sandbox.take() {
-            Some(sandbox) => self.0.backends[usize::from(c.backend)].remove(sandbox),
-            None => Work::ready(()),
-        };
-        if matches!(work, Work::Ready(_)) {
-            state.forget(key, phase, now);
-            return;
-        }
-        state.pool.get(key).phase = Phase::Removing;
-        state.ledger.shift(phase, Phase::Removing, memory, now);
-        let inner = Rc::clone(self.0);
-        rt::spawn_detached(async move {
-            work.await;
-            inner.removed(key);
-        });
     }
 }

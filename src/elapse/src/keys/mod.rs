@@ -2,10 +2,12 @@
 
 mod docs;
 mod plan;
+mod schema;
 mod shape;
 
 pub use docs::{DOCS, Doc, Documented, Without, key, must, of, open};
 pub use plan::{commented, faults_of, from_anywhere};
+pub use schema::schema;
 pub use shape::{Key, Shape, keys_of};
 
 use crate::base::Member;
