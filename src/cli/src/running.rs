@@ -33,7 +33,11 @@ pub fn listen() -> Result<Interrupt> {
 /// Puts flags over a plan.
 pub fn add(over: &mut Overrides, flags: &[Flag<'_>]) {
     for (flag, key, value) in flags {
-        over.flag(flag, key, value);
+        // A policy with parameters is a table, as in a file.
+        match value.trim_start().starts_with('{') {
+            true => over.flag_of_any(flag, key, value),
+            false => over.flag(flag, key, value),
+        }
     }
 }
 

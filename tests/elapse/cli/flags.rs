@@ -438,6 +438,41 @@ fn a_policy_has_parameters_in_a_table() {
     }
 }
 
+/// What is typed behind a flag may be a table, as in a file.
+#[test]
+fn a_flag_takes_a_policy_with_its_parameters() {
+    let dir = with_scenario("policy-flags");
+    let run = |flags: &[&str]| {
+        let all = [&["sim", "s.toml", "--print-plan"][..], flags].concat();
+        let output = elapse(&all, &dir);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), said(&output))
+    };
+    let (code, plan, _) = run(&[
+        "--eviction",
+        "{ policy = 'greedy-dual', cost = 'uniform' }",
+        "--keep-alive",
+        "{ policy = 'fixed', ttl = '4s' }",
+    ]);
+    assert!(
+        code == Some(0) && plan.contains("cost = \"uniform\"") && plan.contains("ttl = \"4s\""),
+        "{plan}"
+    );
+    for (flags, says) in [
+        (
+            ["--eviction", "{ policy = 'greedy-dual', cost = 'unifrm' }"],
+            "cost: unknown word 'unifrm'; did you mean 'uniform'?",
+        ),
+        (["--keep-alive", "5mim"], "--keep-alive 5mim: it has the unknown unit 'mim'"),
+        (
+            ["--keep-alive", "fixt"],
+            "--keep-alive fixt: unknown keep-alive policy 'fixt'; did you mean 'fixed'?",
+        ),
+    ] {
+        let (code, _, told) = run(&flags);
+        assert!(code == Some(2) && told.contains(says), "{flags:?}: {told}");
+    }
+}
+
 #[test]
 fn daemons_show_every_key_too() {
     let dir = scratch("daemon-plans");

@@ -186,8 +186,8 @@ fn a_span_is_the_fixed_policy_and_others_are_named() {
     let file = folder.join("s.toml");
     for (keep, why) in [
         ("600", "s.toml: line 6: '600' is not a duration with its unit in quotes"),
-        ("'600'", "keep_alive: '600' has no unit"),
-        ("'-5s'", "keep_alive: '-5s' is negative"),
+        ("'600'", "keep_alive is '600'; it has no unit"),
+        ("'-5s'", "keep_alive is '-5s'; it is negative"),
         ("'fixt'", "unknown keep-alive policy 'fixt'; did you mean 'fixed'?"),
         (
             "{ policy = 'fixed', tll = '4s' }",

@@ -110,7 +110,11 @@ pub fn build(config: &PolicyConfig) -> Result<Box<dyn KeepAlive>, String> {
     let name = config.name();
     // A span begins with a digit, or with what makes it none that can be meant.
     if name == "forever" || name.starts_with(|c: char| !c.is_ascii_alphabetic()) {
-        let span = name.parse().map_err(|why| format!("keep_alive: {why}"))?;
+        let wrong = |why: String| {
+            let quoted = format!("'{name}' ");
+            format!("keep_alive is '{name}'; it {}", why.strip_prefix(&quoted).unwrap_or(&why))
+        };
+        let span = name.parse().map_err(wrong)?;
         return Ok(fixed::kept_for(span));
     }
     SET.maker(config)?(config).map_err(|why| SET.refusal(config, &why))
