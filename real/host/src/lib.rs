@@ -64,6 +64,15 @@ pub fn descriptors() -> usize {
     limit.current.and_then(|n| usize::try_from(n).ok()).unwrap_or(usize::MAX)
 }
 
+/// Lets this process have as many descriptors as it may: shells and service managers give 1024 to begin with, of which one peer's share
+/// is soon all that others need.
+pub fn raise_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where that is refused, what there is must do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// The SHA-256 hash of some bytes.
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     use sha2::{Digest, Sha256};

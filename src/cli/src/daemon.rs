@@ -20,6 +20,7 @@ pub fn worker(args: &WorkerArgs) -> Result<u8> {
         return print::plan(&config);
     }
     elapse_host::give_memory_back();
+    elapse_host::raise_descriptors();
     let interrupt = running::listen()?;
     let file = args.config.clone();
     elapse_daemon::worker(config, &interrupt, move || elapse_daemon::load_daemon(&file, &overrides))?;
@@ -36,6 +37,7 @@ pub fn controller(args: &ControllerArgs) -> Result<u8> {
         return print::plan(&config);
     }
     elapse_host::give_memory_back();
+    elapse_host::raise_descriptors();
     let interrupt = running::listen()?;
     let file = args.config.clone();
     elapse_daemon::controller(config, &interrupt, move || elapse_daemon::load_controller(&file, &overrides))?;
