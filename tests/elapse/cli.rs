@@ -2,6 +2,7 @@
 
 mod flags;
 mod output;
+mod policies;
 mod readme;
 
 use crate::common::{has, scratch};

@@ -212,7 +212,7 @@ impl Plan for ControllerConfig {
 /// The effective configuration of a worker.
 ///
 /// # Errors
-/// What of it cannot be meant, and where.
+/// Says which key cannot be meant, and where it stands.
 pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
     let mut config: DaemonConfig = read_plan(file, overrides)?;
     config.worker.timeout.get_or_insert(USUAL_TIMEOUT);
@@ -222,7 +222,7 @@ pub fn load_daemon(file: &Path, overrides: &Overrides) -> Result<DaemonConfig> {
 /// The effective configuration of a controller.
 ///
 /// # Errors
-/// What of it cannot be meant, and where.
+/// Says which key cannot be meant, and where it stands.
 pub fn load_controller(file: &Path, overrides: &Overrides) -> Result<ControllerConfig> {
     read_plan(file, overrides)
 }

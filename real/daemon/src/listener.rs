@@ -131,7 +131,7 @@ impl Listener {
     }
 }
 
-/// What is served, and the room that bodies of requests share.
+/// Joins the routes that are served with the room that request bodies share.
 struct Api {
     routes: axum::Router,
     room: Room,

@@ -24,12 +24,12 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// The end of a sandbox, which any number of tasks may wait for.
 #[derive(Default)]
-pub(crate) struct Ending {
+pub(crate) struct ExitWatch {
     death: RefCell<Option<Death>>,
     came: Notify,
 }
 
-impl Ending {
+impl ExitWatch {
     /// What it died of, if it has.
     pub(crate) fn death(&self) -> Option<Death> {
         self.death.borrow().clone()

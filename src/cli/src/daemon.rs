@@ -4,44 +4,48 @@ use crate::daemon_args::{
     AtArgs, ControllerArgs, InvokeArgs, NamedArgs, RegisterArgs, ResultArgs, WorkerArgs,
 };
 use crate::{print, running};
-use elapse::Overrides;
 use elapse::base::{Duration, Fault, Result};
+use elapse::{Interrupt, Overrides};
 use elapse_daemon::Client;
 use serde_json::Value;
 use std::path::Path;
 
 pub fn worker(args: &WorkerArgs) -> Result<u8> {
-    let mut overrides = Overrides::from_environment();
-    for pair in &args.sets {
-        overrides.set(pair)?;
-    }
+    let overrides = overrides(&args.sets)?;
     let config = elapse_daemon::load_daemon(&args.config, &overrides)?;
     if args.print_plan {
         return print::plan(&config);
     }
-    elapse_host::give_memory_back();
-    elapse_host::raise_descriptors();
-    let interrupt = running::listen()?;
+    let interrupt = ready()?;
     let file = args.config.clone();
     elapse_daemon::worker(config, &interrupt, move || elapse_daemon::load_daemon(&file, &overrides))?;
     Ok(0)
 }
 
 pub fn controller(args: &ControllerArgs) -> Result<u8> {
-    let mut overrides = Overrides::from_environment();
-    for pair in &args.sets {
-        overrides.set(pair)?;
-    }
+    let overrides = overrides(&args.sets)?;
     let config = elapse_daemon::load_controller(&args.config, &overrides)?;
     if args.print_plan {
         return print::plan(&config);
     }
-    elapse_host::give_memory_back();
-    elapse_host::raise_descriptors();
-    let interrupt = running::listen()?;
+    let interrupt = ready()?;
     let file = args.config.clone();
     elapse_daemon::controller(config, &interrupt, move || elapse_daemon::load_controller(&file, &overrides))?;
     Ok(0)
+}
+
+/// Reads what goes over a daemon's file.
+fn overrides(sets: &[String]) -> Result<Overrides> {
+    let mut overrides = Overrides::from_environment();
+    sets.iter().try_for_each(|pair| overrides.set(pair))?;
+    Ok(overrides)
+}
+
+/// Readies this process to live as a daemon: for others who make it hold much for a moment, and for signals.
+fn ready() -> Result<Interrupt> {
+    elapse_host::give_memory_back();
+    elapse_host::raise_descriptors();
+    running::listen()
 }
 
 /// How long a daemon may take for what it does at once.

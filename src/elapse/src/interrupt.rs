@@ -1,5 +1,6 @@
 //! The wish of the user that a run ends early: Ctrl-C, or SIGTERM.
 
+use crate::rt::wall;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
@@ -77,7 +78,6 @@ impl Interrupt {
     }
 
     /// Waits for so long; false, and sooner, if the user asks for the end. Not for what runs in an event loop.
-    #[expect(clippy::disallowed_methods, reason = "between two runs there is no event loop to block")]
     pub fn rest(&self, span: Duration) -> bool {
         let until = monotonic() + u64::try_from(span.as_nanos()).unwrap_or(u64::MAX / 2);
         while !self.asked() {
@@ -85,7 +85,7 @@ impl Interrupt {
             if left.is_zero() {
                 return true;
             }
-            std::thread::sleep(left.min(LOOK));
+            wall::pause(left.min(LOOK));
         }
         false
     }

@@ -279,7 +279,7 @@ pub const USUAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// The effective configuration in a file of this kind.
 ///
 /// # Errors
-/// What of it cannot be meant, and where.
+/// Says which key cannot be meant, and where it stands.
 pub fn read_plan<T: Plan>(file: &Path, overrides: &Overrides) -> Result<T> {
     let table = read::<T>(file, &keys_of::<T>())?;
     effective(Some(file), &table, &overrides.0)
@@ -308,7 +308,7 @@ pub fn function_of(json: &[u8]) -> Result<FunctionConfig> {
 /// The effective plan of a scenario file, or of `base` where there is none.
 ///
 /// # Errors
-/// What of it cannot be meant, and where.
+/// Says which key cannot be meant, and where it stands.
 pub fn load_plan(file: Option<&Path>, base: Option<Scenario>, overrides: &Overrides) -> Result<Scenario> {
     let table = match (file, base) {
         (Some(path), _) => read::<Scenario>(path, &keys_of::<Scenario>())?,

@@ -22,3 +22,9 @@ impl Stopwatch {
         self.0.elapsed()
     }
 }
+
+/// Blocks this thread for so long. Not for what runs in an event loop.
+#[expect(clippy::disallowed_methods, reason = "between two runs there is no event loop to block")]
+pub fn pause(span: std::time::Duration) {
+    std::thread::sleep(span);
+}

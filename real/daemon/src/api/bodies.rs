@@ -15,7 +15,7 @@ use tokio::time::Instant;
 const SPAN: Duration = Duration::from_secs(10);
 const LEAST: usize = 10 * (4 << 10);
 
-/// What a peer's bodies take room of; among a request's extensions.
+/// Holds the room that a peer's bodies share; among a request's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyRoom(pub(crate) Option<Room>);
 

@@ -44,7 +44,7 @@ impl Desk {
 
     fn is_back(&self, life: &Rc<Life>) {
         life.has.set(life.has.get() - 1);
-        // What an earlier life had is no load of the present one.
+        // Count nothing of an earlier life among the load of the present one.
         if self.lives.borrow().get(&life.told.name).is_some_and(|now| Rc::ptr_eq(now, life)) {
             self.fleet.borrow_mut().returned(life.place);
         }
@@ -96,7 +96,7 @@ impl Desk {
                 other => other,
             };
             match asked {
-                // It was not admitted there, and may be elsewhere. Any other 503 is the function's answer.
+                // Try another worker: this one did not admit it. Any other 503 is the function's answer.
                 Ok(answer) if answer.status == 503 && says(&answer, Status::Dropped) => {
                     refused = Some(passed_on(answer));
                 }

@@ -2,7 +2,7 @@
 
 use super::{Link, SNAPSHOTTER, fault, unless_gone};
 use crate::cgroup::Gauge;
-use crate::ending::{self, Ending};
+use crate::ending::{self, ExitWatch};
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::home::{Home, Log, Shared};
 use crate::net::Lease;
@@ -29,7 +29,7 @@ pub(super) struct Task {
     pub(super) network: RefCell<Option<Lease>>,
     trace: RefCell<Option<Trace>>,
     gauge: RefCell<Option<Rc<Gauge>>>,
-    ending: Ending,
+    ending: ExitWatch,
 }
 
 impl Task {
@@ -44,7 +44,7 @@ impl Task {
             network: RefCell::default(),
             trace: RefCell::default(),
             gauge: RefCell::default(),
-            ending: Ending::default(),
+            ending: ExitWatch::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{LAST_WORDS, PATIENCE, fault};
 use crate::cgroup::Gauge;
-use crate::ending::{self, Ending};
+use crate::ending::{self, ExitWatch};
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::home::{Home, Shared};
 use crate::net::Lease;
@@ -29,7 +29,7 @@ pub(super) struct Container {
     pub(super) network: RefCell<Option<Lease>>,
     pub(super) trace: RefCell<Option<Trace>>,
     pub(super) gauge: RefCell<Option<Rc<Gauge>>>,
-    pub(super) ending: Ending,
+    pub(super) ending: ExitWatch,
     pub(super) gpu: Option<u32>,
 }
 

@@ -6,7 +6,7 @@
 mod container;
 
 use crate::cgroup::{SLICE, path_of, remove_everywhere, shares_of, weigh};
-use crate::ending::Ending;
+use crate::ending::ExitWatch;
 use crate::engine::{
     self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -322,7 +322,7 @@ impl Dockers {
             network: RefCell::default(),
             trace: RefCell::default(),
             gauge: RefCell::default(),
-            ending: Ending::default(),
+            ending: ExitWatch::default(),
             gpu,
         }
     }

@@ -13,7 +13,7 @@ mod signals;
 mod spawn;
 
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
-use crate::ending::Ending;
+use crate::ending::ExitWatch;
 use crate::engine::{
     self, Common, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
 };
@@ -274,7 +274,7 @@ impl Processes {
                 pidfd,
                 // In a pid namespace the first process takes all others with it.
                 group: if self.is_isolated() { None } else { Pid::from_raw(pid) },
-                ending: Ending::default(),
+                ending: ExitWatch::default(),
             }),
             group: group.map(Arc::new),
             network: RefCell::new(network),

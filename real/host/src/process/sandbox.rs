@@ -1,7 +1,7 @@
 //! A sandboxed process that runs: its end, its memory, its removal.
 
 use crate::cgroup::Group;
-use crate::ending::{self, Ending};
+use crate::ending::{self, ExitWatch};
 use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
 use crate::home::{Home, Log};
 use crate::net::Lease;
@@ -34,7 +34,7 @@ pub(super) struct Life {
     pub(super) pidfd: OwnedFd,
     /// All that it has started, where that does not end with it.
     pub(super) group: Option<Pid>,
-    pub(super) ending: Ending,
+    pub(super) ending: ExitWatch,
 }
 
 impl Process {

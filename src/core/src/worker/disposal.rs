@@ -15,17 +15,16 @@ impl Inner {
     #[inline]
     pub(super) fn rest(self: &Rc<Inner>, state: &mut State, key: Key, now: Time) {
         let c = state.pool.get(key);
-        if state.groups.is_forgotten(c.group) {
-            // It was being created when its last function was forgotten, and has done what it was created for.
-            return Disposer(self).dispose(state, key, Fate::Condemned, now);
-        }
-        let c = state.pool.get(key);
         let (memory, before, reading) = (c.memory, c.charged, c.reading);
         let (phase, mut keep_alive, group) = (c.phase, c.keep_alive, c.group);
         let (function, prewarmed) = (c.function, c.prewarmed);
+        if state.groups.is_forgotten(group) {
+            // It was being created when its last function was forgotten, and has done what it was created for.
+            return Disposer(self).dispose(state, key, Fate::Condemned, now);
+        }
         let charged = state.charge_of_cached(memory, reading);
         let cold_start = state.groups.expected_creation(group);
-        if let Some(asked) = state.keeping.asked() {
+        if let Some(asked) = state.keeping.adaptive() {
             let own = state.functions[function.index()].spec.keep_alive;
             let sharers = group;
             let (span, begins) =

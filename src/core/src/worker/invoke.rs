@@ -198,7 +198,7 @@ impl Inner {
         if state.draining {
             return Admission::Refused(Refusal::Draining);
         }
-        if state.keeping.is_asked() {
+        if state.keeping.is_adaptive() {
             let group = state.functions[call.function.index()].group;
             state.keeping.arrived(call.function, group, now);
         }

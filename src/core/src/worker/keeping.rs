@@ -4,14 +4,14 @@ use super::keep_alive::{Keep, KeepAlive, Rested};
 use crate::base::{Duration, FunctionId, Time};
 
 /// A policy whose answers differ, and what it wants.
-pub(super) struct Asked {
+pub(super) struct Adaptive {
     policy: Box<dyn KeepAlive>,
-    groups: Vec<Wanted>,
+    groups: Vec<Recreation>,
 }
 
 /// What the policy wants for a group.
 #[derive(Clone, Copy, Debug, Default)]
-struct Wanted {
+struct Recreation {
     /// When one of its containers is to be created again, as was said last.
     again: Option<Time>,
     /// A task waits for that.
@@ -22,14 +22,14 @@ struct Wanted {
 pub(super) enum Keeping {
     /// Every container is kept so long whose function says no other.
     Fixed(Duration),
-    Asked(Asked),
+    Adaptive(Adaptive),
 }
 
 impl Keeping {
     pub(super) fn new(policy: Box<dyn KeepAlive>) -> Keeping {
         match policy.fixed() {
             Some(span) => Keeping::Fixed(span),
-            None => Keeping::Asked(Asked { policy, groups: Vec::new() }),
+            None => Keeping::Adaptive(Adaptive { policy, groups: Vec::new() }),
         }
     }
 
@@ -37,46 +37,46 @@ impl Keeping {
     pub(super) fn known(&self, own: Option<Duration>) -> Option<Duration> {
         match self {
             Keeping::Fixed(span) => Some(own.unwrap_or(*span)),
-            Keeping::Asked(_) => None,
+            Keeping::Adaptive(_) => None,
         }
     }
 
     /// Whether the policy has to be asked each time.
     #[inline]
-    pub(super) fn is_asked(&self) -> bool {
-        matches!(self, Keeping::Asked(_))
+    pub(super) fn is_adaptive(&self) -> bool {
+        matches!(self, Keeping::Adaptive(_))
     }
 
     /// Tells the policy of an arrival.
     pub(super) fn arrived(&mut self, function: FunctionId, group: u32, at: Time) {
-        if let Keeping::Asked(asked) = self {
-            asked.policy.arrived(function, group, at);
+        if let Keeping::Adaptive(policy) = self {
+            policy.policy.arrived(function, group, at);
         }
     }
 
     /// Forgets what is wanted for a group.
     pub(super) fn clear(&mut self, group: u32) {
-        if let Keeping::Asked(asked) = self {
-            let wanted = asked.group(group);
+        if let Keeping::Adaptive(policy) = self {
+            let wanted = policy.group(group);
             // The task that waits is there still.
-            *wanted = Wanted { awaited: wanted.awaited, ..Wanted::default() };
+            *wanted = Recreation { awaited: wanted.awaited, ..Recreation::default() };
         }
     }
 
     /// The policy, if it has to be asked.
     #[inline]
-    pub(super) fn asked(&mut self) -> Option<&mut Asked> {
+    pub(super) fn adaptive(&mut self) -> Option<&mut Adaptive> {
         match self {
             Keeping::Fixed(_) => None,
-            Keeping::Asked(asked) => Some(asked),
+            Keeping::Adaptive(policy) => Some(policy),
         }
     }
 }
 
-impl Asked {
-    fn group(&mut self, group: u32) -> &mut Wanted {
+impl Adaptive {
+    fn group(&mut self, group: u32) -> &mut Recreation {
         if self.groups.len() <= group as usize {
-            self.groups.resize(group as usize + 1, Wanted::default());
+            self.groups.resize(group as usize + 1, Recreation::default());
         }
         &mut self.groups[group as usize]
     }

@@ -133,7 +133,7 @@ impl Inner {
         rt::spawn_detached(async move {
             loop {
                 let wanted =
-                    inner.state.borrow_mut().keeping.asked().and_then(|asked| asked.next_again(group));
+                    inner.state.borrow_mut().keeping.adaptive().and_then(|asked| asked.next_again(group));
                 let Some(at) = wanted else { return };
                 if at > rt::now() {
                     rt::sleep_until(at).await;
@@ -141,7 +141,7 @@ impl Inner {
                 }
                 {
                     let mut state = inner.state.borrow_mut();
-                    state.keeping.asked().into_iter().for_each(|asked| asked.done(group));
+                    state.keeping.adaptive().into_iter().for_each(|asked| asked.done(group));
                     if state.draining || state.pool.group(group).living > 0 {
                         continue;
                     }
