@@ -43,6 +43,8 @@ fn start(config: Config, model: Model, functions: Vec<FunctionSpec>) -> Worker {
         eviction: None,
         queue: None,
         keep_alive: None,
+        observers: Vec::new(),
+        checked: true,
         meter,
         window,
         seed: 1,

@@ -50,10 +50,6 @@ const KNOWN: &[(&str, &str)] = &[
         "what was seen beside what is said",
     ),
     ("elapse-rt: calls.rs -> context.rs -> calls.rs", "each arm's core below the context that holds it"),
-    (
-        "elapse-core: worker/creation.rs -> worker/state.rs -> worker/creation.rs",
-        "the transitions of the worker's core",
-    ),
     ("elapse-load: arrivals.rs -> function.rs -> arrivals.rs", "a load's shape below who draws it"),
     ("elapse-load: azure/mod.rs -> trace.rs -> azure/mod.rs", "options of traces below their formats"),
     (

@@ -100,6 +100,8 @@ pub fn run(
             eviction: None,
             queue: None,
             keep_alive: None,
+            observers: Vec::new(),
+            checked: false,
             meter: Meter::endless(config.worker.status)
                 .host(host_probe(station.as_ref().map(Station::dropped)))
                 .sink(

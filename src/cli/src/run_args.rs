@@ -60,6 +60,10 @@ pub struct Common {
     /// invocations); may be given several times
     #[arg(long, value_name = "CONDITION", help_heading = "Results")]
     pub fail_if: Vec<String>,
+    /// Look after every step of a worker whether memory, processors, queue and counts agree; the run takes several times as
+    /// long, and ends with exit code 4 where they do not
+    #[arg(long, help_heading = "Plan")]
+    pub check: bool,
     /// Seed of everything that is random [default: the scenario's, or 1]
     #[arg(long, value_name = "S", help_heading = "Plan")]
     pub seed: Option<u64>,

@@ -140,6 +140,7 @@ pub fn run_to(
     let mut run = Run::new(plan)
         .write_to(target, common.force)
         .plots(!common.no_plots)
+        .checked(common.check)
         .command(std::env::args().collect())
         .built(version::commit(), version::features())
         .interrupt(interrupt);

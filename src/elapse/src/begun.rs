@@ -6,7 +6,8 @@ use crate::drive::Shared;
 use crate::interrupt::Interrupt;
 use crate::load::Notes;
 use crate::metrics::Series;
-use crate::operate::{Job, MakeEviction, MakeKeepAlive, MakeQueue};
+use crate::operate::Job;
+use crate::own::Own;
 use crate::publisher::{Marker, Publisher};
 use crate::report::{Folder, RunFacts, WorkerFacts};
 use crate::rt::wall::Stopwatch;
@@ -38,9 +39,7 @@ pub struct Begun {
     pub interrupt: Interrupt,
     /// What is told how far it is.
     pub progress: Option<Box<dyn FnMut(Progress)>>,
-    pub(crate) eviction: Option<MakeEviction>,
-    pub(crate) queue: Option<MakeQueue>,
-    pub(crate) keep_alive: Option<MakeKeepAlive>,
+    pub(crate) own: Own,
     pub(crate) window: (Time, Time),
     pub(crate) functions: Vec<FunctionSpec>,
     pub(crate) notes: Rc<RefCell<Notes>>,
@@ -72,9 +71,7 @@ impl Begun {
         Job {
             scenario: self.scenario.clone(),
             assembled: std::mem::take(&mut self.assembled),
-            eviction: self.eviction.take(),
-            queue: self.queue.take(),
-            keep_alive: self.keep_alive.take(),
+            own: std::mem::take(&mut self.own),
             window: self.window,
             host: None,
             sink: None,

@@ -36,12 +36,14 @@ mod interrupt;
 pub mod keys;
 mod means;
 mod operate;
+mod own;
 mod plan;
 mod publisher;
 mod run;
 mod scenario;
 mod setup;
 mod window;
+mod with;
 pub mod world;
 
 pub use elapse_core::{backend, base, controller, metrics, worker};
@@ -63,6 +65,7 @@ pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Plots, Scenario, Start};
 pub mod prelude {
     pub use crate::base::{Duration, Fault, Mem, Result, Time};
     pub use crate::load::{Source, Workload};
+    pub use crate::worker::event::{Event, Observer};
     pub use crate::worker::eviction::Eviction;
     pub use crate::worker::keep_alive::{Keep, KeepAlive, Rested};
     pub use crate::worker::queue::QueuePolicy;

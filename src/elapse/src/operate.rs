@@ -6,29 +6,19 @@ use crate::base::{Cpus, Duration, Fault, Front, FunctionId, FunctionSpec, Outcom
 use crate::controller::{Controller, Fleet, balancer, key_of};
 use crate::drive::{Shared, drive, until_measured};
 use crate::metrics::{Columns, HostProbe, Meter, Series, Sink};
+use crate::own::Own;
 use crate::rt::chance::Chance;
 use crate::rt::{self, Either};
 use crate::scenario::Scenario;
-use crate::worker::{
-    self, Creations, Parts, Worker, eviction::Eviction, keep_alive::KeepAlive, queue::QueuePolicy,
-};
+use crate::worker::{self, Creations, Parts, Worker};
 use std::cell::RefCell;
 use std::rc::Rc;
-
-/// Makes a policy for each worker.
-pub(crate) type MakeEviction = Box<dyn FnMut() -> Box<dyn Eviction>>;
-/// Makes a policy for each worker.
-pub(crate) type MakeKeepAlive = Box<dyn FnMut() -> Box<dyn KeepAlive>>;
-/// Makes a policy for each worker.
-pub(crate) type MakeQueue = Box<dyn FnMut() -> Box<dyn QueuePolicy>>;
 
 /// What is to be done.
 pub struct Job {
     pub(crate) scenario: Scenario,
     pub(crate) assembled: Assembled,
-    pub(crate) eviction: Option<MakeEviction>,
-    pub(crate) queue: Option<MakeQueue>,
-    pub(crate) keep_alive: Option<MakeKeepAlive>,
+    pub(crate) own: Own,
     pub(crate) window: (Time, Time),
     /// What reads a live worker's host.
     pub host: Option<HostProbe>,
@@ -78,8 +68,7 @@ pub async fn operate(
     shared: Rc<Shared>,
     started: Started,
 ) -> Result<()> {
-    let Job { scenario, mut assembled, mut eviction, mut queue, mut keep_alive, window, mut host, mut sink } =
-        job;
+    let Job { scenario, mut assembled, mut own, window, mut host, mut sink } = job;
     let functions = std::mem::take(&mut assembled.functions);
     let Assembled { prewarm, standing, first, source, closed, until, begin, .. } = assembled;
     let mut config = scenario.worker.clone();
@@ -100,12 +89,14 @@ pub async fn operate(
             number,
             config: config.clone(),
             backends: backends(&scenario)?,
-            eviction: eviction.as_mut().map(|make| make()),
-            queue: queue.as_mut().map(|make| make()),
-            keep_alive: keep_alive.as_mut().map(|make| make()),
+            eviction: own.eviction.as_mut().map(|make| make()),
+            queue: own.queue.as_mut().map(|make| make()),
+            keep_alive: own.keep_alive.as_mut().map(|make| make()),
             meter,
             window,
             seed: scenario.seed,
+            observers: own.observers.iter_mut().map(|make| make(number)).collect(),
+            checked: own.checked,
             creations: Rc::clone(&creations),
         })?;
         if let Some(fleet) = &fleet {

@@ -9,7 +9,8 @@ use crate::facts::{EVENTS_AT_ONCE, TICKS_ALONE, fleet_peaks, parts, stands_still
 use crate::host::{host, usage};
 use crate::interrupt::Interrupt;
 use crate::load::Workload;
-use crate::operate::{MakeEviction, MakeKeepAlive, MakeQueue, Started, operate, simulated};
+use crate::operate::{Started, operate, simulated};
+use crate::own::Own;
 use crate::plot;
 use crate::publisher::{FromGraphite, Marker, Opener, Over, Publisher};
 use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary};
@@ -18,7 +19,6 @@ use crate::rt::{Counters, Options, Sim, Stop};
 use crate::scenario::{Scenario, Start};
 use crate::setup::setup;
 use crate::window;
-use crate::worker::{eviction::Eviction, keep_alive::KeepAlive, queue::QueuePolicy};
 use crate::world::World;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -35,10 +35,8 @@ use std::rc::Rc;
 /// ```
 pub struct Run {
     pub(crate) scenario: Scenario,
-    eviction: Option<MakeEviction>,
-    queue: Option<MakeQueue>,
-    keep_alive: Option<MakeKeepAlive>,
-    workload: Option<Workload>,
+    pub(crate) own: Own,
+    pub(crate) workload: Option<Workload>,
     target: Option<(PathBuf, bool)>,
     plots: bool,
     command: Vec<String>,
@@ -76,9 +74,7 @@ impl Run {
     pub fn new(scenario: Scenario) -> Run {
         Run {
             scenario,
-            eviction: None,
-            queue: None,
-            keep_alive: None,
+            own: Own::default(),
             workload: None,
             target: None,
             plots: true,
@@ -94,61 +90,6 @@ impl Run {
     #[must_use]
     pub fn publish_with(mut self, opener: Opener) -> Run {
         self.opener = Some(opener);
-        self
-    }
-
-    /// With an eviction policy of the caller's; each worker has one of its own.
-    #[must_use]
-    pub fn eviction(mut self, policy: impl Eviction + Clone + 'static) -> Run {
-        self.eviction = Some(Box::new(move || Box::new(policy.clone())));
-        self
-    }
-
-    /// With a queue policy of the caller's; each worker has one of its own.
-    #[must_use]
-    pub fn queue(mut self, policy: impl QueuePolicy + Clone + 'static) -> Run {
-        self.queue = Some(Box::new(move || Box::new(policy.clone())));
-        self
-    }
-
-    /// With a keep-alive policy of the caller's; each worker has one of its own.
-    #[must_use]
-    pub fn keep_alive(mut self, policy: impl KeepAlive + Clone + 'static) -> Run {
-        self.keep_alive = Some(Box::new(move || Box::new(policy.clone())));
-        self
-    }
-
-    /// With arrivals of the caller's, beside the scenario's functions and in place of a trace.
-    ///
-    /// ```
-    /// use elapse::base::{Duration, FunctionId, FunctionSpec, Invocation, Mem, Result, Time};
-    /// use elapse::load::{Source, Workload};
-    /// use elapse::{Run, Scenario};
-    ///
-    /// /// A call every ten seconds, so many of them.
-    /// struct Steady(u64, u64);
-    ///
-    /// impl Source for Steady {
-    ///     fn next(&mut self) -> Result<Option<Invocation>> {
-    ///         let Steady(sent, calls) = self;
-    ///         if sent == calls {
-    ///             return Ok(None);
-    ///         }
-    ///         let arrival = Time(*sent * 10_000_000_000);
-    ///         *sent += 1;
-    ///         let intended = Duration::from_millis(50);
-    ///         Ok(Some(Invocation { number: 0, function: FunctionId(0), arrival, intended, fails: false, usage: None }))
-    ///     }
-    /// }
-    ///
-    /// let functions = vec![FunctionSpec::new("f", Mem::from_mib(128))];
-    /// let run = Run::new(Scenario::of("steady")).workload(Workload::of(functions, Steady(0, 100)));
-    /// let figures = run.simulate().unwrap().summary.json();
-    /// assert_eq!((&figures["cold_starts"], &figures["warm_starts"]), (&1.into(), &99.into()));
-    /// ```
-    #[must_use]
-    pub fn workload(mut self, workload: Workload) -> Run {
-        self.workload = Some(workload);
         self
     }
 
@@ -359,9 +300,7 @@ impl Run {
             scenario: self.scenario.clone(),
             interrupt: self.interrupt.clone(),
             progress: self.progress.take(),
-            eviction: self.eviction.take(),
-            queue: self.queue.take(),
-            keep_alive: self.keep_alive.take(),
+            own: std::mem::take(&mut self.own),
             clock,
             cpu_before,
             folder,

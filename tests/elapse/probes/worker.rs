@@ -137,6 +137,8 @@ impl Program {
             eviction: None,
             queue: None,
             keep_alive: None,
+            observers: Vec::new(),
+            checked: true,
             meter: Meter::new(Duration::from_secs(1), 10_000),
             window: (Time::ZERO, Time::MAX),
             seed,

@@ -87,3 +87,24 @@ fn the_number_of_a_forgotten_function_is_given_again() {
         assert_eq!(w.register(function("last", 128, SEC)).expect("registered"), id);
     });
 }
+
+#[test]
+fn who_gives_up_waiting_at_the_head_lets_the_next_one_go() {
+    let records = in_sim(async || {
+        let functions = vec![function("large", 200, Duration::ZERO), function("small", 50, Duration::ZERO)];
+        let config = Config { memory: Some(Mem::from_mib(300)), ..Config::default() };
+        let worker = start(config, Model::default(), functions);
+        let runs = rt::spawn(worker.clone().invoke(call(0, 0, Duration::from_secs(10))));
+        rt::yield_now().await;
+        // The head needs what the first one has; the small one behind it does not.
+        let head = worker.clone().invoke(call(1, 0, Duration::from_secs(1)));
+        let head = rt::spawn(async move { rt::timeout(Duration::from_secs(2), head).await.is_err() });
+        rt::yield_now().await;
+        let small = rt::spawn(worker.clone().invoke(call(2, 1, Duration::from_secs(1))));
+        assert!(head.await.expect("no panic"), "the head gives up");
+        let small = small.await.expect("no panic");
+        (small, runs.await.expect("no panic"))
+    });
+    assert_eq!((records.0.dispatch, records.0.returned), (Some(at(2.0)), at(3.0)));
+    assert_eq!(records.1.returned, at(10.0));
+}

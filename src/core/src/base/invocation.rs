@@ -234,6 +234,25 @@ pub struct Held {
 }
 
 impl WorkerCounts {
+    /// What was counted since these counts were.
+    #[must_use]
+    pub fn since(&self, before: &WorkerCounts) -> WorkerCounts {
+        WorkerCounts {
+            invocations: self.invocations - before.invocations,
+            ended: std::array::from_fn(|i| self.ended[i] - before.ended[i]),
+            cold_starts: self.cold_starts - before.cold_starts,
+            warm_starts: self.warm_starts - before.warm_starts,
+            evictions: self.evictions - before.evictions,
+            expirations: self.expirations - before.expirations,
+            containers_created: self.containers_created - before.containers_created,
+            containers_failed: self.containers_failed - before.containers_failed,
+            containers_condemned: self.containers_condemned - before.containers_condemned,
+            prewarm_attempts: self.prewarm_attempts - before.prewarm_attempts,
+            prewarm_failures: self.prewarm_failures - before.prewarm_failures,
+            memory_reads: self.memory_reads - before.memory_reads,
+        }
+    }
+
     /// Containers that there are, by these counts since the start.
     pub fn containers(&self) -> u64 {
         self.containers_created - self.containers_gone()

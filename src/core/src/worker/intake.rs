@@ -4,8 +4,8 @@
 //! is a task. What starts at once in a container that exists, and whose end is known, which is nearly every warm
 //! invocation under simulation, takes the same steps without one: its end is a call at its instant.
 
-use super::invoke::{Admission, Answer, Begun, Running, Seat, answered};
-use super::state::Way;
+use super::invoke::{Answer, Begun, Running, Seat, answered};
+use super::state::{Admission, Way};
 use super::{Inner, Worker};
 use crate::base::{Front, Invocation, Outcome, Record, StartKind, Status, Time};
 use crate::rt::{self, Calls, Elapsed, OnTime};
@@ -63,7 +63,7 @@ impl Front for Intake {
             Admission::Granted(grant) if grant.way == Way::Exists => grant,
             admission => return rt::spawn_detached(self.passenger(call, now).carry_on(admission)),
         };
-        let seat = Seat::take(worker, call.function, &grant);
+        let seat = Seat::take(worker, &grant);
         let begun = worker.begin(&call, seat, grant.start, None, now);
         let (running, work, timeout) = match begun {
             Ok((running, work, timeout)) if work.due().is_some() => (running, work, timeout),

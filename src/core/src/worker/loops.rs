@@ -1,10 +1,7 @@
 //! The background loops. Each sleeps to its next deadline and rests in between; none polls.
 
-use super::container::Fate;
-use super::container::Key;
-use super::state::{Dispose, State};
-use super::{Disposer, Inner};
-use crate::base::Time;
+use super::Inner;
+use super::around::Around;
 use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use crate::rt::{self, Class};
 use std::rc::Rc;
@@ -36,13 +33,10 @@ pub(super) fn start_burying(inner: &Rc<Inner>, patience: Patience, backend: u16)
 async fn bury(inner: Rc<Inner>, backend: u16, pulse: Pulse) {
     while let Some(death) = inner.backends[usize::from(backend)].death() {
         let dead = pulse.rest(death).await;
-        let mut state = inner.state.borrow_mut();
-        if let Some(key) = state.pool.find(backend, dead) {
-            let number = state.pool.get(key).number;
-            tracing::warn!(target: "elapse", container = number, "a container has ended by itself");
-            Disposer(&inner).dispose(&mut state, key, Fate::Failed, rt::now());
+        let ended = inner.state.borrow_mut().ended_by_itself(backend, dead, rt::now(), &mut Around(&inner));
+        if let Some(container) = ended {
+            tracing::warn!(target: "elapse", container, "a container has ended by itself");
         }
-        drop(state);
         inner.pump();
     }
 }
@@ -59,11 +53,7 @@ async fn run(name: &'static str, inner: Rc<Inner>, pulse: Pulse) {
 /// Removes containers whose keep-alive has ended.
 async fn reaper(inner: Rc<Inner>, pulse: Pulse) {
     loop {
-        let next = {
-            let mut state = inner.state.borrow_mut();
-            state.expire(rt::now(), &mut Disposer(&inner));
-            state.pool.next_expiry().map(|(at, _)| at)
-        };
+        let next = inner.state.borrow_mut().expire(rt::now(), &mut Around(&inner));
         inner.pump();
         pulse.rest(inner.alarms.reaper.wait(next)).await;
     }
@@ -72,26 +62,9 @@ async fn reaper(inner: Rc<Inner>, pulse: Pulse) {
 /// Reads the memory of containers that run, each interval from the start of their invocation.
 async fn memory_check(inner: Rc<Inner>, pulse: Pulse) {
     loop {
-        let next = loop {
-            let mut state = inner.state.borrow_mut();
-            let Some((due, key, epoch)) = state.watch.front().copied() else { break None };
-            match state.pool.in_epoch(key, epoch).map(|c| c.next_read) {
-                Some(_) if due > rt::now() => break Some(due),
-                Some(next_read) => read(&inner, &mut state, key, epoch, next_read),
-                None => {}
-            }
-            state.watch.pop_front();
-        };
+        let next = inner.state.borrow_mut().read_due(rt::now(), &mut Around(&inner));
         pulse.rest(inner.alarms.memory.wait(next)).await;
     }
-}
-
-fn read(inner: &Inner, state: &mut State, key: Key, epoch: u64, next_read: Time) {
-    if next_read <= rt::now() {
-        inner.read_memory(state, key, rt::now());
-    }
-    let due = state.pool.get(key).next_read;
-    state.watch.push_back((due, key, epoch));
 }
 
 /// Drops invocations that waited longer than the queue lets them.

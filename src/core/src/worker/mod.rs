@@ -1,55 +1,41 @@
 //! The worker: one copy for both worlds.
 //!
-//! An invocation is one task: it is admitted (`state`), waits for its dispatch if it must, creates its container if it
-//! needs one, executes, and returns. What it took is held by guards, so that every way out, a cancelled task included,
-//! gives it back. Background loops (`loops`) sleep to their next deadline under a supervisor.
+//! What is decided is decided in [`state`], at once: each transition of it is told as [`event`]s. Around it are tasks: an invocation is
+//! one that arrives, waits for its dispatch if it must, creates its container if it needs one, executes, and returns. What it took is
+//! held by guards, so that every way out, a cancelled task included, gives it back. Background loops (`loops`) sleep to their next
+//! deadline under a supervisor.
 
+mod around;
 mod config;
-mod container;
 mod creation;
-mod disposal;
+pub mod event;
 pub mod eviction;
-mod expiries;
-mod fleet;
-mod gpus;
-mod groups;
 mod intake;
 mod invoke;
 pub mod keep_alive;
-mod keeping;
-mod ledger;
-mod levels;
-mod lines;
 mod loops;
-mod pool;
 mod prewarm;
 pub mod queue;
 mod registration;
-mod room;
 mod state;
 mod status;
-mod tally;
 
 pub use config::{Accounting, Config, Dispatch, PolicyNames, QueueConfig};
-pub use fleet::Fleet;
 pub use intake::Intake;
-pub use ledger::Peaks;
 pub use loops::LOOPS;
 pub use prewarm::Retry;
+pub use state::{Fleet, Peaks};
 pub use status::{LoopReport, MemoryUse};
 
 use crate::backend::{Backend, Sandbox, close_all};
-use crate::base::{Duration, Fault, FunctionId, FunctionSpec, Mem, Result, StartKind, Time, WorkerCounts};
+use crate::base::{Duration, Fault, FunctionId, FunctionSpec, Result, StartKind, Time};
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
 use crate::rt::chance::{Chance, Luck};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, Class, sync::Notify};
-use container::{Fate, Key};
-use disposal::Disposer;
-use keeping::Keeping;
-use ledger::{Ledger, Phase};
-use pool::Pool;
-use state::{Dispose, State};
+use around::Around;
+use event::Observer;
+use state::{Phase, Policies, State};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -67,6 +53,10 @@ pub struct Parts {
     pub queue: Option<Box<dyn queue::QueuePolicy>>,
     /// In place of the keep-alive policy that `config` names.
     pub keep_alive: Option<Box<dyn keep_alive::KeepAlive>>,
+    /// Who hears what happens in it.
+    pub observers: Vec<Box<dyn Observer>>,
+    /// Whether all that must hold is looked at after each transition, the whole of it; in debug builds some of it always is.
+    pub checked: bool,
     /// What measures it.
     pub meter: Meter,
     /// Time-weighted figures cover [from, until).
@@ -87,7 +77,6 @@ pub struct Worker(Rc<Inner>);
 
 struct Inner {
     number: u16,
-    memory_check: Duration,
     policies: PolicyNames,
     /// Where the window of its figures begins.
     window_from: Time,
@@ -177,19 +166,19 @@ impl Worker {
         let eviction = parts.eviction.map_or_else(|| eviction::build(&config.eviction), Ok);
         let queue = parts.queue.map_or_else(|| queue::build(&config.queue.policy), Ok);
         let keep_alive = parts.keep_alive.map_or_else(|| keep_alive::build(&config.keep_alive), Ok);
-        let (eviction, queue) = (eviction.map_err(Fault::usage)?, queue.map_err(Fault::usage)?);
-        let capacity = config.memory.unwrap_or(Mem::MAX);
-        let ledger = Ledger::new(capacity, parts.window.0, parts.window.1);
-        let pool = Pool::new(eviction, capacity != Mem::MAX || config.gpus > 0);
-        let pool = (pool, Keeping::new(keep_alive.map_err(Fault::usage)?));
+        let policies_of = Policies {
+            eviction: eviction.map_err(Fault::usage)?,
+            queue: queue.map_err(Fault::usage)?,
+            keep_alive: keep_alive.map_err(Fault::usage)?,
+        };
+        let heard = (parts.observers, parts.checked);
         let patience = config.patience();
         let worker = Worker(Rc::new(Inner {
             number: parts.number,
-            memory_check: config.memory_check,
             policies,
             window_from: parts.window.0,
             backends: parts.backends,
-            state: RefCell::new(State::new(config, pool, queue, ledger, parts.creations, parts.window)),
+            state: RefCell::new(State::new(config, policies_of, parts.creations, heard, parts.window)),
             meter: RefCell::new(meter),
             luck: Chance::new(parts.seed).named("worker"),
             alarms: Alarms::new(),
@@ -223,12 +212,12 @@ impl Worker {
     pub fn adopt(&self, function: FunctionId, backend: &str, sandbox: Sandbox, gpu: Option<u32>) -> bool {
         let key = {
             let mut state = self.0.state.borrow_mut();
-            let on = state.functions.get(function.index()).map(|f| &self.0.backends[usize::from(f.backend)]);
+            let on =
+                state.functions().get(function.index()).map(|f| &self.0.backends[usize::from(f.backend)]);
             if on.is_none_or(|on| on.name() != backend) {
                 return false;
             }
-            let Some(key) = state.begin_creation_on(gpu, function, rt::now(), None) else { return false };
-            state.pool.get(key).sandbox = Some(sandbox);
+            let Some(key) = state.adopt(function, gpu, sandbox, rt::now()) else { return false };
             key
         };
         self.0.offer(key, StartKind::Warm);
@@ -238,52 +227,20 @@ impl Worker {
     /// Forgets a function that nobody will call any more: its idle containers are removed, and those that run when they
     /// have finished. Where it shares them with its app they stay.
     pub fn deregister(&self, id: FunctionId) {
-        let mut state = self.0.state.borrow_mut();
-        let Some(function) = state.functions.get_mut(id.index()).filter(|f| !f.gone) else { return };
-        function.gone = true;
-        let group = function.group;
-        state.gone.push(id);
-        if state.functions.iter().any(|f| f.group == group && !f.gone) {
-            return state.shrink_needs(group);
-        }
-        state.groups.forget(group);
-        let mut disposer = Disposer(&self.0);
-        for key in state.pool.settled(group) {
-            disposer.dispose(&mut state, key, Fate::Condemned, rt::now());
-        }
-    }
-
-    /// Its number in the run.
-    pub fn number(&self) -> u16 {
-        self.0.number
-    }
-
-    /// The names of its backends, as records number them.
-    pub fn backend_names(&self) -> Vec<String> {
-        self.0.backends.iter().map(|b| b.name().to_string()).collect()
+        self.0.state.borrow_mut().deregister(id, rt::now(), &mut Around(&self.0));
     }
 
     /// Its functions in the order of their ids, each with the name of its backend.
     pub fn functions(&self) -> Vec<(FunctionSpec, String)> {
         let state = self.0.state.borrow();
         let backend = |number: u16| self.0.backends[usize::from(number)].name().to_string();
-        state.functions.iter().map(|f| (f.spec.clone(), backend(f.backend))).collect()
-    }
-
-    /// The names of its policies.
-    pub fn policy_names(&self) -> PolicyNames {
-        self.0.policies.clone()
+        state.functions().iter().map(|f| (f.spec.clone(), backend(f.backend))).collect()
     }
 
     /// Invocations that it has, waiting or dispatched.
     pub fn invocations(&self) -> u64 {
         let state = self.0.state.borrow();
         state.in_flight() + state.queue_len() as u64
-    }
-
-    /// Counts since its start.
-    pub fn counts(&self) -> WorkerCounts {
-        self.0.state.borrow().counts.whole
     }
 
     /// The worker at this instant.
@@ -294,16 +251,7 @@ impl Worker {
     /// Containers that are alive: creating, running or cached.
     pub fn containers_alive(&self) -> u64 {
         let state = self.0.state.borrow();
-        [Phase::Creating, Phase::Running, Phase::Cached]
-            .map(|p| u64::from(state.ledger.count(p)))
-            .iter()
-            .sum()
-    }
-
-    /// Its background loops.
-    pub fn loops(&self) -> Vec<LoopReport> {
-        let loops = self.0.loops.borrow();
-        loops.iter().map(|l| LoopReport { name: l.name, status: l.pulse.status() }).collect()
+        [Phase::Creating, Phase::Running, Phase::Cached].map(|p| u64::from(state.in_phase(p))).iter().sum()
     }
 
     /// Makes the loop with this name panic when it next wakes: for tests of its supervision. False if there is none.
@@ -342,7 +290,7 @@ impl Worker {
 
     /// How long [`drain`](Worker::drain) waits for what is admitted, and again for removals.
     pub fn drain_limit(&self) -> Duration {
-        self.0.state.borrow().config.drain
+        self.0.state.borrow().config().drain
     }
 
     /// Stops admitting, waits for what is admitted (at most the configured limit), and removes every idle container,
@@ -359,7 +307,7 @@ impl Worker {
     }
 
     async fn drain_within(&self, admitted: Duration, removals: Duration) -> bool {
-        self.0.state.borrow_mut().draining = true;
+        self.0.state.borrow_mut().begin_drain();
         let finished = rt::timeout(admitted, async {
             loop {
                 let told = self.0.quiet.notified();
@@ -371,17 +319,11 @@ impl Worker {
         })
         .await
         .is_ok();
-        {
-            let mut disposer = Disposer(&self.0);
-            let mut state = self.0.state.borrow_mut();
-            for key in state.pool.idle() {
-                disposer.dispose(&mut state, key, Fate::Condemned, rt::now());
-            }
-        }
+        self.0.state.borrow_mut().clear_idle(rt::now(), &mut Around(&self.0));
         let removed = rt::timeout(removals, async {
             loop {
                 let told = self.0.quiet.notified();
-                if self.0.state.borrow().ledger.count(Phase::Removing) == 0 {
+                if self.0.state.borrow().in_phase(Phase::Removing) == 0 {
                     return;
                 }
                 told.await;
@@ -401,13 +343,7 @@ impl Inner {
 
     /// The worker, and the containers of each of its backends by state.
     fn figures(&self) -> (Snapshot, Vec<[f64; BACKEND_PATHS.len()]>) {
-        let state = self.state.borrow();
-        let mut counts = vec![[0.0; BACKEND_PATHS.len()]; self.backends.len()];
-        match counts.as_mut_slice() {
-            // What a sole backend has is what all have; a day of ticks should not look at every container.
-            [sole] => *sole = Phase::ALL.map(|phase| f64::from(state.ledger.count(phase))),
-            many => state.pool.count(many),
-        }
+        let counts = self.state.borrow().by_backend(self.backends.len());
         (self.snapshot(), counts)
     }
 
@@ -428,18 +364,9 @@ impl Inner {
         let mut state = self.state.borrow_mut();
         if state.queue_len() > 0 {
             let now = rt::now();
-            state.pump(now, &mut Disposer(self));
-        } else if state.draining && state.in_flight() == 0 {
+            state.pump(now, &mut Around(self));
+        } else if state.is_draining() && state.in_flight() == 0 {
             self.quiet.notify_waiters();
         }
-    }
-
-    /// The removal of a container is confirmed.
-    fn removed(self: &Rc<Inner>, key: Key) {
-        {
-            let mut state = self.state.borrow_mut();
-            state.forget(key, Phase::Removing, rt::now());
-        }
-        self.pump();
     }
 }

@@ -61,12 +61,12 @@ impl Worker {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_attempts += 1);
+            self.0.state.borrow_mut().prewarm_attempted(function, rt::now());
             let (transient, why) = match self.prewarm_once(function, false).await {
                 Ok(()) => return Ok(()),
                 Err(fault) => fault,
             };
-            self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_failures += 1);
+            self.0.state.borrow_mut().prewarm_failed(function, rt::now());
             if !transient || attempt >= retry.attempts {
                 return Err(Fault::host(format!("prewarm failed after {attempt} attempts: {why}")));
             }
@@ -84,9 +84,9 @@ impl Worker {
     /// # Errors
     /// Why it could not be created.
     pub async fn stand_by(&self, function: FunctionId) -> Result<()> {
-        self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_attempts += 1);
+        self.0.state.borrow_mut().prewarm_attempted(function, rt::now());
         self.prewarm_once(function, true).await.map_err(|(_, why)| {
-            self.0.state.borrow_mut().count(rt::now(), |c| c.prewarm_failures += 1);
+            self.0.state.borrow_mut().prewarm_failed(function, rt::now());
             Fault::host(format!("a container that was to stand at the beginning does not: {why}"))
         })
     }
@@ -97,23 +97,10 @@ impl Worker {
         at_once: bool,
     ) -> std::result::Result<(), (bool, String)> {
         let inner = &self.0;
-        let key = {
-            let mut state = inner.state.borrow_mut();
-            if state.draining {
-                return Err((false, "the worker drains".into()));
-            }
-            if state.functions[function.index()].gone {
-                return Err((false, "the function was forgotten meanwhile".into()));
-            }
-            let Some(key) = state.begin_creation(function, rt::now(), None) else {
-                return Err((true, "no memory is free for it, or too many creations are under way".into()));
-            };
-            state.pool.get(key).prewarmed = true;
-            key
-        };
+        let key = inner.state.borrow_mut().prewarm(function, rt::now())?;
         // Given up before its end, it is destroyed like any that failed.
         let creating = Creating::new(inner, key);
-        match inner.create(key, function, at_once).await {
+        match inner.create(key, at_once).await {
             Ok(()) => {
                 inner.offer(creating.done(), StartKind::Prewarmed);
                 Ok(())
@@ -132,25 +119,19 @@ impl Inner {
         let inner = Rc::clone(self);
         rt::spawn_detached(async move {
             loop {
-                let wanted =
-                    inner.state.borrow_mut().keeping.adaptive().and_then(|asked| asked.next_again(group));
+                let wanted = inner.state.borrow_mut().next_again(group);
                 let Some(at) = wanted else { return };
                 if at > rt::now() {
                     rt::sleep_until(at).await;
                     continue;
                 }
-                {
-                    let mut state = inner.state.borrow_mut();
-                    state.keeping.adaptive().into_iter().for_each(|asked| asked.done(group));
-                    if state.draining || state.pool.group(group).living > 0 {
-                        continue;
-                    }
-                    state.count(at, |c| c.prewarm_attempts += 1);
+                if !inner.state.borrow_mut().wants_again(function, group, at) {
+                    continue;
                 }
                 let worker = Worker(Rc::clone(&inner));
                 if worker.prewarm_once(function, false).await.is_err() {
                     // It is not tried again: the next call is served as it comes.
-                    inner.state.borrow_mut().count(rt::now(), |c| c.prewarm_failures += 1);
+                    inner.state.borrow_mut().prewarm_failed(function, rt::now());
                 }
             }
         });
@@ -165,13 +146,13 @@ struct UnderWay<'a> {
 
 impl UnderWay<'_> {
     fn begin(worker: &Worker, function: FunctionId) -> UnderWay<'_> {
-        worker.0.state.borrow_mut().functions[function.index()].prewarming += 1;
+        worker.0.state.borrow_mut().begin_prewarming(function);
         UnderWay { worker, function }
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.worker.0.state.borrow_mut().functions[self.function.index()].prewarming -= 1;
+        self.worker.0.state.borrow_mut().end_prewarming(self.function);
     }
 }

@@ -1,5 +1,6 @@
 //! The memory ledger: what every container holds, by phase, and its integral over time.
 
+use super::levels::moment;
 use crate::base::{Mem, Time};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,9 +32,10 @@ pub struct Ledger {
     capacity: Mem,
     held: [u64; PHASES],
     count: [u32; PHASES],
-    /// Bytes times ns, within the window.
-    integral: [u128; PHASES],
-    at: Time,
+    /// Bytes times ns: all that came, at its instant, less all that went (see [`Levels`](super::levels::Levels)).
+    moments: [u128; PHASES],
+    /// Something came or went after the window began.
+    opened: bool,
     from: Time,
     until: Time,
     /// Highest values within the window: used, running with creating, creating, cached.
@@ -62,8 +64,8 @@ impl Ledger {
             capacity,
             held: [0; PHASES],
             count: [0; PHASES],
-            integral: [0; PHASES],
-            at: Time::ZERO,
+            moments: [0; PHASES],
+            opened: false,
             from,
             until,
             peaks: Peaks::default(),
@@ -102,41 +104,52 @@ impl Ledger {
         self.count[phase as usize]
     }
 
-    /// Byte-nanoseconds of a phase so far; ask after [`settle`](Self::settle).
-    pub fn integral(&self, phase: Phase) -> u128 {
-        self.integral[phase as usize]
+    /// Byte-nanoseconds of a phase up to `now`, within the window.
+    pub fn integral(&self, phase: Phase, now: Time) -> u128 {
+        moment(self.held[phase as usize], self.within(now)).wrapping_sub(self.moments[phase as usize])
     }
 
-    /// The highest values so far.
-    pub fn peaks(&self) -> Peaks {
-        self.peaks
+    /// The highest values up to `now`.
+    pub fn peaks(&self, now: Time) -> Peaks {
+        // What is held when the window opens counts in it.
+        if self.opened || now <= self.from { self.peaks } else { self.peaks_now() }
     }
 
-    /// Accounts for the time until `now`.
+    /// An instant, or the end of the window that is nearer to it.
     #[inline]
-    pub fn settle(&mut self, now: Time) {
-        if now == self.at {
-            return;
+    fn within(&self, now: Time) -> Time {
+        now.min(self.until).max(self.from)
+    }
+
+    #[inline]
+    fn open(&mut self, now: Time) {
+        if !self.opened && now > self.from {
+            self.opened = true;
+            self.peaks = self.peaks_now();
         }
-        if self.at <= self.from && now > self.from {
-            // What is held when the window opens counts in it.
-            self.note_peaks(self.from);
-        }
-        let span = now.min(self.until).since(self.at.max(self.from)).0;
-        self.at = now;
-        if span > 0 {
-            for (sum, held) in self.integral.iter_mut().zip(self.held) {
-                *sum += u128::from(held) * u128::from(span);
-            }
-        }
+    }
+
+    #[inline]
+    fn add(&mut self, phase: Phase, memory: Mem, at: Time) {
+        let i = phase as usize;
+        self.held[i] += memory.0;
+        self.count[i] += 1;
+        self.moments[i] = self.moments[i].wrapping_add(moment(memory.0, at));
+    }
+
+    #[inline]
+    fn take(&mut self, phase: Phase, memory: Mem, at: Time) {
+        let i = phase as usize;
+        self.held[i] -= memory.0;
+        self.count[i] -= 1;
+        self.moments[i] = self.moments[i].wrapping_sub(moment(memory.0, at));
     }
 
     /// A container enters with its memory. The caller has seen to it that it fits.
     #[inline]
     pub fn enter(&mut self, phase: Phase, memory: Mem, now: Time) {
-        self.settle(now);
-        self.held[phase as usize] += memory.0;
-        self.count[phase as usize] += 1;
+        self.open(now);
+        self.add(phase, memory, self.within(now));
         debug_assert!(self.used() <= self.capacity.0, "more memory is held than there is");
         if let Some(fleet) = &self.fleet {
             fleet.borrow_mut().enter(phase, memory, now);
@@ -154,11 +167,10 @@ impl Ledger {
     /// it fits.
     #[inline]
     pub fn change(&mut self, from: Phase, before: Mem, to: Phase, after: Mem, now: Time) {
-        self.settle(now);
-        self.held[from as usize] -= before.0;
-        self.count[from as usize] -= 1;
-        self.held[to as usize] += after.0;
-        self.count[to as usize] += 1;
+        self.open(now);
+        let at = self.within(now);
+        self.take(from, before, at);
+        self.add(to, after, at);
         if let Some(fleet) = &self.fleet {
             fleet.borrow_mut().change(from, before, to, after, now);
         }
@@ -185,9 +197,8 @@ impl Ledger {
     /// A container is gone, and its memory free.
     #[inline]
     pub fn leave(&mut self, phase: Phase, memory: Mem, now: Time) {
-        self.settle(now);
-        self.held[phase as usize] -= memory.0;
-        self.count[phase as usize] -= 1;
+        self.open(now);
+        self.take(phase, memory, self.within(now));
         if let Some(fleet) = &self.fleet {
             fleet.borrow_mut().leave(phase, memory, now);
         }
@@ -202,11 +213,23 @@ impl Ledger {
         if now < self.from || now >= self.until {
             return;
         }
+        let (peak, now) = (self.peaks, self.peaks_now());
+        self.peaks = Peaks {
+            used: peak.used.max(now.used),
+            running: peak.running.max(now.running),
+            creating: peak.creating.max(now.creating),
+            cached: peak.cached.max(now.cached),
+        };
+    }
+
+    /// What is held now, as [`Peaks`] tells it.
+    fn peaks_now(&self) -> Peaks {
         let [creating, running, cached, removing] = self.held;
-        let peak = &mut self.peaks;
-        peak.used = peak.used.max(Mem(creating + running + cached + removing));
-        peak.running = peak.running.max(Mem(creating + running));
-        peak.creating = peak.creating.max(Mem(creating));
-        peak.cached = peak.cached.max(Mem(cached));
+        Peaks {
+            used: Mem(creating + running + cached + removing),
+            running: Mem(creating + running),
+            creating: Mem(creating),
+            cached: Mem(cached),
+        }
     }
 }

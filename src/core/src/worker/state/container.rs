@@ -3,12 +3,12 @@
 use super::gpus::Part;
 use super::ledger::Phase;
 use crate::backend::Sandbox;
-use crate::base::{ColdCause, Duration, FunctionId, Mem, Time};
+use crate::base::{Duration, FunctionId, Mem, Time};
 use std::cmp::Ordering;
 
 /// A container's place in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key(pub(super) u32);
+pub(in crate::worker) struct Key(pub(super) u32);
 
 /// No container.
 pub(super) const NONE: u32 = u32::MAX;
@@ -37,7 +37,7 @@ pub(super) struct Container {
     pub(super) in_flight: u32,
     pub(super) concurrency: u32,
     /// No further invocation enters; it goes when the last one leaves.
-    pub(super) condemned: bool,
+    pub(super) retired: bool,
     /// Containers created for its function before it.
     pub(super) nth: u64,
     /// Memory reserved for it.
@@ -60,30 +60,6 @@ pub(super) struct Container {
     pub(super) in_group: Links,
     pub(super) in_class: Links,
     pub(super) class: u32,
-}
-
-/// Why a container goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It makes room for another.
-    Evicted,
-    /// Its keep-alive has ended.
-    Expired,
-    /// Its creation or an invocation in it failed, or it ended by itself.
-    Failed,
-    /// Nobody may use it any more: its function is gone, or its app needs larger ones.
-    Condemned,
-}
-
-impl Fate {
-    /// Why a cold start is needed where it was the last of its group.
-    pub(super) fn cause(self) -> ColdCause {
-        match self {
-            Fate::Evicted | Fate::Condemned => ColdCause::Evicted,
-            Fate::Expired => ColdCause::Expired,
-            Fate::Failed => ColdCause::Failure,
-        }
-    }
 }
 
 /// A container that is to be created.

@@ -4,28 +4,31 @@
 //! a warm start looks; and that of all with the same keep-alive, longest idle first, whose head expires next. Both are
 //! O(1), whatever the number of containers. The order of eviction is a heap, kept only where memory is limited.
 
-use super::container::{Candidate, Container, Fate, Key, Links, NONE, NewContainer, UNLINKED};
-use super::eviction::{Eviction, Idle};
+mod check;
+
+use super::container::{Candidate, Container, Key, Links, NONE, NewContainer, UNLINKED};
 use super::expiries::Expiries;
 use super::groups::Fit;
 use super::ledger::Phase;
 use crate::backend::Sandbox;
 use crate::base::{ColdCause, Duration, Mem, Time};
+use crate::worker::event::Fate;
+use crate::worker::eviction::{Eviction, Idle};
 use slab::Slab;
 use std::collections::BinaryHeap;
 
 /// Containers of one function, or of one app.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(in crate::worker::state) struct Group {
     newest_idle: u32,
     /// Busy containers that can take another invocation at once.
     spare: Vec<Key>,
     /// Containers that are creating, running or cached.
-    pub(super) living: u32,
+    pub(in crate::worker::state) living: u32,
     /// Why the last one that is gone went.
-    pub(super) last_loss: Option<ColdCause>,
+    pub(in crate::worker::state) last_loss: Option<ColdCause>,
     /// Invocations since there was last no container.
-    pub(super) frequency: u64,
+    pub(in crate::worker::state) frequency: u64,
 }
 
 impl Group {
@@ -42,7 +45,7 @@ struct Class {
 }
 
 /// See the module.
-pub(super) struct Pool {
+pub(in crate::worker::state) struct Pool {
     containers: Slab<Container>,
     groups: Vec<Group>,
     classes: Vec<Class>,
@@ -59,7 +62,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(eviction: Box<dyn Eviction>, limited: bool) -> Pool {
+    pub(in crate::worker::state) fn new(eviction: Box<dyn Eviction>, limited: bool) -> Pool {
         Pool {
             containers: Slab::new(),
             groups: Vec::new(),
@@ -82,34 +85,34 @@ impl Pool {
         self.epochs
     }
 
-    pub(super) fn add_group(&mut self) -> u32 {
+    pub(in crate::worker::state) fn add_group(&mut self) -> u32 {
         self.groups.push(Group::EMPTY);
         self.groups.len() as u32 - 1
     }
 
     /// Whether a group has a container, whatever it does.
-    pub(super) fn has_any(&self, group: u32) -> bool {
+    pub(in crate::worker::state) fn has_any(&self, group: u32) -> bool {
         self.containers.iter().any(|(_, container)| container.group == group)
     }
 
     /// Forgets what is known of a group that has no container.
-    pub(super) fn clear_group(&mut self, group: u32) {
+    pub(in crate::worker::state) fn clear_group(&mut self, group: u32) {
         debug_assert!(!self.has_any(group), "a container's group goes on");
         self.groups[group as usize] = Group::EMPTY;
     }
 
-    pub(super) fn group(&mut self, group: u32) -> &mut Group {
+    pub(in crate::worker::state) fn group(&mut self, group: u32) -> &mut Group {
         &mut self.groups[group as usize]
     }
 
     /// Why a group needs a cold start now.
-    pub(super) fn cold_cause(&self, group: u32) -> ColdCause {
+    pub(in crate::worker::state) fn cold_cause(&self, group: u32) -> ColdCause {
         let group = &self.groups[group as usize];
         if group.living > 0 { ColdCause::Concurrency } else { group.last_loss.unwrap_or(ColdCause::First) }
     }
 
     /// Adds a container that is being created.
-    pub(super) fn insert(&mut self, new: NewContainer) -> Key {
+    pub(in crate::worker::state) fn insert(&mut self, new: NewContainer) -> Key {
         let NewContainer { number, group, function, backend, memory, gpu, concurrency, keep_alive, nth } =
             new;
         self.groups[group as usize].living += 1;
@@ -124,7 +127,7 @@ impl Pool {
             prewarmed: false,
             in_flight: 0,
             concurrency,
-            condemned: false,
+            retired: false,
             nth,
             memory,
             charged: memory,
@@ -153,25 +156,31 @@ impl Pool {
     }
 
     #[inline]
-    pub(super) fn get(&mut self, key: Key) -> &mut Container {
+    pub(in crate::worker::state) fn get(&mut self, key: Key) -> &mut Container {
         &mut self.containers[key.0 as usize]
+    }
+
+    /// The number of a container, in order of creation; 0 if it is gone.
+    #[inline(always)]
+    pub(in crate::worker::state) fn number(&self, key: Key) -> u64 {
+        self.containers.get(key.0 as usize).map_or(0, |c| c.number)
     }
 
     /// The container, if this is still the same spell of work.
     #[inline]
-    pub(super) fn in_epoch(&mut self, key: Key, epoch: u64) -> Option<&mut Container> {
+    pub(in crate::worker::state) fn in_epoch(&mut self, key: Key, epoch: u64) -> Option<&mut Container> {
         self.containers.get_mut(key.0 as usize).filter(|c| c.epoch == epoch && c.in_flight > 0)
     }
 
     /// Forgets a container that is gone.
-    pub(super) fn forget(&mut self, key: Key) -> Container {
+    pub(in crate::worker::state) fn forget(&mut self, key: Key) -> Container {
         self.containers.remove(key.0 as usize)
     }
 
     /// The container that an invocation of this group takes, if it has what the function needs: a busy one with room, else
     /// the most recently used idle one whose keep-alive has not ended.
     #[inline]
-    pub(super) fn choose(&self, group: u32, fit: Fit, now: Time) -> Option<Key> {
+    pub(in crate::worker::state) fn choose(&self, group: u32, fit: Fit, now: Time) -> Option<Key> {
         let fits = |c: &Container| fit.is_met_by(c.memory, c.gpu.map(|part| part.memory));
         let g = &self.groups[group as usize];
         let with_room = g.spare.iter().rev().find(|key| fits(&self.containers[key.0 as usize]));
@@ -190,7 +199,7 @@ impl Pool {
     }
 
     /// Idle containers of a group that have less than one of it must have by now.
-    pub(super) fn outgrown(&self, group: u32, needs: Fit) -> Vec<Key> {
+    pub(in crate::worker::state) fn outgrown(&self, group: u32, needs: Fit) -> Vec<Key> {
         let is = |c: &Container| {
             c.group == group
                 && c.phase == Phase::Cached
@@ -201,7 +210,7 @@ impl Pool {
 
     /// Gives an invocation to a container that [`choose`](Self::choose) named or that was just created.
     #[inline]
-    pub(super) fn occupy(&mut self, key: Key) {
+    pub(in crate::worker::state) fn occupy(&mut self, key: Key) {
         if self.containers[key.0 as usize].phase == Phase::Cached {
             self.unlink(key);
         }
@@ -221,16 +230,32 @@ impl Pool {
         c.phase = Phase::Running;
     }
 
+    /// Keeps the only place of a container that is being created for the invocation for which it is.
+    pub(in crate::worker::state) fn reserve(&mut self, key: Key) {
+        let c = &mut self.containers[key.0 as usize];
+        c.in_flight = 1;
+        self.groups[c.group as usize].frequency += 1;
+    }
+
+    /// Lets the invocation that [`reserve`](Self::reserve) kept a place for enter, and others where there is room.
+    pub(in crate::worker::state) fn open(&mut self, key: Key) {
+        let c = &mut self.containers[key.0 as usize];
+        c.phase = Phase::Running;
+        if c.concurrency > 1 {
+            self.groups[c.group as usize].spare.push(key);
+        }
+    }
+
     /// Takes an invocation from a container; true if it was the last one.
     #[inline]
-    pub(super) fn vacate(&mut self, key: Key) -> bool {
+    pub(in crate::worker::state) fn vacate(&mut self, key: Key) -> bool {
         let c = &mut self.containers[key.0 as usize];
         c.in_flight -= 1;
         if c.concurrency > 1 {
             let g = &mut self.groups[c.group as usize];
             if c.in_flight == 0 {
                 g.spare.retain(|k| *k != key);
-            } else if c.in_flight == c.concurrency - 1 && !c.condemned {
+            } else if c.in_flight == c.concurrency - 1 && !c.retired {
                 g.spare.push(key);
             }
         }
@@ -238,7 +263,7 @@ impl Pool {
     }
 
     /// No further invocation goes to this container.
-    pub(super) fn condemn(&mut self, key: Key, fate: Fate) {
+    pub(in crate::worker::state) fn retire(&mut self, key: Key, fate: Fate) {
         let c = &self.containers[key.0 as usize];
         if c.phase == Phase::Cached {
             self.unlink(key);
@@ -246,7 +271,7 @@ impl Pool {
         let epoch = self.new_epoch();
         let c = &mut self.containers[key.0 as usize];
         c.epoch = epoch;
-        c.condemned = true;
+        c.retired = true;
         let g = &mut self.groups[c.group as usize];
         if c.concurrency > 1 {
             g.spare.retain(|k| *k != key);
@@ -260,7 +285,7 @@ impl Pool {
 
     /// Makes a container idle, charged with so much memory.
     #[inline]
-    pub(super) fn rest(&mut self, key: Key, charged: Mem, now: Time) {
+    pub(in crate::worker::state) fn rest(&mut self, key: Key, charged: Mem, now: Time) {
         let epoch = self.new_epoch();
         let c = &mut self.containers[key.0 as usize];
         c.phase = Phase::Cached;
@@ -325,7 +350,7 @@ impl Pool {
     }
 
     /// The idle container whose keep-alive ends first, and when.
-    pub(super) fn next_expiry(&mut self) -> Option<(Time, Key)> {
+    pub(in crate::worker::state) fn next_expiry(&mut self) -> Option<(Time, Key)> {
         let containers = &self.containers;
         let is_idle = |key: Key, epoch| containers.get(key.0 as usize).is_some_and(|c| c.epoch == epoch);
         // Later than 100 years is never.
@@ -343,25 +368,25 @@ impl Pool {
     }
 
     /// Begins a new spell of work in a container in which nobody is: what was due in the one before is not any more.
-    pub(super) fn begin_spell(&mut self, key: Key) {
+    pub(in crate::worker::state) fn begin_spell(&mut self, key: Key) {
         let epoch = self.new_epoch();
         let c = self.get(key);
         (c.epoch, c.next_read) = (epoch, Time::MAX);
     }
 
     /// Whether a container takes another invocation.
-    pub(super) fn has_room(&self, key: Key) -> bool {
+    pub(in crate::worker::state) fn has_room(&self, key: Key) -> bool {
         let c = &self.containers[key.0 as usize];
-        !c.condemned && c.in_flight < c.concurrency
+        !c.retired && c.in_flight < c.concurrency
     }
 
     /// Memory that eviction could free.
-    pub(super) fn evictable(&self) -> Mem {
+    pub(in crate::worker::state) fn evictable(&self) -> Mem {
         Mem(self.idle_memory)
     }
 
     /// Counts containers by backend and phase.
-    pub(super) fn count(&self, backends: &mut [[f64; Phase::ALL.len()]]) {
+    pub(in crate::worker::state) fn count(&self, backends: &mut [[f64; Phase::ALL.len()]]) {
         for (_, c) in &self.containers {
             if let Some(phases) = backends.get_mut(usize::from(c.backend)) {
                 phases[c.phase as usize] += 1.0;
@@ -370,21 +395,21 @@ impl Pool {
     }
 
     /// Containers of a group that are cached or running, without those that go already.
-    pub(super) fn settled(&self, group: u32) -> Vec<Key> {
+    pub(in crate::worker::state) fn settled(&self, group: u32) -> Vec<Key> {
         let settled = |c: &Container| {
-            c.group == group && !c.condemned && matches!(c.phase, Phase::Cached | Phase::Running)
+            c.group == group && !c.retired && matches!(c.phase, Phase::Cached | Phase::Running)
         };
         self.containers.iter().filter(|(_, c)| settled(c)).map(|(i, _)| Key(i as u32)).collect()
     }
 
     /// The container that its backend has under this name.
-    pub(super) fn find(&self, backend: u16, sandbox: Sandbox) -> Option<Key> {
+    pub(in crate::worker::state) fn find(&self, backend: u16, sandbox: Sandbox) -> Option<Key> {
         let is_it = |(_, c): &(usize, &Container)| c.backend == backend && c.sandbox == Some(sandbox);
         self.containers.iter().find(is_it).map(|(i, _)| Key(i as u32))
     }
 
     /// Idle containers.
-    pub(super) fn idle(&self) -> Vec<Key> {
+    pub(in crate::worker::state) fn idle(&self) -> Vec<Key> {
         self.containers.iter().filter(|(_, c)| c.phase == Phase::Cached).map(|(i, _)| Key(i as u32)).collect()
     }
 
@@ -413,18 +438,18 @@ impl Pool {
     }
 
     /// Memory of this GPU that containers in this phase have.
-    pub(super) fn on_gpu(&self, gpu: u32, phase: Phase) -> Mem {
+    pub(in crate::worker::state) fn on_gpu(&self, gpu: u32, phase: Phase) -> Mem {
         let parts = self.containers.iter().filter(|(_, c)| c.phase == phase).filter_map(|(_, c)| c.gpu);
         Mem(parts.filter(|part| part.gpu == gpu).fold(0u64, |sum, part| sum.saturating_add(part.memory.0)))
     }
 
     /// The idle container that the policy lets go first, but for this one.
-    pub(super) fn victim(&mut self, but: Option<Key>) -> Option<Key> {
+    pub(in crate::worker::state) fn victim(&mut self, but: Option<Key>) -> Option<Key> {
         self.victim_among(|key, _| Some(key) != but)
     }
 
     /// The idle container on one of these GPUs that the policy lets go first.
-    pub(super) fn victim_on(&mut self, gpus: &[u32]) -> Option<Key> {
+    pub(in crate::worker::state) fn victim_on(&mut self, gpus: &[u32]) -> Option<Key> {
         self.victim_among(|_, c| c.gpu.is_some_and(|part| gpus.contains(&part.gpu)))
     }
 

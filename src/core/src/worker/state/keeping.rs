@@ -1,7 +1,7 @@
 //! How a worker asks its keep-alive policy: not at all where the answer is always the same.
 
-use super::keep_alive::{Keep, KeepAlive, Rested};
 use crate::base::{Duration, FunctionId, Time};
+use crate::worker::keep_alive::{Keep, KeepAlive, Rested};
 
 /// A policy whose answers differ, and what it wants.
 pub(super) struct Adaptive {

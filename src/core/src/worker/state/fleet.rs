@@ -2,7 +2,7 @@
 
 use super::ledger::{Ledger, Peaks};
 use super::levels::Levels;
-use super::state::{CPUS, HELD, IN_FLIGHT, QUEUED};
+use super::{CPUS, HELD, IN_FLIGHT, QUEUED};
 use crate::base::{Cpus, Mem, Time};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -31,16 +31,13 @@ impl Fleet {
 
     /// The highest values of memory in the window, up to `now`.
     pub fn memory_peaks(&self, now: Time) -> Peaks {
-        let mut memory = self.memory.borrow_mut();
-        memory.settle(now);
-        memory.peaks()
+        self.memory.borrow().peaks(now)
     }
 
     /// The most cores, invocations in flight and queued invocations at one instant of the window, up to `now`.
     pub fn held_peaks(&self, now: Time) -> [f64; HELD] {
-        let mut held = self.held.borrow_mut();
-        held.settle(now);
+        let held = self.held.borrow();
         let core = f64::from(Cpus::from_cores(1).0);
-        [(CPUS, core), (IN_FLIGHT, 1.0), (QUEUED, 1.0)].map(|(i, unit)| held.peak(i) as f64 / unit)
+        [(CPUS, core), (IN_FLIGHT, 1.0), (QUEUED, 1.0)].map(|(i, unit)| held.peak(i, now) as f64 / unit)
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! Invocations of one function need the same, so where its head cannot be dispatched nobody behind it can.
 
-use super::state::Grant;
+use super::grant::Grant;
 use crate::base::{FunctionId, Time};
+use crate::worker::event::{Lack, Refusal};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::task::Waker;
 
 /// An invocation that waits in the queue.
 pub(super) struct Ticket {
+    /// The invocation's number.
+    pub(super) invocation: u64,
     pub(super) function: FunctionId,
     pub(super) place: Place,
     pub(super) outcome: Option<Result<Grant, Refusal>>,
@@ -19,6 +22,8 @@ pub(super) struct Ticket {
     pub(super) since: Time,
     /// It could have been dispatched when it joined, had nobody been before it.
     pub(super) blocked: bool,
+    /// What it waits for, as it was told last.
+    pub(super) lacks: Lack,
 }
 
 impl Ticket {
@@ -27,24 +32,6 @@ impl Ticket {
         self.outcome = Some(outcome);
         if let Some(waker) = self.waker.take() {
             waker.wake();
-        }
-    }
-}
-
-/// Why an invocation was not dispatched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    QueueFull,
-    QueueTimeout,
-    Draining,
-}
-
-impl Refusal {
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Refusal::QueueFull => "queue full",
-            Refusal::QueueTimeout => "queue timeout",
-            Refusal::Draining => "worker drains",
         }
     }
 }
@@ -86,11 +73,11 @@ impl Lines {
         self.heads.first_key_value().is_some_and(|(p, _)| *p == place)
     }
 
-    /// Leaves a function's line.
-    pub(super) fn leave(&mut self, function: FunctionId, place: Place) {
-        let Some(line) = self.lines.get_mut(&function.0) else { return };
+    /// Leaves a function's line; false if it did not stand there.
+    pub(super) fn leave(&mut self, function: FunctionId, place: Place) -> bool {
+        let Some(line) = self.lines.get_mut(&function.0) else { return false };
         if line.remove(&place).is_none() {
-            return;
+            return false;
         }
         self.len -= 1;
         if self.heads.remove(&place).is_some()
@@ -101,6 +88,17 @@ impl Lines {
         if line.is_empty() {
             self.lines.remove(&function.0);
         }
+        true
+    }
+
+    /// Those that stand in lines, counted one by one; each line's head is among the heads.
+    pub(super) fn standing(&self) -> usize {
+        let heads_right = self.heads.len() == self.lines.len()
+            && self.heads.iter().all(|(place, function)| {
+                let line = self.lines.get(function);
+                line.and_then(BTreeMap::first_key_value).is_some_and(|(first, _)| first == place)
+            });
+        if heads_right { self.lines.values().map(BTreeMap::len).sum() } else { usize::MAX }
     }
 
     /// The first head at or after a place.

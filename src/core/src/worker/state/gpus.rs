@@ -61,6 +61,11 @@ impl Gpus {
         self.free.get(gpu as usize).is_some_and(|free| *free >= memory)
     }
 
+    /// What of this one is free.
+    pub(super) fn free(&self, gpu: u32) -> Mem {
+        self.free.get(gpu as usize).copied().unwrap_or_default()
+    }
+
     /// A part comes back.
     pub(super) fn give(&mut self, part: Part) {
         if let Some(free) = self.free.get_mut(part.gpu as usize) {
