@@ -27,6 +27,7 @@ mod network;
 mod numbers;
 mod planted;
 mod probes;
+mod protocol;
 mod report;
 mod security;
 mod state;

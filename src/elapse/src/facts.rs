@@ -1,8 +1,9 @@
 //! What is known of a run when it is over: what its workers came to, and why it could not go on.
 
 use crate::backend::Contention;
-use crate::base::{Behaviour, Cpus, Fault, FunctionSpec, Held, Time};
+use crate::base::{Behaviour, Fault, FunctionSpec, Held, Time};
 use crate::begun::Begun;
+use crate::came_to::facts_of;
 use crate::operate::Started;
 use crate::report::{self, WorkerFacts};
 use crate::scenario::Scenario;
@@ -68,26 +69,12 @@ impl Started {
     /// What the workers came to, measured once more at the end.
     pub(crate) fn facts(&self, end: Time, scenario: &Scenario) -> Vec<WorkerFacts> {
         let workers = self.workers.borrow();
-        workers.iter().map(|w| facts_of(w, end, scenario)).collect()
-    }
-}
-
-/// What a worker came to, measured once more at the end. Inside its runtime.
-pub fn facts_of(worker: &Worker, end: Time, scenario: &Scenario) -> WorkerFacts {
-    worker.measure_last(end);
-    let memory = worker.memory_use(end);
-    let (counts, containers_at_begin) = worker.window_counts();
-    WorkerFacts {
-        name: format!("worker-{}", worker.number()),
-        cores: scenario.worker.cores.unwrap_or(Cpus::MAX),
-        policies: worker.policy_names(),
-        counts,
-        containers_at_begin,
-        held: worker.use_of(end),
-        capacity: memory.capacity,
-        peaks: [memory.peaks.used, memory.peaks.running, memory.peaks.creating, memory.peaks.cached],
-        gb_seconds: memory.gb_seconds,
-        loop_restarts: worker.window_restarts(),
-        series: worker.series(),
+        let lives = |(number, worker): (usize, &Worker)| {
+            let ended = self.ended.borrow();
+            let before = ended.iter().filter(|(of, _)| *of == number).map(|(_, facts)| facts.clone());
+            let now = (!worker.has_crashed()).then(|| facts_of(worker, end, scenario));
+            before.chain(now).reduce(WorkerFacts::followed_by)
+        };
+        workers.iter().enumerate().filter_map(lives).collect()
     }
 }

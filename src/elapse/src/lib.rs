@@ -28,12 +28,14 @@
 mod about;
 mod assemble;
 mod begun;
+mod came_to;
 mod drive;
 mod facts;
 mod graphite;
 mod host;
 mod interrupt;
 pub mod keys;
+mod lives;
 mod means;
 mod operate;
 mod own;

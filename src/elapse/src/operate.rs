@@ -2,15 +2,17 @@
 
 use crate::assemble::Assembled;
 use crate::backend::{Backend, Calibration, Contention, Simulated};
-use crate::base::{Cpus, Duration, Fault, Front, FunctionId, FunctionSpec, Outcome, Result, Time};
-use crate::controller::{Controller, Fleet, balancer, key_of};
+use crate::base::{Cpus, Duration, Fault, Front, FunctionId, Outcome, Result, Time};
+use crate::controller::{Breakage, Controller, FaultConfig, Fleet, balancer, key_of};
 use crate::drive::{Shared, drive, until_measured};
-use crate::metrics::{Columns, HostProbe, Meter, Series, Sink};
+use crate::lives::Lives;
+use crate::metrics::{Columns, HostProbe, Series, Sink};
 use crate::own::Own;
+use crate::report::WorkerFacts;
 use crate::rt::chance::Chance;
 use crate::rt::{self, Either};
 use crate::scenario::Scenario;
-use crate::worker::{self, Creations, Parts, Worker};
+use crate::worker::{self, Creations, Worker};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -35,6 +37,8 @@ pub struct Started {
     pub(crate) controller: Rc<RefCell<Option<Rc<RefCell<Series>>>>>,
     /// What the workers of a fleet hold together.
     pub(crate) fleet: Rc<RefCell<Option<worker::Fleet>>>,
+    /// What lives of workers came to that are over, by the workers' numbers.
+    pub(crate) ended: Rc<RefCell<Vec<(usize, WorkerFacts)>>>,
 }
 
 /// The backends of a simulated run: one for all, or each that was measured, as far as the worker has it.
@@ -64,11 +68,11 @@ pub(crate) fn simulated(scenario: &Scenario) -> Result<Vec<Rc<dyn Backend>>> {
 /// Starts a worker, registers what is called, and drives the load until all have returned. Inside a runtime only.
 pub async fn operate(
     job: Job,
-    mut backends: impl FnMut(&Scenario) -> Result<Vec<Rc<dyn Backend>>>,
+    backends: impl FnMut(&Scenario) -> Result<Vec<Rc<dyn Backend>>> + 'static,
     shared: Rc<Shared>,
     started: Started,
 ) -> Result<()> {
-    let Job { scenario, mut assembled, mut own, window, mut host, mut sink } = job;
+    let Job { scenario, mut assembled, own, window, mut host, mut sink } = job;
     let functions = std::mem::take(&mut assembled.functions);
     let Assembled { prewarm, standing, first, source, closed, until, begin, .. } = assembled;
     let mut config = scenario.worker.clone();
@@ -76,63 +80,38 @@ pub async fn operate(
         Contention::Permits => scenario.worker.cores.unwrap_or(Cpus::MAX),
         Contention::Shared | Contention::None => Cpus::MAX,
     });
-    let creations = Creations::default();
     let fleet = (config.count > 1).then(|| worker::Fleet::new(window.0, window.1));
     started.fleet.replace(fleet.clone());
     let points = points(&scenario, host.is_some());
-    for number in 0..config.count {
-        let mut meter = Meter::new(config.status, points).beginning_at(begin).sink(sink.take());
-        if let Some(host) = host.take() {
-            meter = meter.host(host);
-        }
-        let worker = Worker::start(Parts {
-            number,
-            config: config.clone(),
-            backends: backends(&scenario)?,
-            eviction: own.eviction.as_mut().map(|make| make()),
-            queue: own.queue.as_mut().map(|make| make()),
-            keep_alive: own.keep_alive.as_mut().map(|make| make()),
-            meter,
-            window,
-            seed: scenario.seed,
-            observers: own.observers.iter_mut().map(|make| make(number)).collect(),
-            checked: own.checked,
-            creations: Rc::clone(&creations),
-        })?;
-        if let Some(fleet) = &fleet {
-            worker.count_in(fleet);
-        }
-        started.workers.borrow_mut().push(worker.clone());
-        for spec in &functions {
-            worker.register(spec.clone())?;
-        }
-        for (function, containers) in &prewarm {
-            for _ in 0..*containers {
-                let (worker, retry, function) = (worker.clone(), scenario.prewarm, *function);
-                rt::spawn_detached(async move {
-                    // At the beginning of the load, which in a trace of calendar times is not that of time.
-                    if begin > rt::now() {
-                        rt::sleep_until(begin).await;
-                    }
-                    if let Err(fault) = worker.prewarm(function, retry).await {
-                        tracing::warn!(target: "elapse", %fault);
-                    }
-                });
-            }
-        }
+    let lives = Rc::new(Lives {
+        scenario: Rc::new(scenario),
+        config,
+        own: RefCell::new(own),
+        backends: RefCell::new(Box::new(backends)),
+        functions,
+        prewarm,
+        window,
+        begin,
+        points,
+        creations: Creations::default(),
+        fleet,
+    });
+    for number in 0..lives.config.count {
+        let worker = lives.begin(number, host.take(), sink.take())?;
+        started.workers.borrow_mut().push(worker);
     }
     let workers = started.workers.borrow().clone();
-    let told = workers.clone();
+    let (told, fleet) = (Rc::clone(&started.workers), lives.fleet.clone());
     shared.when_it_ends(move |end| {
-        told.iter().for_each(|w| w.end_window(end));
+        told.borrow().iter().for_each(|w| w.end_window(end));
         if let Some(fleet) = &fleet {
             fleet.end_window(end);
         }
     });
     let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
     let front: Rc<dyn Front> = match workers.as_slice() {
-        [worker] => Rc::new(worker.intake(outcome)),
-        many => controlled(many, &scenario, &functions, outcome, &started, begin, points)?,
+        [worker] if lives.scenario.faults.is_empty() => Rc::new(worker.intake(outcome)),
+        many => controlled(many, &lives, outcome, &started)?,
     };
     if !standing.is_empty() {
         stand_by(&workers, standing, begin);
@@ -142,7 +121,7 @@ pub async fn operate(
     // A task of its own, so that an arrival wakes nothing but it.
     let driver = rt::spawn_named("load", drive(Rc::clone(&shared), front, (first, source), closed, until));
     let driven = async move { driver.await.map_err(|e| Fault::bug(e.to_string()))? };
-    let whole = until_measured(&shared, driven, scenario.finishes());
+    let whole = until_measured(&shared, driven, lives.scenario.finishes());
     let failed = futures_util::future::select_all(workers.iter().map(|w| Box::pin(w.failed())));
     match rt::select(failed, whole).await {
         Either::Left((why, ..)) => Err(Fault::bug(why.to_string())),
@@ -182,36 +161,71 @@ fn stand_by(workers: &[Worker], standing: Vec<(FunctionId, u32)>, begin: Time) {
     });
 }
 
-/// A controller in front of these workers.
+/// A controller in front of these workers, and what befalls them.
 fn controlled(
     workers: &[Worker],
-    scenario: &Scenario,
-    functions: &[FunctionSpec],
+    lives: &Rc<Lives>,
     outcome: Rc<dyn Outcome>,
     started: &Started,
-    begin: Time,
-    points: usize,
 ) -> Result<Rc<dyn Front>> {
+    let (scenario, begin) = (&lives.scenario, lives.begin);
     let config = &scenario.controller;
     let luck = Chance::new(scenario.seed).named("balancer");
     let balancer = balancer::build(&config.balancer, luck).map_err(Fault::usage)?;
-    let mut fleet = Fleet::new(balancer);
-    for worker in workers {
-        fleet.join(&format!("worker-{}", worker.number()), scenario.worker.cores.unwrap_or(Cpus::MAX));
-    }
-    let keys = functions.iter().map(|f| key_of(&f.name)).collect();
-    let controller = Controller::new(fleet, keys, config.delay, outcome);
-    let intake = |w: &Worker| Rc::new(w.intake(controller.outcome())) as Rc<dyn Front>;
-    controller.lead(workers.iter().map(intake).collect());
+    let keys = lives.functions.iter().map(|f| key_of(&f.name)).collect();
+    let faults = !scenario.faults.is_empty();
+    let size = (workers.len(), scenario.worker.cores.unwrap_or(Cpus::MAX));
+    let controller =
+        Rc::new(Controller::new(config, faults, Fleet::new(balancer), keys, size, scenario.seed, outcome));
+    let intake = |(i, w): (usize, &Worker)| Rc::new(w.intake(controller.outcome(i, 1))) as Rc<dyn Front>;
+    controller.lead(workers.iter().enumerate().map(intake).collect());
     let step = scenario.worker.status;
-    let series = Series::of(Columns::of_controller(), step, points).beginning_at(begin);
+    let series = Series::of(Columns::of_controller(), step, lives.points).beginning_at(begin);
     let series = Rc::new(RefCell::new(series));
     drop(rt::spawn_named("controller-metrics", controller.measure(Rc::clone(&series))));
     started.controller.replace(Some(series));
+    let hear = |interval: Duration, heartbeats: bool| {
+        let now = Rc::clone(&started.workers);
+        controller.hear(begin, interval, heartbeats, move |i| now.borrow()[i].invocations())
+    };
     if config.reports > Duration::ZERO {
-        let workers = workers.to_vec();
-        let hearing = controller.hear(begin, config.reports, move |i| workers[i].invocations());
-        drop(rt::spawn_named("load-reports", hearing));
+        drop(rt::spawn_named("load-reports", hear(config.reports, false)));
     }
-    Ok(Rc::new(controller))
+    if let Some(interval) = config.heartbeats(faults) {
+        drop(rt::spawn_named("heartbeats", hear(interval, true)));
+    }
+    for fault in &scenario.faults {
+        let (fault, controller, lives) = (fault.clone(), Rc::clone(&controller), Rc::clone(lives));
+        rt::spawn_detached(befall(fault, controller, lives, started.clone()));
+    }
+    Ok(controller)
+}
+
+/// Lets something befall a worker when its instant has come, and end when its time is over.
+async fn befall(fault: FaultConfig, controller: Rc<Controller>, lives: Rc<Lives>, started: Started) {
+    let worker = usize::from(fault.worker);
+    rt::sleep_until(lives.begin + fault.at).await;
+    match fault.kind {
+        Breakage::Part => controller.part(worker, true),
+        // One that is away already is not killed twice.
+        Breakage::Kill | Breakage::Restart if !controller.kill(worker) => return,
+        Breakage::Kill | Breakage::Restart => {
+            let facts = lives.end(&started.workers.borrow()[worker]);
+            started.ended.borrow_mut().push((worker, facts));
+        }
+    }
+    let Some(span) = fault.span() else { return };
+    rt::sleep(span).await;
+    match fault.kind {
+        Breakage::Part => controller.part(worker, false),
+        Breakage::Kill => {}
+        Breakage::Restart => match lives.begin(fault.worker, None, None) {
+            Ok(next) => {
+                let intake = next.intake(controller.outcome(worker, controller.life_of(worker)));
+                started.workers.borrow_mut()[worker] = next;
+                controller.restart(worker, Rc::new(intake));
+            }
+            Err(fault) => tracing::warn!(target: "elapse", %fault, "a worker does not come back"),
+        },
+    }
 }

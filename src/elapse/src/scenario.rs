@@ -37,6 +37,9 @@ pub struct Scenario {
     /// What gives invocations to workers, where there are several.
     #[serde(default)]
     pub controller: controller::Config,
+    /// What befalls workers, in simulation.
+    #[serde(default, rename = "fault", skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<controller::FaultConfig>,
     /// Functions and their loads.
     #[serde(default, rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
@@ -277,6 +280,7 @@ impl Scenario {
             records: Records::Full,
             worker,
             controller: controller::Config::default(),
+            faults: Vec::new(),
             functions: Vec::new(),
             trace: Some(trace),
             model: Model::default(),
@@ -302,6 +306,11 @@ impl Scenario {
         let wrong = |why: String| Err(Fault::usage(why));
         self.worker.check().map_err(|why| Fault::usage(format!("[worker]: {why}")))?;
         self.controller.check().map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
+        for (i, fault) in self.faults.iter().enumerate() {
+            fault
+                .check(self.worker.count)
+                .map_err(|why| Fault::usage(format!("[[fault]] {}: {why}", i + 1)))?;
+        }
         self.prewarm.check().map_err(|why| Fault::usage(format!("[prewarm]: {why}")))?;
         self.live.check().map_err(|why| Fault::usage(format!("[live]: {why}")))?;
         self.graphite.check().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;

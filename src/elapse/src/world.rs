@@ -11,8 +11,8 @@ use std::rc::Rc;
 
 pub use crate::assemble::Assembled;
 pub use crate::begun::Begun;
+pub use crate::came_to::facts_of;
 pub use crate::drive::{Shared, drive, until_measured};
-pub use crate::facts::facts_of;
 pub use crate::operate::{Job, Started, operate};
 
 /// Where a run can be that is not simulated.

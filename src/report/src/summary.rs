@@ -34,6 +34,28 @@ pub struct WorkerFacts {
 }
 
 impl WorkerFacts {
+    /// The same of two lives of a worker, of which the other began when this one was over.
+    #[must_use]
+    pub fn followed_by(mut self, later: WorkerFacts) -> WorkerFacts {
+        let most = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1.max(b.1));
+        self.counts = self.counts.plus(&later.counts);
+        self.containers_at_begin += later.containers_at_begin;
+        self.held = Held {
+            cores: most(self.held.cores, later.held.cores),
+            in_flight: most(self.held.in_flight, later.held.in_flight),
+            queued: most(self.held.queued, later.held.queued),
+        };
+        for (peak, other) in self.peaks.iter_mut().zip(later.peaks) {
+            *peak = (*peak).max(other);
+        }
+        for (sum, other) in self.gb_seconds.iter_mut().zip(later.gb_seconds) {
+            *sum += other;
+        }
+        self.loop_restarts += later.loop_restarts;
+        self.series.followed_by(&later.series);
+        self
+    }
+
     /// Containers that there were when the window ended.
     pub fn containers_left(&self) -> u64 {
         self.containers_at_begin + self.counts.containers_created - self.counts.containers_gone()

@@ -39,6 +39,8 @@ pub enum Purpose {
     Overhead = 14,
     /// Which workers a balancer looks at.
     Balance = 15,
+    /// Whether a message arrives, and how long it takes.
+    Message = 16,
 }
 
 /// The seed of a run.

@@ -234,22 +234,32 @@ pub struct Held {
 }
 
 impl WorkerCounts {
-    /// What was counted since these counts were.
+    /// What was counted since `before` was all.
     #[must_use]
     pub fn since(&self, before: &WorkerCounts) -> WorkerCounts {
+        self.with(before, |now, then| now - then)
+    }
+
+    /// What was counted here and there.
+    #[must_use]
+    pub fn plus(&self, other: &WorkerCounts) -> WorkerCounts {
+        self.with(other, |here, there| here + there)
+    }
+
+    fn with(&self, other: &WorkerCounts, of: impl Fn(u64, u64) -> u64) -> WorkerCounts {
         WorkerCounts {
-            invocations: self.invocations - before.invocations,
-            ended: std::array::from_fn(|i| self.ended[i] - before.ended[i]),
-            cold_starts: self.cold_starts - before.cold_starts,
-            warm_starts: self.warm_starts - before.warm_starts,
-            evictions: self.evictions - before.evictions,
-            expirations: self.expirations - before.expirations,
-            containers_created: self.containers_created - before.containers_created,
-            containers_failed: self.containers_failed - before.containers_failed,
-            containers_condemned: self.containers_condemned - before.containers_condemned,
-            prewarm_attempts: self.prewarm_attempts - before.prewarm_attempts,
-            prewarm_failures: self.prewarm_failures - before.prewarm_failures,
-            memory_reads: self.memory_reads - before.memory_reads,
+            invocations: of(self.invocations, other.invocations),
+            ended: std::array::from_fn(|i| of(self.ended[i], other.ended[i])),
+            cold_starts: of(self.cold_starts, other.cold_starts),
+            warm_starts: of(self.warm_starts, other.warm_starts),
+            evictions: of(self.evictions, other.evictions),
+            expirations: of(self.expirations, other.expirations),
+            containers_created: of(self.containers_created, other.containers_created),
+            containers_failed: of(self.containers_failed, other.containers_failed),
+            containers_condemned: of(self.containers_condemned, other.containers_condemned),
+            prewarm_attempts: of(self.prewarm_attempts, other.prewarm_attempts),
+            prewarm_failures: of(self.prewarm_failures, other.prewarm_failures),
+            memory_reads: of(self.memory_reads, other.memory_reads),
         }
     }
 

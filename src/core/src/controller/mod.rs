@@ -1,13 +1,14 @@
 //! The controller: it has several workers and gives each invocation to one of them.
 //!
-//! [`Fleet`] and its [`balancer`]s are the controller in both worlds. Simulated, [`Controller`] is a front for the workers
-//! of a run; live, the daemon asks the same fleet and sends over HTTP.
+//! The [`protocol`] with its [`Fleet`] and [`balancer`]s is the controller in both worlds. Simulated, [`Controller`] drives it over a
+//! network with delays and losses; live, the daemon drives it over HTTP.
 
 pub mod balancer;
 mod config;
 mod fleet;
-mod front;
+pub mod protocol;
+mod simulated;
 
-pub use config::Config;
+pub use config::{Breakage, Config, FaultConfig, OnLoss};
 pub use fleet::{Fleet, Health, Place, Report, key_of};
-pub use front::Controller;
+pub use simulated::Controller;

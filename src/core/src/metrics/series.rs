@@ -241,6 +241,17 @@ impl Series {
         self.values.extend_from_slice(row);
     }
 
+    /// Adds the rows of another series with the same columns, which are later than its own, as far as they stand at its step.
+    pub fn followed_by(&mut self, later: &Series) {
+        let end = later.times.last().copied();
+        for (at, row) in later.points() {
+            let after = self.times.last().is_none_or(|last| *last < at);
+            if after && (at.0.is_multiple_of(self.step.0) || Some(at) == end) {
+                self.push(at, row);
+            }
+        }
+    }
+
     /// Rows so far.
     pub fn len(&self) -> usize {
         self.times.len()

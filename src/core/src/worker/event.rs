@@ -163,6 +163,8 @@ pub enum Event {
         /// Its working set; what is reserved, where the backend cannot tell.
         memory: Mem,
     },
+    /// The worker is lost with all that it has: nothing more is told of it.
+    Crashed,
     /// A creation ahead of need was attempted.
     PrewarmAttempted {
         /// For whom.

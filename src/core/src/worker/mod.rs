@@ -90,6 +90,7 @@ struct Inner {
     loops: RefCell<Vec<LoopHandle>>,
     given_up: RefCell<Option<GivenUp>>,
     failed: Notify,
+    crashed: Cell<bool>,
 }
 
 /// When each loop will look next; a loop is only woken for something sooner.
@@ -186,6 +187,7 @@ impl Worker {
             loops: RefCell::default(),
             given_up: RefCell::default(),
             failed: Notify::new(),
+            crashed: Cell::new(false),
         }));
         worker.0.backends.iter().for_each(|b| b.measure_in(parts.window.0, parts.window.1));
         let backends = (0..worker.0.backends.len() as u16)

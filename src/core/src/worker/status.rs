@@ -65,8 +65,31 @@ impl Worker {
 
     /// Ends the window of its figures at an instant that has not passed, where it was not known at the start.
     pub fn end_window(&self, until: Time) {
+        // One that is lost came to its figures' end.
+        if self.has_crashed() {
+            return;
+        }
         self.0.state.borrow_mut().end_window(until);
         self.0.backends.iter().for_each(|b| b.measure_in(self.0.window_from, until));
+    }
+
+    /// The window of its figures: [from, until).
+    pub fn window(&self) -> (Time, Time) {
+        self.0.state.borrow().window()
+    }
+
+    /// Loses the worker with all that it has, as a host that fails does: its figures end now, it counts in its fleet no more, and what
+    /// its tasks still do is nobody's.
+    pub fn crash(&self, now: Time) {
+        let until = self.window().1.min(now);
+        self.0.backends.iter().for_each(|b| b.measure_in(self.0.window_from, until));
+        self.0.state.borrow_mut().crash(now);
+        self.0.crashed.set(true);
+    }
+
+    /// Whether it was [lost](Self::crash).
+    pub fn has_crashed(&self) -> bool {
+        self.0.crashed.get()
     }
 
     /// Lets what it holds count in its fleet as well. Before it holds anything.

@@ -98,11 +98,37 @@ pub const DOCS: &[Doc] = &[
     // The controller.
     key("controller", "what gives invocations to workers, where worker.count is above 1"),
     key("controller.balancer", "which worker an invocation goes to"),
-    key("controller.delay", "from the controller to a worker, and as long back"),
+    key("controller.delay", "from the controller to a worker, or back: a time, or a distribution of it"),
+    key(
+        "controller.ordered",
+        "messages of one worker, each way, arrive in the order in which they were sent",
+    ),
+    key("controller.loss", "share of messages that never arrive, 0 to 1"),
     key(
         "controller.reports",
         "between two reports of a worker's load; 0s: the controller's own count is all it needs",
     ),
+    key(
+        "controller.heartbeat",
+        "between two heartbeats of a worker; 0s: none, or one a second where messages or workers can be lost",
+    ),
+    key("controller.lost_after", "a worker that was not heard of for this long is lost"),
+    key(
+        "controller.on_loss",
+        "an invocation whose worker is lost: fail (it is lost), or retry on another worker",
+    ),
+    key("controller.attempts", "attempts at an invocation, the first included, with on_loss = \"retry\""),
+    key("controller.attempt_timeout", "a worker that has not answered for this long has lost the invocation"),
+    // What befalls workers.
+    key("fault", "simulation: something that befalls a worker"),
+    must("fault.at", "when, counted from the beginning of the load", "\"10min\""),
+    must("fault.worker", "which worker, numbered from 0", "1"),
+    must(
+        "fault.kind",
+        "part: no message between it and the controller arrives; kill: it is gone for good; restart: it comes back empty",
+        "\"restart\"",
+    ),
+    open("fault.for", "how long it lasts", "to the end; a restart takes 1s", "\"30s\""),
     // Functions.
     key("function", "a function, or `count` of them"),
     must("function.name", "unique name", "\"thumb\""),

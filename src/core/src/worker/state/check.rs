@@ -189,6 +189,7 @@ impl Observer for Checks {
             | Event::PrewarmAttempted { .. }
             | Event::PrewarmFailed { .. }
             | Event::Registered { .. }
+            | Event::Crashed
             | Event::Deregistered { .. } => {}
         }
     }

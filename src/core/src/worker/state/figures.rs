@@ -3,6 +3,7 @@
 use super::{CPUS, Fleet, HELD, IN_FLIGHT, Phase, QUEUED, State};
 use crate::base::{Cpus, Held, Mem, Status, Time, WorkerCounts};
 use crate::metrics::{BACKEND_PATHS, Snapshot};
+use crate::worker::event::Event;
 use crate::worker::status::MemoryUse;
 use std::rc::Rc;
 
@@ -33,6 +34,22 @@ impl State {
     pub(in crate::worker) fn count_in(&mut self, fleet: &Fleet) {
         self.ledger.count_in(Rc::clone(&fleet.memory));
         self.fleet = Some(fleet.clone());
+    }
+
+    /// The worker is lost with all that it has: its figures end now, it takes nothing more, and nobody hears what its tasks still do.
+    pub(in crate::worker) fn crash(&mut self, now: Time) {
+        let (_, until) = self.window();
+        self.end_window(until.min(now));
+        self.ledger.leave_fleet(now);
+        if let Some(fleet) = self.fleet.take() {
+            (0..HELD).for_each(|i| fleet.held.borrow_mut().take(i, self.held.value(i), now));
+        }
+        // What it still creates has no part in the luck of those that are left.
+        let creations = self.creations.borrow().clone();
+        self.creations = Rc::new(creations.into());
+        self.emit(now, |_| Event::Crashed);
+        self.observers.clear();
+        self.draining = true;
     }
 
     /// How many containers are in a phase.

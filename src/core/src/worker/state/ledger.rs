@@ -83,6 +83,19 @@ impl Ledger {
         self.fleet = Some(fleet);
     }
 
+    /// Lets what it holds count in that ledger no more.
+    pub fn leave_fleet(&mut self, now: Time) {
+        let Some(fleet) = self.fleet.take() else { return };
+        let mut fleet = fleet.borrow_mut();
+        fleet.open(now);
+        let at = fleet.within(now);
+        for i in 0..PHASES {
+            fleet.held[i] -= self.held[i];
+            fleet.count[i] -= self.count[i];
+            fleet.moments[i] = fleet.moments[i].wrapping_sub(moment(self.held[i], at));
+        }
+    }
+
     /// What may be held at most.
     pub fn capacity(&self) -> Mem {
         self.capacity

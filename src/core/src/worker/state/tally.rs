@@ -57,6 +57,7 @@ impl Counted {
             Event::PrewarmFailed { .. } => self.add(now, |c| c.prewarm_failures += 1),
             Event::Registered { .. }
             | Event::Deregistered { .. }
+            | Event::Crashed
             | Event::Waits { .. }
             | Event::Refused { .. }
             | Event::Left { .. }
