@@ -6,7 +6,7 @@ use super::super::doors::{CONTROLLER, DoorKeys};
 use super::sources::Sources;
 use elapse::GraphiteConfig;
 use elapse::base::{Duration, Fault, Mem, PolicyConfig, Result};
-use elapse::controller::balancer;
+use elapse::controller::{OnLoss, balancer};
 use elapse::load::FunctionConfig;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -79,17 +79,6 @@ pub struct ControllerConfig {
     /// Functions that every worker is told.
     #[serde(rename = "function", skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<FunctionConfig>,
-}
-
-/// What becomes of an invocation whose worker is lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnLoss {
-    /// It is answered as lost: it may have run, and does not run again.
-    #[default]
-    Fail,
-    /// It is sent to another worker under its request id, as its next attempt: it may run twice, and says so.
-    Retry,
 }
 
 impl Default for ControllerConfig {

@@ -6,12 +6,13 @@ use super::super::doors::Token;
 use super::super::order::{Answer, Ask};
 use super::super::reception::Office;
 use super::super::state::{Registered, State, known_functions};
-use super::config::{ControllerConfig, OnLoss};
+use super::config::ControllerConfig;
 use super::sources::Sources;
-use super::workers::Life;
+use super::workers::{Introduction, Life};
 use bytes::Bytes;
 use elapse::base::{Duration, Fault, Result, Time, nearest};
-use elapse::controller::{Fleet, Health, balancer};
+use elapse::controller::protocol::{Action, Attempt, End, Over, Protocol, Session, Terms};
+use elapse::controller::{Fleet, Health, OnLoss, balancer};
 use elapse::load::FunctionConfig;
 use elapse::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
 use elapse::rt;
@@ -20,7 +21,7 @@ use elapse::rt::supervise::{Patience, Pulse, Supervised, supervise};
 use elapse::rt::sync::Notify;
 use elapse_host::room::Room;
 use elapse_live::threads;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -36,8 +37,14 @@ pub(super) const REGISTRATION: Duration = Duration::from_secs(900);
 
 /// See the module.
 pub(super) struct Desk {
-    pub(super) fleet: RefCell<Fleet>,
+    /// Who there is, and what becomes of each call.
+    pub(super) protocol: RefCell<Protocol>,
+    /// The workers that are known, by name.
     pub(super) lives: RefCell<BTreeMap<String, Rc<Life>>>,
+    /// Their sessions, and those that have left and have still to answer something.
+    pub(super) sessions: RefCell<FxHashMap<Session, Rc<Life>>>,
+    /// What is to be done next for calls, by their numbers.
+    pub(super) steps: RefCell<FxHashMap<u64, Step>>,
     /// Functions as they were registered, by name.
     pub(super) functions: RefCell<BTreeMap<String, Bytes>>,
     /// What workers ask for.
@@ -51,35 +58,27 @@ pub(super) struct Desk {
     /// What who is bound by them may register.
     pub(super) allowed: Allowed,
     pub(super) lost_after: Duration,
-    pub(super) attempts: u32,
     pub(super) attempt_timeout: Duration,
     luck: Luck,
-    pub(super) draining: Cell<bool>,
-    pub(super) under_way: Cell<u64>,
     /// Told when nothing is under way.
     pub(super) quiet: Notify,
-    /// Told when a worker may be lost sooner than was known.
+    /// When the protocol is asked next what is due.
+    watched: Cell<Time>,
+    /// Told when that is sooner than was known.
     pub(super) changed: Notify,
-    pub(super) counts: Counts,
     /// Functions that are being registered or deregistered.
     pub(super) changing: RefCell<FxHashSet<String>>,
     /// Its background loops.
-    watched: RefCell<Vec<(&'static str, Pulse)>>,
+    loops: RefCell<Vec<(&'static str, Pulse)>>,
     /// The functions that outlive the controller.
     pub(super) state: Option<State>,
 }
 
-/// Totals since the start.
-#[derive(Default)]
-pub(super) struct Counts {
-    pub(super) invocations: Cell<u64>,
-    pub(super) lost: Cell<u64>,
-    pub(super) retries: Cell<u64>,
-    pub(super) refused: Cell<u64>,
-}
-
-pub(super) fn add(count: &Cell<u64>) {
-    count.set(count.get() + 1);
+/// What is to be done next for a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    Send(Attempt),
+    End(End),
 }
 
 impl Desk {
@@ -97,9 +96,16 @@ impl Desk {
             let text = written(&f.config)?;
             Ok((f.config.name, Bytes::from(text)))
         };
+        let terms = Terms {
+            lost_after: config.lost_after,
+            attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
+            attempt_timeout: config.attempt_timeout,
+        };
         Ok(Rc::new(Desk {
-            fleet: RefCell::new(Fleet::new(balancer)),
+            protocol: RefCell::new(Protocol::new(Fleet::new(balancer), terms)),
             lives: RefCell::default(),
+            sessions: RefCell::default(),
+            steps: RefCell::default(),
             functions: RefCell::new(functions.into_iter().map(described).collect::<Result<_>>()?),
             worker_ca: config.worker_ca_file.clone(),
             room,
@@ -107,33 +113,33 @@ impl Desk {
             allowed: config.register.clone(),
             token,
             lost_after: config.lost_after,
-            attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
             attempt_timeout: config.attempt_timeout,
             luck,
-            draining: Cell::new(false),
-            under_way: Cell::new(0),
             quiet: Notify::new(),
+            watched: Cell::new(Time::ZERO),
             changed: Notify::new(),
-            counts: Counts::default(),
             changing: RefCell::default(),
-            watched: RefCell::default(),
+            loops: RefCell::default(),
             state,
         }))
     }
 
     /// Shows these loops with the controller's status, and counts their restarts.
     pub(super) fn watch(&self, loops: &[Supervised]) {
-        self.watched.borrow_mut().extend(loops.iter().map(|each| (each.name, each.pulse.clone())));
+        self.loops.borrow_mut().extend(loops.iter().map(|each| (each.name, each.pulse.clone())));
     }
 
-    /// Watches, under a supervisor, that every worker is heard of.
+    /// Has done, under a supervisor, what is due: workers are lost that were not heard of, attempts that take too long.
     pub(super) fn health(self: &Rc<Desk>) -> Supervised {
         let desk = Rc::clone(self);
         supervise("worker-health", Patience::default(), self.luck, move |pulse| {
             let desk = Rc::clone(&desk);
             async move {
                 loop {
-                    let next = desk.lose_the_silent();
+                    desk.protocol.borrow_mut().handle_timeout(rt::now());
+                    desk.act("controller");
+                    let next = desk.protocol.borrow_mut().next_deadline();
+                    desk.watched.set(next.unwrap_or(Time::MAX));
                     let changed = desk.changed.notified();
                     match next {
                         None => pulse.rest(changed).await,
@@ -142,6 +148,51 @@ impl Desk {
                 }
             }
         })
+    }
+
+    /// Does what the protocol wants done; `by` is the request that led to it.
+    pub(super) fn act(self: &Rc<Desk>, by: &str) {
+        loop {
+            let action = self.protocol.borrow_mut().poll();
+            match action {
+                Some(Action::Send(attempt)) => {
+                    self.steps.borrow_mut().insert(attempt.call, Step::Send(attempt));
+                }
+                Some(Action::End { call, how }) => drop(self.steps.borrow_mut().insert(call, Step::End(how))),
+                Some(Action::Introduce(session)) => self.begin_introduction(session, by),
+                Some(Action::Over { session, why }) => self.is_over(session, why),
+                None => break,
+            }
+        }
+        let due = self.protocol.borrow_mut().next_deadline();
+        if due.is_some_and(|due| due < self.watched.get()) {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn begin_introduction(self: &Rc<Desk>, session: Session, by: &str) {
+        let Some(life) = self.sessions.borrow().get(&session).cloned() else { return };
+        if life.introduction.replace(Introduction::UnderWay) == Introduction::Done {
+            tracing::info!(target: "elapse", worker = life.told.name, "heard of again");
+        }
+        let (desk, by) = (Rc::clone(self), by.to_string());
+        rt::spawn_detached(async move { desk.introduce(&life, &by).await });
+    }
+
+    /// Nothing that a worker has is waited for.
+    fn is_over(&self, session: Session, why: Over) {
+        let Some(life) = self.sessions.borrow().get(&session).cloned() else { return };
+        life.over.notify_waiters();
+        if why == Over::Silent {
+            let after = self.lost_after;
+            tracing::warn!(target: "elapse", worker = life.told.name, %after, "lost: it was not heard of");
+            return;
+        }
+        self.sessions.borrow_mut().remove(&session);
+        let mut lives = self.lives.borrow_mut();
+        if lives.get(&life.told.name).is_some_and(|now| now.session == session) {
+            lives.remove(&life.told.name);
+        }
     }
 
     /// Sends, under a supervisor, the controller's metrics into `sink` each second.
@@ -160,31 +211,11 @@ impl Desk {
         })
     }
 
-    /// Marks the workers that were not heard of; when the next one will be, if it stays silent.
-    fn lose_the_silent(&self) -> Option<Time> {
-        let mut fleet = self.fleet.borrow_mut();
-        let mut next: Option<Time> = None;
-        for life in self.lives.borrow().values() {
-            if fleet.health(life.place) == Health::Lost {
-                continue;
-            }
-            let due = life.heard.get() + self.lost_after;
-            if due > rt::now() {
-                next = Some(next.map_or(due, |n| n.min(due)));
-                continue;
-            }
-            fleet.set_health(life.place, Health::Lost);
-            life.over.notify_waiters();
-            tracing::warn!(target: "elapse", worker = life.told.name, after = %self.lost_after, "lost: it was not heard of");
-        }
-        next
-    }
-
     /// Takes nothing more and waits for what is under way. True if nothing was left.
     pub(super) async fn drain(&self, limit: Duration) -> bool {
-        self.draining.set(true);
+        self.protocol.borrow_mut().drain();
         let finished = async {
-            while self.under_way.get() > 0 {
+            while self.protocol.borrow().under_way() > 0 {
                 self.quiet.notified().await;
             }
         };
@@ -192,8 +223,8 @@ impl Desk {
     }
 
     pub(super) fn able(&self) -> Vec<Rc<Life>> {
-        let fleet = self.fleet.borrow();
-        let able = |life: &&Rc<Life>| fleet.health(life.place) == Health::Healthy;
+        let protocol = self.protocol.borrow();
+        let able = |life: &&Rc<Life>| protocol.health(life.session) == Some(Health::Healthy);
         self.lives.borrow().values().filter(able).cloned().collect()
     }
 
@@ -213,7 +244,7 @@ impl Desk {
 
     fn status(&self) -> Answer {
         let loops: Vec<Value> =
-            self.watched.borrow().iter().map(|(name, pulse)| loop_status(name, &pulse.status())).collect();
+            self.loops.borrow().iter().map(|(name, pulse)| loop_status(name, &pulse.status())).collect();
         let threads: Vec<Value> =
             threads::told().iter().map(|(name, status)| loop_status(name, status)).collect();
         let figures: serde_json::Map<_, _> = CONTROLLER_PATHS
@@ -224,8 +255,8 @@ impl Desk {
         Answer::json(
             200,
             &json!({
-                "controller": self.fleet.borrow().balancer(), "version": env!("CARGO_PKG_VERSION"),
-                "status": if self.draining.get() { "draining" } else { "serving" },
+                "controller": self.protocol.borrow().fleet().balancer(), "version": env!("CARGO_PKG_VERSION"),
+                "status": if self.drains() { "draining" } else { "serving" },
                 "up_seconds": rt::now().as_secs_f64(), "functions": self.functions.borrow().len(),
                 "workers": self.workers(), "metrics": figures, "loops": loops,
                 "threads": threads,
@@ -235,20 +266,18 @@ impl Desk {
 
     /// The values of `CONTROLLER_PATHS`.
     pub(super) fn row(&self) -> [f64; CONTROLLER_PATHS.len()] {
-        let with = |health| {
-            let fleet = self.fleet.borrow();
-            self.lives.borrow().values().filter(|l| fleet.health(l.place) == health).count() as u64
-        };
-        let watched = self.watched.borrow();
+        let protocol = self.protocol.borrow();
+        let totals = protocol.totals();
+        let loops = self.loops.borrow();
         [
-            with(Health::Healthy),
-            with(Health::Lost),
-            self.under_way.get(),
-            self.counts.invocations.get(),
-            self.counts.lost.get(),
-            self.counts.refused.get(),
-            self.counts.retries.get(),
-            watched.iter().map(|(_, pulse)| pulse.restarts()).sum(),
+            protocol.workers(Health::Healthy),
+            protocol.workers(Health::Lost),
+            protocol.under_way(),
+            totals.invocations,
+            totals.lost,
+            totals.refused,
+            totals.retries,
+            loops.iter().map(|(_, pulse)| pulse.restarts()).sum(),
             elapse_host::threads::restarts(),
         ]
         .map(|n: u64| n as f64)
@@ -273,7 +302,7 @@ impl Office for Desk {
             Ask::Status => self.status(),
             Ask::Metrics => self.metrics(),
             Ask::Drain => {
-                self.draining.set(true);
+                self.protocol.borrow_mut().drain();
                 Answer::json(202, &json!({"status": "draining"}))
             }
             Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
@@ -291,11 +320,11 @@ impl Office for Desk {
         if !self.functions.borrow().contains_key(function) {
             return Some(self.unknown(function));
         }
-        self.draining.get().then(|| Answer::error(503, "not admitted: the controller drains"))
+        self.drains().then(|| Answer::error(503, "not admitted: the controller drains"))
     }
 
     fn drains(&self) -> bool {
-        self.draining.get()
+        self.protocol.borrow().is_draining()
     }
 }
 
@@ -310,7 +339,7 @@ mod tests {
 
         fn take(&mut self, _at: Time, values: &[f64]) {
             assert_eq!(values.len(), CONTROLLER_PATHS.len());
-            add(&self.0);
+            self.0.set(self.0.get() + 1);
         }
     }
 

@@ -2,11 +2,13 @@
 
 use super::super::order::{Answer, BYTES, Invoke, STATUS};
 use super::super::reception::Office;
-use super::desk::{Desk, add};
-use super::workers::{Life, Request, Silence};
+use super::desk::{Desk, Step};
+use super::workers::{Request, Silence};
 use axum::body::Bytes;
 use elapse::base::Status;
 use elapse::controller::key_of;
+use elapse::controller::protocol::{End, Verdict};
+use elapse::rt;
 use elapse_host::wire::Method;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -26,110 +28,120 @@ pub(super) fn passed_on(answer: elapse_host::wire::Answer) -> Answer {
     Answer { status: answer.status, kind, body: answer.body, facts: answer.facts }
 }
 
-/// Invocations.
-impl Desk {
-    /// A worker for a function, if possible none of `tried`; the invocation is counted as sent to it.
-    fn choose(&self, function: &str, tried: &[String]) -> Option<Rc<Life>> {
-        let lives = self.lives.borrow();
-        let fits = |place, but: &[String]| {
-            let mut at = lives.values().filter(|life| life.place == place);
-            at.any(|l| !l.refused.borrow().contains(function) && !but.contains(&l.told.name))
-        };
-        let mut fleet = self.fleet.borrow_mut();
-        let place = fleet.choose_among(key_of(function), |place| fits(place, tried))?;
-        let life = lives.values().find(|life| life.place == place).cloned()?;
-        life.has.set(life.has.get() + 1);
-        Some(life)
-    }
+/// A call that is not answered yet. Dropped before, it is given up.
+struct UnderWay<'a> {
+    desk: &'a Rc<Desk>,
+    number: u64,
+}
 
-    fn is_back(&self, life: &Rc<Life>) {
-        life.has.set(life.has.get() - 1);
-        // Count nothing of an earlier life among the load of the present one.
-        if self.lives.borrow().get(&life.told.name).is_some_and(|now| Rc::ptr_eq(now, life)) {
-            self.fleet.borrow_mut().returned(life.place);
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut protocol = self.desk.protocol.borrow_mut();
+        protocol.give_up(self.number);
+        self.desk.steps.borrow_mut().remove(&self.number);
+        if protocol.under_way() == 0 {
+            self.desk.quiet.notify_waiters();
         }
     }
+}
 
-    pub(super) async fn invoke(&self, call: &Invoke, id: &str) -> Answer {
+/// Invocations.
+impl Desk {
+    pub(super) async fn invoke(self: &Rc<Desk>, call: &Invoke, id: &str) -> Answer {
         if let Some(refusal) = self.refuses(&call.function) {
             return refusal;
         }
-        add(&self.counts.invocations);
-        self.under_way.set(self.under_way.get() + 1);
-        let answer = self.send(call, id).await;
-        self.under_way.set(self.under_way.get() - 1);
-        if self.under_way.get() == 0 {
-            self.quiet.notify_waiters();
-        }
+        let number = self.protocol.borrow_mut().invoke(key_of(&call.function), rt::now());
+        // Whoever asked may go away meanwhile.
+        let under_way = UnderWay { desk: self, number };
+        self.act(id);
+        let answer = self.send(number, call, id).await;
+        drop(under_way);
         answer
     }
 
-    async fn send(&self, call: &Invoke, id: &str) -> Answer {
-        let name = call.function.as_str();
+    async fn send(self: &Rc<Desk>, number: u64, call: &Invoke, id: &str) -> Answer {
         let headers = call.headers();
         let (method, path) = call.place();
-        let (mut attempt, mut tried) = (1, Vec::new());
         // Why the last worker did not take it, and what is known of one that may have run it: that is never left unsaid.
-        let (mut refused, mut lost) = (None, None);
+        let (mut answered, mut refused, mut lost) = (None, None, None);
         loop {
-            let Some(life) = self.choose(name, &tried) else {
-                add(&self.counts.refused);
-                return lost.or(refused).unwrap_or_else(|| {
-                    Answer::error(503, "no healthy worker can take it; try again later")
-                        .with_status(Status::Dropped)
-                });
+            let step = self.steps.borrow_mut().remove(&number);
+            let attempt = match step {
+                Some(Step::Send(attempt)) => attempt,
+                Some(Step::End(how)) => {
+                    let said = match how {
+                        End::Answered => answered,
+                        End::Lost => lost,
+                        End::Refused => refused,
+                        End::NoWorker => None,
+                    };
+                    return said.unwrap_or_else(|| {
+                        Answer::error(503, "no healthy worker can take it; try again later")
+                            .with_status(Status::Dropped)
+                    });
+                }
+                None => {
+                    return Answer::error(500, "the controller does not know what becomes of this invocation");
+                }
             };
-            let worker = life.told.name.clone();
+            let life = self.sessions.borrow().get(&attempt.to).cloned();
+            let worker = life.as_ref().map_or(String::new(), |life| life.told.name.clone());
             let request = Request {
                 headers: &headers,
                 body: call.sent.body.clone(),
-                attempt,
+                attempt: attempt.attempt,
                 limit: self.attempt_timeout,
             };
-            let asked = life.send(method.clone(), &path, id, request).await;
-            self.is_back(&life);
-            let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.to_string())];
+            let asked = match &life {
+                Some(life) => life.send(method.clone(), &path, id, request).await,
+                None => Err(Silence::Unreached("it has left".into())),
+            };
+            let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.attempt.to_string())];
             let facts = facts.map(|(name, value)| (name.to_string(), value));
-            tried.push(worker.clone());
             let asked = match asked {
                 Ok(answer) if says(&answer, Status::Lost) => Err(Silence::Lost(answer.why())),
                 other => other,
             };
-            match asked {
-                // Try another worker: this one did not admit it. Any other 503 is the function's answer.
+            let verdict = match asked {
+                // This one did not admit it. Any other 503 is the function's answer.
                 Ok(answer) if answer.status == 503 && says(&answer, Status::Dropped) => {
                     refused = Some(passed_on(answer));
+                    Verdict::NotTaken
                 }
-                // A refusal of another attempt does not undo that an earlier one may have run.
-                Ok(answer) if lost.is_some() && !has_run(&answer) => refused = Some(passed_on(answer)),
                 Ok(answer) => {
+                    let ran = has_run(&answer);
                     let carried = call.sent.target.as_ref().map(|_| answer.carried(&method));
                     let mut answer = passed_on(answer);
-                    answer.facts.extend(facts.into_iter().chain(carried.unwrap_or_default()));
-                    return answer;
+                    // A refusal of another attempt does not undo that an earlier one may have run.
+                    if lost.is_some() && !ran {
+                        refused = Some(answer);
+                    } else {
+                        answer.facts.extend(facts.into_iter().chain(carried.unwrap_or_default()));
+                        answered = Some(answer);
+                    }
+                    Verdict::Answered { ran }
                 }
                 Err(Silence::Unreached(why)) => {
                     tracing::warn!(target: "elapse", request = id, worker, why, "not reached");
                     let answer = Answer::error(503, &format!("worker '{worker}' was not reached: {why}"));
                     refused = Some(answer.with_status(Status::Dropped));
+                    Verdict::Unreached
                 }
                 Err(Silence::Lost(why)) => {
-                    add(&self.counts.lost);
-                    tracing::warn!(target: "elapse", request = id, worker, attempt, why, "lost");
+                    tracing::warn!(target: "elapse", request = id, worker, attempt = attempt.attempt, why, "lost");
                     let mut answer = Answer::error(
                         502,
                         &format!("lost with worker '{worker}', where it may have run: {why}"),
                     )
                     .with_status(Status::Lost);
                     answer.facts.extend(facts);
-                    if attempt >= self.attempts {
-                        return answer;
-                    }
-                    attempt += 1;
-                    add(&self.counts.retries);
                     lost = Some(answer);
+                    Verdict::Lost
                 }
-            }
+            };
+            self.protocol.borrow_mut().answered(attempt, verdict, rt::now());
+            self.act(id);
         }
     }
 
@@ -137,12 +149,12 @@ impl Desk {
         if !self.functions.borrow().contains_key(name) {
             return self.unknown(name);
         }
-        let Some(life) = self.choose(name, &[]) else {
+        let chosen = self.protocol.borrow_mut().pick(key_of(name));
+        let Some(life) = chosen.and_then(|session| self.sessions.borrow().get(&session).cloned()) else {
             return Answer::error(503, "no healthy worker can take it; try again later");
         };
         let path = format!("/v1/functions/{name}/prewarm");
         let asked = life.ask(Method::POST, &path, id, Bytes::new(), self.attempt_timeout).await;
-        self.is_back(&life);
         match asked {
             Ok(answer) => passed_on(answer),
             Err(silence) => Answer::error(502, &format!("worker '{}': {}", life.told.name, silence.why())),

@@ -7,8 +7,9 @@ use super::desk::{Desk, REGISTRATION, SOON};
 use super::invocations::passed_on;
 use super::workers::{Description, Introduction, Life};
 use bytes::Bytes;
-use elapse::base::{Cpus, Duration};
-use elapse::controller::Health;
+use elapse::base::Duration;
+use elapse::controller::protocol::{Beat, Farewell, Heard, Load, MOST, Objection};
+use elapse::controller::{Health, key_of};
 use elapse::rt;
 use elapse_host::wire::Method;
 use elapse_live::peer;
@@ -17,9 +18,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
-
-/// How long the last answers of a worker that has left may take.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a worker says now and then.
 #[derive(Deserialize)]
@@ -30,9 +28,6 @@ struct Heartbeat {
     #[serde(default)]
     draining: bool,
 }
-
-/// As many workers are known at once, lost ones included.
-const MOST: usize = 4096;
 
 /// Workers come and go.
 impl Desk {
@@ -64,32 +59,20 @@ impl Desk {
             tracing::warn!(target: "elapse", worker = told.name, why, "not registered");
             return Answer::error(403, &format!("worker '{}': {why}", told.name));
         }
-        if self.draining.get() {
-            return Answer::error(503, "the controller drains");
-        }
-        if let Some(why) = self.objection(&told) {
-            tracing::warn!(target: "elapse", worker = told.name, why, "not registered");
-            return Answer::error(409, &why);
-        }
-        if self.lives.borrow().len() >= MOST && !self.lives.borrow().contains_key(&told.name) {
-            return Answer::error(429, &format!("the controller knows {MOST} workers, and no more"));
-        }
         let name = told.name.clone();
-        let cores = told.cores.unwrap_or(Cpus::MAX);
-        // It is known, and gets nothing until it knows the functions.
-        let place = {
-            let mut fleet = self.fleet.borrow_mut();
-            let place = fleet.join(&name, cores);
-            fleet.set_health(place, Health::Draining);
-            place
+        let session = match self.protocol.borrow_mut().register(told.newcomer(), rt::now()) {
+            Ok(session) => session,
+            Err(objection) => return objected(&told, objection),
         };
-        let life = Rc::new(Life::new(place, told, peer, token));
-        let before = self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
-        if let Some(before) = before {
-            before.over.notify_waiters();
-        }
-        let (desk, introduced, by) = (Rc::clone(self), Rc::clone(&life), id.to_string());
-        rt::spawn_detached(async move { desk.introduce(&introduced, &by).await });
+        // One that did not hear that it is registered says it again.
+        let known = self.sessions.borrow().get(&session).cloned();
+        let life = known.unwrap_or_else(|| {
+            let life = Rc::new(Life::new(session, told, peer, token));
+            self.sessions.borrow_mut().insert(session, Rc::clone(&life));
+            self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
+            life
+        });
+        self.act(id);
         // A function whose image has to be pulled takes its time: the worker is not kept waiting, and gets nothing yet.
         let patience = Duration(self.lost_after.0 / 2).min(Duration::from_secs(5));
         match rt::timeout(patience, life.introduced()).await {
@@ -103,7 +86,7 @@ impl Desk {
     }
 
     /// Tells a worker the functions that it does not know, and takes back those that are no more; then it takes part.
-    async fn introduce(&self, life: &Rc<Life>, id: &str) {
+    pub(super) async fn introduce(self: &Rc<Desk>, life: &Rc<Life>, id: &str) {
         let mut told = BTreeMap::new();
         let outcome = loop {
             let answered = match self.unsaid(life, &told) {
@@ -118,21 +101,15 @@ impl Desk {
                 break Introduction::Failed(why);
             }
         };
-        let name = &life.told.name;
-        let is_present = self.lives.borrow().get(name).is_some_and(|now| Rc::ptr_eq(now, life));
-        if is_present && outcome == Introduction::Done {
-            life.heard.set(rt::now());
-            let health = if life.drains.get() { Health::Draining } else { Health::Healthy };
-            self.fleet.borrow_mut().set_health(life.place, health);
-            tracing::info!(target: "elapse", worker = name, at = life.told.address, life = life.told.incarnation, "registered");
-        } else if is_present {
-            // Its next heartbeat is told to register again.
-            self.fleet.borrow_mut().set_health(life.place, Health::Lost);
-            self.lives.borrow_mut().remove(name);
+        let knows = outcome == Introduction::Done;
+        self.protocol.borrow_mut().introduced(life.session, knows, rt::now());
+        if knows {
+            tracing::info!(target: "elapse", worker = life.told.name, at = life.told.address, life = life.told.incarnation, "registered");
         }
-        *life.introduction.borrow_mut() = outcome;
+        life.introduction.replace(outcome);
+        // One that could not be introduced is known no more: its next heartbeat is told to register again.
+        self.act(id);
         life.decided.notify_waiters();
-        self.changed.notify_waiters();
     }
 
     /// A function that a worker has to be told, or (without a description) that it has to forget. Further ones may be
@@ -146,24 +123,6 @@ impl Desk {
         let new =
             functions.iter().find(|(name, f)| knows.get(*name) != Some(f) && told.get(*name) != Some(f));
         new.map(|(name, f)| (name.clone(), Some(f.clone())))
-    }
-
-    /// Why a worker cannot be the one of its name, if it cannot.
-    fn objection(&self, told: &Description) -> Option<String> {
-        let lives = self.lives.borrow();
-        let known = lives.get(&told.name)?;
-        let alive = self.fleet.borrow().health(known.place) != Health::Lost;
-        if known.told.machine_id != told.machine_id {
-            return alive.then(|| {
-                format!(
-                    "a worker named '{}' is alive on another host; take another name (live.worker)",
-                    told.name
-                )
-            });
-        }
-        // One that is lost does not come back from a later life; the host's clock was set back.
-        (alive && told.incarnation < known.told.incarnation)
-            .then(|| format!("worker '{}' has begun a later life; this one is over", told.name))
     }
 
     /// Tells a worker a function. What it cannot serve is remembered; an error is that it does not answer.
@@ -186,7 +145,7 @@ impl Desk {
         }
         if answer.is_ok() {
             life.knows.borrow_mut().insert(name.to_string(), function);
-            life.refused.borrow_mut().remove(name);
+            self.serves(life, name, true);
             return Ok(None);
         }
         let why = answer.why();
@@ -195,8 +154,18 @@ impl Desk {
             return Err(why);
         }
         tracing::warn!(target: "elapse", worker = life.told.name, function = name, why, "a worker cannot serve a function");
-        life.refused.borrow_mut().insert(name.to_string());
+        self.serves(life, name, false);
         Ok(Some(why))
+    }
+
+    /// A worker can serve a function, or cannot.
+    fn serves(&self, life: &Life, name: &str, serves: bool) {
+        let mut refused = life.refused.borrow_mut();
+        match serves {
+            true => drop(refused.remove(name)),
+            false => drop(refused.insert(name.to_string())),
+        }
+        self.protocol.borrow_mut().serves(life.session, key_of(name), serves);
     }
 
     async fn post(
@@ -225,73 +194,67 @@ impl Desk {
         let Ok(beat) = serde_json::from_slice::<Heartbeat>(json) else {
             return Answer::error(422, "this is no heartbeat; it has an incarnation and invocations");
         };
-        let Some(life) = self.lives.borrow().get(name).cloned() else {
-            return Answer::error(404, &format!("there is no worker '{name}' here; register again"));
+        let Heartbeat { incarnation, invocations, draining } = beat;
+        let told = Beat { incarnation, draining, load: Load::Left(invocations) };
+        let (before, heard) = {
+            let mut protocol = self.protocol.borrow_mut();
+            let before = protocol.session_of(name).and_then(|session| protocol.health(session));
+            (before, protocol.beat(name, told, rt::now()))
         };
-        if beat.incarnation != life.told.incarnation {
-            let status = if beat.incarnation < life.told.incarnation { 409 } else { 404 };
-            return Answer::error(status, &format!("worker '{name}' is registered with another life"));
+        self.act(id);
+        match heard {
+            Heard::Is(health) => {
+                if let Some(before) = before.filter(|before| *before != health) {
+                    tracing::info!(target: "elapse", worker = name, was = before.word(), is = health.word());
+                }
+                Answer::json(200, &json!({"name": name, "status": health.word()}))
+            }
+            Heard::Registering => Answer::json(200, &json!({"name": name, "status": "registering"})),
+            Heard::Unknown => {
+                Answer::error(404, &format!("there is no worker '{name}' here; register again"))
+            }
+            Heard::OtherLife { later } => Answer::error(
+                if later { 409 } else { 404 },
+                &format!("worker '{name}' is registered with another life"),
+            ),
         }
-        life.drains.set(beat.draining);
-        if *life.introduction.borrow() == Introduction::UnderWay {
-            life.heard.set(rt::now());
-            return Answer::json(200, &json!({"name": name, "status": "registering"}));
-        }
-        let before = self.fleet.borrow().health(life.place);
-        let now = if beat.draining { Health::Draining } else { Health::Healthy };
-        let mut fleet = self.fleet.borrow_mut();
-        life.heard.set(rt::now());
-        if (before, now) == (Health::Lost, Health::Healthy) {
-            // Functions came and went while nobody could tell it: it takes part when it knows them.
-            fleet.set_health(life.place, Health::Draining);
-            *life.introduction.borrow_mut() = Introduction::UnderWay;
-            tracing::info!(target: "elapse", worker = name, "heard of again");
-            let (desk, life, by) = (Rc::clone(self), Rc::clone(&life), id.to_string());
-            rt::spawn_detached(async move { desk.introduce(&life, &by).await });
-            return Answer::json(200, &json!({"name": name, "status": "registering"}));
-        }
-        fleet.report(life.place, beat.invocations);
-        if before != now {
-            fleet.set_health(life.place, now);
-            self.changed.notify_waiters();
-            tracing::info!(target: "elapse", worker = name, was = before.word(), is = now.word());
-        }
-        Answer::json(200, &json!({"name": name, "status": now.word()}))
     }
 
-    pub(super) fn leave(&self, name: &str, json: &[u8], caller: &Caller) -> Answer {
+    pub(super) fn leave(self: &Rc<Desk>, name: &str, json: &[u8], caller: &Caller) -> Answer {
         let incarnation = serde_json::from_slice::<Heartbeat>(json).map(|b| b.incarnation).ok();
-        let Some(life) = self.lives.borrow().get(name).cloned() else {
-            return Answer::error(404, &format!("there is no worker '{name}' here"));
-        };
         // Who may only join speaks for a life that it knows; an operator for any.
-        let speaks = match incarnation {
-            Some(incarnation) => incarnation == life.told.incarnation,
-            None => caller.may(Role::Operate, None),
+        let farewell = match incarnation.is_some() || caller.may(Role::Operate, None) {
+            true => self.protocol.borrow_mut().leave(name, incarnation, rt::now()),
+            false if self.lives.borrow().contains_key(name) => Farewell::OtherLife,
+            false => Farewell::Unknown,
         };
-        if !speaks {
-            return Answer::error(409, &format!("worker '{name}' is registered with another life"));
+        match farewell {
+            Farewell::Unknown => Answer::error(404, &format!("there is no worker '{name}' here")),
+            Farewell::OtherLife => {
+                Answer::error(409, &format!("worker '{name}' is registered with another life"))
+            }
+            Farewell::Left => {
+                self.lives.borrow_mut().remove(name);
+                self.act("farewell");
+                tracing::info!(target: "elapse", worker = name, "left");
+                Answer::json(200, &json!({"name": name, "status": "left"}))
+            }
         }
-        self.fleet.borrow_mut().set_health(life.place, Health::Lost);
-        self.lives.borrow_mut().remove(name);
-        // It has answered what it had admitted. What of that is still on its way overtakes no farewell on another connection.
-        rt::spawn_detached(async move {
-            rt::sleep(FAREWELL).await;
-            life.over.notify_waiters();
-        });
-        tracing::info!(target: "elapse", worker = name, "left");
-        Answer::json(200, &json!({"name": name, "status": "left"}))
     }
 
     pub(super) fn describe(&self, life: &Life) -> Value {
-        let fleet = self.fleet.borrow();
+        let protocol = self.protocol.borrow();
+        let (session, told) = (life.session, &life.told);
+        let health = protocol.health(session).unwrap_or(Health::Lost);
+        let load = protocol.fleet().find(&told.name).map_or(0.0, |place| protocol.fleet().load(place));
+        let silent = protocol.heard_at(session).map_or(Duration::ZERO, |heard| rt::now().since(heard));
         json!({
-            "name": life.told.name, "status": fleet.health(life.place).word(), "address": life.told.address,
-            "incarnation": life.told.incarnation, "machine_id": life.told.machine_id,
-            "cores": life.told.cores.map(|c| c.to_string()), "memory": life.told.memory,
-            "backends": life.told.backends, "version": life.told.version,
-            "load": fleet.load(life.place), "invocations": life.has.get(),
-            "heard_seconds_ago": rt::now().since(life.heard.get()).as_secs_f64(),
+            "name": told.name, "status": health.word(), "address": told.address,
+            "incarnation": told.incarnation, "machine_id": told.machine_id,
+            "cores": told.cores.map(|c| c.to_string()), "memory": told.memory,
+            "backends": told.backends, "version": told.version,
+            "load": load, "invocations": protocol.calls_of(session),
+            "heard_seconds_ago": silent.as_secs_f64(),
             "cannot_serve": life.refused.borrow().iter().collect::<Vec<_>>(),
         })
     }
@@ -305,4 +268,20 @@ impl Desk {
             Err(silence) => Answer::error(502, &format!("worker '{name}': {}", silence.why())),
         }
     }
+}
+
+/// Why a worker is not registered.
+fn objected(told: &Description, objection: Objection) -> Answer {
+    let name = &told.name;
+    let (status, why) = match objection {
+        Objection::Draining => return Answer::error(503, "the controller drains"),
+        Objection::OtherHost => (
+            409,
+            format!("a worker named '{name}' is alive on another host; take another name (live.worker)"),
+        ),
+        Objection::LaterLife => (409, format!("worker '{name}' has begun a later life; this one is over")),
+        Objection::Full => (429, format!("the controller knows {MOST} workers, and no more")),
+    };
+    tracing::warn!(target: "elapse", worker = name, why, "not registered");
+    Answer::error(status, &why)
 }

@@ -3,14 +3,14 @@
 use super::super::doors::Token;
 use super::super::roles;
 use bytes::Bytes;
-use elapse::base::{Cpus, Duration, Time};
-use elapse::controller::Place;
+use elapse::base::{Cpus, Duration};
+use elapse::controller::protocol::{Newcomer, Session};
 use elapse::rt::sync::Notify;
 use elapse::rt::{self, Either};
 use elapse_host::wire::{Answer, Method, Peer, WireFault};
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// What a worker says of itself when it registers.
@@ -57,17 +57,28 @@ impl Description {
     }
 }
 
+impl Description {
+    /// Who registers, as the protocol knows it.
+    pub(super) fn newcomer(&self) -> Newcomer<'_> {
+        Newcomer {
+            name: &self.name,
+            incarnation: self.incarnation,
+            machine: &self.machine_id,
+            cores: self.cores.unwrap_or(Cpus::MAX),
+        }
+    }
+}
+
 /// A life of a worker.
 pub(super) struct Life {
-    pub(super) place: Place,
+    /// Its session with the controller's protocol.
+    pub(super) session: Session,
     pub(super) told: Description,
     peer: Peer,
     token: Token,
-    /// When it was last heard of.
-    pub(super) heard: Cell<Time>,
     /// Told when this life is lost or over: whoever waits for its answers waits no more.
     pub(super) over: Notify,
-    /// Whether it has been told the functions, and can be given invocations.
+    /// How far it has been told the functions.
     pub(super) introduction: RefCell<Introduction>,
     /// Told when that is decided.
     pub(super) decided: Notify,
@@ -75,10 +86,6 @@ pub(super) struct Life {
     pub(super) knows: RefCell<BTreeMap<String, Bytes>>,
     /// Functions that it cannot serve.
     pub(super) refused: RefCell<FxHashSet<String>>,
-    /// It has said that it takes no more.
-    pub(super) drains: Cell<bool>,
-    /// Invocations of this controller that it has.
-    pub(super) has: Cell<u64>,
 }
 
 /// How far a worker has come into the fleet.
@@ -117,20 +124,17 @@ impl Silence {
 }
 
 impl Life {
-    pub(super) fn new(place: Place, told: Description, peer: Peer, token: Token) -> Life {
+    pub(super) fn new(session: Session, told: Description, peer: Peer, token: Token) -> Life {
         Life {
-            place,
+            session,
             told,
             peer,
             token,
-            heard: Cell::new(rt::now()),
             over: Notify::new(),
             introduction: RefCell::new(Introduction::UnderWay),
             decided: Notify::new(),
             knows: RefCell::default(),
             refused: RefCell::default(),
-            drains: Cell::new(false),
-            has: Cell::new(0),
         }
     }
 

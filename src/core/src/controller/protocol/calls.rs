@@ -101,6 +101,26 @@ impl Protocol {
         }
     }
 
+    /// A worker for something of a function that is no call: it counts among nobody's load.
+    pub fn pick(&mut self, function: u64) -> Option<Session> {
+        let place = self.choose(function, &[])?;
+        self.fleet.returned(place);
+        self.members.get(&place).copied()
+    }
+
+    /// The worker that the balancer names, among those that can serve a function and are none of `tried`; counted as sent to.
+    fn choose(&mut self, function: u64, tried: &[Place]) -> Option<Place> {
+        if tried.is_empty() && !self.some_cannot {
+            return self.fleet.choose(function);
+        }
+        let (members, sessions) = (&self.members, &self.sessions);
+        let serves = |place: Place| {
+            let member = members.get(&place).and_then(|session| sessions.get(session));
+            member.is_some_and(|m| !m.cannot.contains(&function))
+        };
+        self.fleet.choose_among(function, |place| serves(place) && !tried.contains(&place))
+    }
+
     /// The caller does not wait for a call any more.
     pub fn give_up(&mut self, number: u64) {
         self.take_back(number);
@@ -132,17 +152,8 @@ impl Protocol {
     /// Sends a call to the worker that the balancer names among those that it was not sent to yet, or ends it.
     fn try_next(&mut self, number: u64, now: Time) {
         let Some(call) = self.calls.get(&number) else { return };
-        let chosen = match call.tried.is_empty() && !self.some_cannot {
-            true => self.fleet.choose(call.function),
-            false => {
-                let (members, sessions) = (&self.members, &self.sessions);
-                let serves = |place: Place| {
-                    let member = members.get(&place).and_then(|session| sessions.get(session));
-                    member.is_some_and(|m| !m.cannot.contains(&call.function))
-                };
-                self.fleet.choose_among(call.function, |place| serves(place) && !call.tried.contains(&place))
-            }
-        };
+        let (function, tried) = (call.function, call.tried.clone());
+        let chosen = self.choose(function, &tried);
         let sent = chosen.and_then(|place| Some((place, *self.members.get(&place)?)));
         let Some(call) = self.calls.get_mut(&number) else { return };
         let Some((place, to)) = sent else {
