@@ -18,13 +18,13 @@ run: needs
 	target/release/elapse sim scenarios/quickstart.toml --out results/quickstart
 	@echo "The plots are in results/quickstart/plots; the page is results/quickstart/report.html"
 
-# The agent goes into containers of any image, so it is static and beside the program.
+# The agent goes into containers of any image, so it is static; the program has it inside, and it lies beside it for tests.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # All that there is; containerd's client needs protoc to be built.
 FEATURES = --features containerd,whole
 build: needs-build
-	$(CARGO) build --release --locked -p elapse-cli $(FEATURES)
 	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
+	ELAPSE_AGENT=target/agent/$(HOST)/release/elapse-agent $(CARGO) build --release --locked -p elapse-cli $(FEATURES)
 	@install -m 755 target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
 # A linker and a C compiler, for the allocator.

@@ -1,5 +1,6 @@
 //! The live world: the same worker, on tokio, with real containers of this host.
 
+use crate::agent;
 use crate::backend::{self, Live};
 use crate::threads::log_panics;
 use elapse::backend::{Backend, LiveConfig, Model, NAMES, Simulated};
@@ -12,7 +13,7 @@ use elapse::world::{
 };
 use elapse::{Finished, Run, Scenario};
 use elapse_host::docker::Dockers;
-use elapse_host::engine::{Common, Engine, EngineFault, agent_path};
+use elapse_host::engine::{Common, Engine, EngineFault};
 use elapse_host::lock::NameLock;
 use elapse_host::net::Networks;
 use elapse_host::process::{self, Processes};
@@ -27,7 +28,7 @@ pub fn common(config: &LiveConfig) -> Result<Common> {
     let subnet = config.subnet.parse().map_err(Fault::usage)?;
     Ok(Common {
         worker: config.worker.clone(),
-        agent: agent_path(config.agent.as_deref()),
+        agent: agent::place(config.agent.as_deref()),
         image_size: config.image_size.0,
         networks: Networks::new(&config.worker, subnet, config.networks as usize)
             .reaching_host(config.reach_host),

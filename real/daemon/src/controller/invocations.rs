@@ -82,7 +82,10 @@ impl Desk {
                     });
                 }
                 None => {
-                    return Answer::error(500, "the controller does not know what becomes of this invocation");
+                    return Answer::error(
+                        500,
+                        "the controller does not know what becomes of this invocation",
+                    );
                 }
             };
             let life = self.sessions.borrow().get(&attempt.to).cloned();
