@@ -24,7 +24,7 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 FEATURES = --features containerd,whole
 build: needs-build
 	RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols" $(CARGO) build --release --locked -p elapse-agent --target $(HOST) --target-dir target/agent
-	ELAPSE_AGENT=target/agent/$(HOST)/release/elapse-agent $(CARGO) build --release --locked -p elapse-cli $(FEATURES)
+	ELAPSE_AGENT=$(CURDIR)/target/agent/$(HOST)/release/elapse-agent $(CARGO) build --release --locked -p elapse-cli $(FEATURES)
 	@install -m 755 target/agent/$(HOST)/release/elapse-agent target/release/elapse-agent
 
 # A linker and a C compiler, for the allocator.

@@ -8,7 +8,7 @@
 )]
 
 use elapse::base::Duration;
-use elapse::rt::chance::{Chance, Purpose};
+use elapse::rt::chance::{Purpose, Seed};
 use elapse::rt::{self, Options, Sim, sync};
 use rand::RngExt;
 use std::alloc::{GlobalAlloc, Layout};
@@ -62,7 +62,7 @@ fn ours_sleep(n: u64, per_task: u64) -> f64 {
     let sim = Sim::new(Options::default());
     timed(n * per_task, || {
         let ran = sim.block_on(async move {
-            let luck = Chance::new(1).named("bench");
+            let luck = Seed::new(1).named("bench");
             for i in 0..n {
                 rt::spawn_detached(async move {
                     let mut draw = luck.draw(Purpose::Duration, i);
@@ -89,7 +89,7 @@ fn tokio_sleep(n: u64, per_task: u64) -> f64 {
     let runtime = tokio_paused();
     timed(n * per_task, || {
         runtime.block_on(async move {
-            let luck = Chance::new(1).named("bench");
+            let luck = Seed::new(1).named("bench");
             for i in 0..n {
                 tokio::task::spawn_local(async move {
                     let mut draw = luck.draw(Purpose::Duration, i);

@@ -57,7 +57,7 @@ fn functions_are_registered_invoked_and_told() {
     assert_eq!(status["metrics"]["containers_cached"], 3.0);
     let loops = status["loops"].as_array().expect("a list");
     let names: Vec<&str> = loops.iter().filter_map(|l| l["name"].as_str()).collect();
-    let all = [elapse::worker::LOOPS, &["burial", "watchdog", "reload", "orders"]].concat();
+    let all = [elapse::worker::LOOPS, &["exit-watcher", "watchdog", "reload", "orders"]].concat();
     assert_eq!(names, all);
     let threads = status["threads"].as_array().expect("a list");
     for name in ["spawner-1", "api"] {

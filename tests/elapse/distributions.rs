@@ -3,7 +3,7 @@
 use crate::common::simulate;
 use elapse::Run;
 use elapse::base::{Dist, Duration};
-use elapse::rt::chance::{Chance, Purpose};
+use elapse::rt::chance::{Purpose, Seed};
 
 const MS: u64 = 1_000_000;
 
@@ -14,7 +14,7 @@ fn dist(text: &str) -> Dist {
 #[test]
 fn every_distribution_is_cut_at_its_limits_and_its_mean_is_told() {
     let draws = |text: &str, n: u64| -> Vec<u64> {
-        let mut draw = Chance::new(5).named(text).draw(Purpose::Duration, 0);
+        let mut draw = Seed::new(5).named(text).draw(Purpose::Duration, 0);
         (0..n).map(|_| dist(text).sample(&mut draw).0).collect()
     };
     let cut = r#"{"empirical":["100ms","900ms"],"max":"500ms","min":"150ms"}"#;

@@ -10,7 +10,7 @@ use elapse::Interrupt;
 use elapse::Run;
 use elapse::base::FaultKind;
 use elapse::rt;
-use elapse::rt::chance::{Chance, Purpose};
+use elapse::rt::chance::{Purpose, Seed};
 use elapse_host::doctor::leftovers_of;
 use elapse_host::engine::Engine;
 use elapse_host::process::Processes;
@@ -371,10 +371,10 @@ fn ctrl_c_while_containers_are_created_costs_no_result_and_fails_no_record() {
         "cpus = 0.1\nduration = '1ms'\nbehaviour = 'sleep'\nload = { constant = '150/s' }",
     );
     std::fs::write(dir.join("s.toml"), text).expect("a scenario");
-    let mut luck = Chance::new(u64::from(std::process::id())).named("ctrl-c").draw(Purpose::Arrival, 0);
+    let mut rng = Seed::new(u64::from(std::process::id())).named("ctrl-c").draw(Purpose::Arrival, 0);
     let kept = dir.join("out.interrupted");
     for run in 1..=runs {
-        let after = Duration::from_secs_f64(luck.random_range(1.0..latest));
+        let after = Duration::from_secs_f64(rng.random_range(1.0..latest));
         let mut child = started(&["live", "s.toml", "--out", "out", "--force", "--no-plots"], &dir);
         sleep(after);
         kill_process_group(Pid::from_child(&child), Signal::INT).expect("a signal");

@@ -8,7 +8,7 @@ use elapse::backend::{Backend, CallFault, Create, LiveConfig};
 use elapse::base::{Behaviour, Duration, FunctionId, Invocation};
 use elapse::rt::{
     self,
-    chance::{Chance, Purpose},
+    chance::{Purpose, Seed},
 };
 use elapse_host::doctor::leftovers_of;
 use elapse_host::engine::{Common, Death, Engine, EngineFault, Local, Sandbox, Spec, agent_path};
@@ -344,8 +344,8 @@ fn what_was_measured_is_what_the_simulator_uses() {
     let seen = |dist: &elapse::base::Dist| dist.mean() / 1e6;
     // The one cold start is the first, which has a distribution of its own: it is one that was measured, also on a busy host.
     let first = process.first_start.as_ref().unwrap_or(&process.cold_start["1"]);
-    let luck = Chance::new(1).named("test");
-    let draws = (0..1000).map(|k| first.sample(&mut luck.draw(Purpose::ColdStart, k)).0 as f64 / 1e6);
+    let rng = Seed::new(1).named("test");
+    let draws = (0..1000).map(|k| first.sample(&mut rng.draw(Purpose::ColdStart, k)).0 as f64 / 1e6);
     let (least, most) = draws.fold((f64::MAX, 0.0_f64), |(low, high), x| (low.min(x), high.max(x)));
     assert!(cold > 0.99 * least && cold < 1.01 * most, "{cold} of {least} to {most}");
     let beyond = crate::common::figure(&finished, "exec_ms.mean") - 10.0;

@@ -8,7 +8,7 @@ use elapse::controller::protocol::{
     Verdict,
 };
 use elapse::controller::{Fleet, Health, balancer};
-use elapse::rt::chance::{Chance, Draw, Purpose};
+use elapse::rt::chance::{Purpose, RngStream, Seed};
 use elapse::{Finished, Run};
 use rand::RngExt;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn protocol(name: &str, attempts: u32) -> Protocol {
-    let balancer = balancer::build(&name.into(), Chance::new(1).named("balancer")).expect("a balancer");
+    let balancer = balancer::build(&name.into(), Seed::new(1).named("balancer")).expect("a balancer");
     let attempt_timeout = Duration::from_secs(60);
     Protocol::new(Fleet::new(balancer), Terms { lost_after: PATIENCE, attempts, attempt_timeout })
 }
@@ -184,7 +184,7 @@ fn a_controller_that_is_started_again_is_told_who_there_is_and_one_that_ends_tak
 /// A random history: workers that live, die, go silent, drain and leave; messages that are late, lost and twice; calls. Each call ends
 /// once, and what the protocol holds agrees with itself after every step.
 fn history(seed: u64) -> Result<(), String> {
-    let r = &mut Chance::new(seed).named("history").draw(Purpose::Generate, 0);
+    let r = &mut Seed::new(seed).named("history").draw(Purpose::Generate, 0);
     let names = ["a", "b", "c", "d"];
     let kind = ["round-robin", "least-loaded", "power-of-two", "locality"][r.random_range(0..4)];
     let attempts = r.random_range(1..4);
@@ -194,7 +194,7 @@ fn history(seed: u64) -> Result<(), String> {
     let mut sends: Vec<Attempt> = Vec::new();
     let mut introductions: Vec<Session> = Vec::new();
     let mut lives = [0u64; 4];
-    let pick = |r: &mut Draw, n: usize| r.random_range(0..n.max(1));
+    let pick = |r: &mut RngStream, n: usize| r.random_range(0..n.max(1));
     for _ in 0..r.random_range(20..300) {
         now = now + Duration::from_millis(r.random_range(0..2500));
         match r.random_range(0..12u8) {

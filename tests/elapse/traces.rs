@@ -3,7 +3,7 @@
 use crate::common::{figure, has, replay, scratch, shared};
 use elapse::base::{Compute, FunctionId, Mem};
 use elapse::load::{Format, Notes, TraceConfig, Workload, open};
-use elapse::rt::chance::{Chance, Purpose};
+use elapse::rt::chance::{Purpose, Seed};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -267,7 +267,7 @@ fn compressed_files_are_read_and_other_kinds_are_named() {
 
 #[test]
 fn fewer_and_more_invocations_follow_one_rule() {
-    let mut draw = Chance::new(3).named("rows").draw(Purpose::Generate, 0);
+    let mut draw = Seed::new(3).named("rows").draw(Purpose::Generate, 0);
     let mut at = 0.0;
     let mut rows = String::new();
     for i in 0..4000 {
@@ -334,7 +334,7 @@ fn fewer_and_more_invocations_follow_one_rule() {
 #[test]
 fn a_scaled_trace_is_like_one_that_was_busier() {
     let poisson = |name: &str, gap_ms: f64, n: u32| {
-        let mut draw = Chance::new(9).named(name).draw(Purpose::Generate, 0);
+        let mut draw = Seed::new(9).named(name).draw(Purpose::Generate, 0);
         let mut at = 0.0;
         let mut rows = String::new();
         for _ in 0..n {

@@ -44,7 +44,7 @@ const WALL: &[(&str, &str)] = &[
 
 /// Circles that are still there, of each knot the first one, with what would undo it.
 const KNOWN: &[(&str, &str)] = &[
-    ("elapse-daemon: order.rs -> roles.rs -> order.rs", "who asks would be a file of its own"),
+    ("elapse-daemon: request.rs -> roles.rs -> request.rs", "who asks would be a file of its own"),
     (
         "elapse-live: graphite/pull.rs -> graphite/remarks.rs -> graphite/pull.rs",
         "what was seen beside what is said",

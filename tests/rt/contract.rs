@@ -207,14 +207,14 @@ fn a_dropped_sleep_wakes_nobody() {
 
 #[test]
 fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up() {
-    use elapse::rt::chance::Chance;
+    use elapse::rt::chance::Seed;
     use elapse::rt::supervise::{GivenUp, Patience, supervise};
     on_both(|| async {
         let patience = Patience { backoff: ms(1), deaths: 3, hang: ms(30), ..Patience::default() };
-        let luck = Chance::new(1).named("test");
+        let rng = Seed::new(1).named("test");
         let runs = Rc::new(Cell::new(0));
         let count = Rc::clone(&runs);
-        let well = supervise("well", patience, luck, move |pulse| {
+        let well = supervise("well", patience, rng, move |pulse| {
             let count = Rc::clone(&count);
             async move {
                 loop {
@@ -232,13 +232,13 @@ fn a_loop_that_panics_is_restarted_and_one_that_keeps_dying_or_hangs_is_given_up
             && p.contains("contract.rs:")
             && p.contains("(at ")));
 
-        let dying = supervise("dying", patience, luck, |_| async { panic!("always") });
+        let dying = supervise("dying", patience, rng, |_| async { panic!("always") });
         assert!(
             matches!(dying.given_up().await, GivenUp::KeepsDying("dying", why) if why.contains("always"))
         );
-        let hung = supervise("hung", patience, luck, |_| async { std::future::pending().await });
+        let hung = supervise("hung", patience, rng, |_| async { std::future::pending().await });
         assert!(matches!(hung.given_up().await, GivenUp::Hangs("hung", _)));
-        let resting = supervise("resting", patience, luck, |pulse| async move {
+        let resting = supervise("resting", patience, rng, |pulse| async move {
             pulse.rest(std::future::pending::<()>()).await;
         });
         assert!(rt::timeout(ms(100), resting.given_up()).await.is_err(), "a rest is no hang");
@@ -262,7 +262,7 @@ impl std::io::Write for Written {
 
 #[test]
 fn a_loop_that_panics_is_in_the_log_with_its_backtrace() {
-    use elapse::rt::chance::Chance;
+    use elapse::rt::chance::Seed;
     use elapse::rt::supervise::{Patience, supervise};
     let log = Written::default();
     let copy = log.clone();
@@ -270,8 +270,8 @@ fn a_loop_that_panics_is_in_the_log_with_its_backtrace() {
     // For all threads: one that a thread has for itself misses what other threads' tests were the first to log.
     tracing::subscriber::set_global_default(subscriber).expect("the only one");
     on_both(|| async {
-        let luck = Chance::new(1).named("test");
-        let frail = supervise("frail", Patience::default(), luck, |pulse| async move {
+        let rng = Seed::new(1).named("test");
+        let frail = supervise("frail", Patience::default(), rng, |pulse| async move {
             loop {
                 pulse.rest(rt::sleep(ms(1))).await;
             }
@@ -307,7 +307,7 @@ fn time_begins_at_zero_and_only_goes_on() {
 
 struct Log(RefCell<Vec<(&'static str, u32)>>, Cell<Option<Time>>);
 
-impl rt::OnTime for Log {
+impl rt::EventHandler for Log {
     fn on_time(&self, token: u32) {
         assert!(self.1.get().is_none_or(|due| rt::now() >= due), "called early");
         self.0.borrow_mut().push(("call", token));
@@ -318,7 +318,7 @@ impl rt::OnTime for Log {
 fn calls_and_arrivals_come_in_order_of_time_and_class() {
     on_both(|| async {
         let log = Rc::new(Log(RefCell::default(), Cell::new(None)));
-        let calls = rt::Calls::of(Rc::clone(&log) as Rc<dyn rt::OnTime>);
+        let calls = rt::Scheduler::of(Rc::clone(&log) as Rc<dyn rt::EventHandler>);
         let start = rt::now();
         let at = |n| start + ms(n);
         let seen = Rc::clone(&log);
@@ -361,13 +361,13 @@ fn handlers_and_streams_end_with_the_runtime_still_present() {
             self.0.set(Some(rt::now()));
         }
     }
-    impl rt::OnTime for Last {
+    impl rt::EventHandler for Last {
         fn on_time(&self, _: u32) {}
     }
     let (handler, stream) = (Rc::new(Cell::new(None)), Rc::new(Cell::new(None)));
     let ends = [Rc::clone(&handler), Rc::clone(&stream)];
     let body = async move {
-        let _ = rt::Calls::of(Rc::new(Last(handler)));
+        let _ = rt::Scheduler::of(Rc::new(Last(handler)));
         let last = Last(stream);
         let arrivals = rt::arrivals(rt::now() + ms(60_000), move || {
             let _kept = &last;
@@ -385,7 +385,7 @@ fn handlers_and_streams_end_with_the_runtime_still_present() {
 #[test]
 fn a_panic_in_a_call_ends_nothing_else() {
     struct Doomed(Cell<u32>);
-    impl rt::OnTime for Doomed {
+    impl rt::EventHandler for Doomed {
         fn on_time(&self, token: u32) {
             self.0.set(self.0.get() + 1);
             assert!(token != 1, "by design");
@@ -393,7 +393,7 @@ fn a_panic_in_a_call_ends_nothing_else() {
     }
     on_both(|| async {
         let doomed = Rc::new(Doomed(Cell::new(0)));
-        let calls = rt::Calls::of(Rc::clone(&doomed) as Rc<dyn rt::OnTime>);
+        let calls = rt::Scheduler::of(Rc::clone(&doomed) as Rc<dyn rt::EventHandler>);
         for token in 0..3 {
             calls.at(rt::now() + ms(1), token);
         }

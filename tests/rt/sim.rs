@@ -291,7 +291,7 @@ fn shutdown_keeps_the_order_and_the_runtime() {
 #[test]
 fn a_run_gives_back_all_its_memory() {
     struct Handler(RefCell<Vec<u32>>);
-    impl rt::OnTime for Handler {
+    impl rt::EventHandler for Handler {
         fn on_time(&self, token: u32) {
             self.0.borrow_mut().push(token);
         }
@@ -299,7 +299,7 @@ fn a_run_gives_back_all_its_memory() {
     let run = |until: Time| {
         let s = sim();
         s.spawn_detached(async {
-            let calls = rt::Calls::of(Rc::new(Handler(RefCell::default())));
+            let calls = rt::Scheduler::of(Rc::new(Handler(RefCell::default())));
             let mut left = 100;
             let _arrivals = rt::arrivals(Time(10), move || {
                 calls.at(rt::now() + Duration(5), left);

@@ -1,14 +1,14 @@
 //! What a worker daemon does about its earlier lives when it starts: it removes what they left, or takes over what lives.
 
 use super::config::{DaemonConfig, OnBoot};
-use super::desk::Desk;
+use super::service::WorkerService;
 use super::state::State;
 use elapse::backend::{Backend, LiveConfig, Simulated};
 use elapse::base::{Cpus, Duration, Fault, Result};
 use elapse::worker::Worker;
 use elapse_host::engine::Sandbox;
 use elapse_host::room::Room;
-use elapse_live::backend::{Keeper, Live};
+use elapse_live::backend::{Live, SandboxJournal};
 use elapse_live::here::{Engines, engines};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -121,7 +121,7 @@ impl Backends {
                 let backend =
                     Live::new(Rc::clone(engine.as_ref()?), config.live.clone()).within(room.clone());
                 Some(Rc::new(match &state {
-                    Some(state) => backend.kept_by(Rc::clone(state) as Rc<dyn Keeper>),
+                    Some(state) => backend.kept_by(Rc::clone(state) as Rc<dyn SandboxJournal>),
                     None => backend,
                 }))
             })
@@ -138,7 +138,7 @@ impl Backends {
         &self,
         found: Vec<Found>,
         worker: &Worker,
-        desk: &Desk,
+        service: &WorkerService,
     ) -> BTreeMap<String, u32> {
         let (all, mut warm) = (found.len(), BTreeMap::<String, u32>::new());
         let answered = futures::future::join_all(found.into_iter().map(async |f| {
@@ -154,7 +154,8 @@ impl Backends {
         }));
         for (live, function, made_of, sandbox, gpu) in answered.await.into_iter().flatten() {
             // A function whose description has changed gets containers of the new one.
-            let id = desk.function(&function).filter(|id| live.made_of(*id).is_some_and(|m| *m == *made_of));
+            let id =
+                service.function(&function).filter(|id| live.made_of(*id).is_some_and(|m| *m == *made_of));
             // One may have ended while the others were asked: whoever hears of it looks among the worker's.
             let id = id.filter(|_| !live.has_ended(sandbox));
             if id.is_some_and(|id| worker.adopt(id, live.name(), sandbox, gpu)) {

@@ -1,6 +1,6 @@
 //! A client of a daemon's API, for the commands of the program.
 
-use super::doors::read_token;
+use super::credentials::read_token;
 use super::places;
 use elapse::base::{Duration, Fault, Result};
 use elapse::rt;

@@ -1,7 +1,7 @@
 //! A worker daemon's configuration: one TOML file, `elapse worker CONFIG`.
 
 use super::allowed::Allowed;
-use super::doors::DoorKeys;
+use super::credentials::AccessKeys;
 use super::peers::ROOM_SHARE;
 use elapse::GraphiteConfig;
 use elapse::backend::LiveConfig;
@@ -228,8 +228,8 @@ impl Default for DaemonConfig {
 
 impl DaemonConfig {
     /// What guards the API.
-    pub(super) fn door_keys(&self) -> DoorKeys<'_> {
-        DoorKeys {
+    pub(super) fn access_keys(&self) -> AccessKeys<'_> {
+        AccessKeys {
             listen: self.listen.as_deref(),
             socket_mode: &self.socket_mode,
             socket_group: self.socket_group.as_deref(),
@@ -281,7 +281,7 @@ impl DaemonConfig {
             .check(self.registration)
             .map_err(|why| Fault::usage(format!("[controller]: {why}")))?;
         self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
-        self.door_keys().check()?;
+        self.access_keys().check()?;
         self.functions.iter().try_for_each(check_function)
     }
 

@@ -1,6 +1,6 @@
 //! How a daemon comes to its end: who wants it, and how long it may take.
 
-use super::reception::{Office, Reception};
+use super::dispatcher::{Dispatcher, Service};
 use elapse::Interrupt;
 use elapse::base::Duration;
 use elapse::rt;
@@ -20,8 +20,8 @@ pub(crate) async fn asked(interrupt: &Interrupt) {
 }
 
 /// Waits until somebody wants the end.
-pub(crate) async fn wanted<O: Office>(reception: &Rc<Reception<O>>, interrupt: &Interrupt) {
-    while !interrupt.asked() && !reception.drains() {
+pub(crate) async fn wanted<O: Service>(dispatcher: &Rc<Dispatcher<O>>, interrupt: &Interrupt) {
+    while !interrupt.asked() && !dispatcher.drains() {
         rt::sleep(LOOK).await;
     }
 }

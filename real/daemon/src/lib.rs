@@ -4,10 +4,10 @@
 //! worker        the worker's life: it cleans up or takes over, registers, serves, drains
 //! controller    a controller's life, its members, and what it asks of them
 //! api           requests over HTTP: who may, how many at once, how long bodies are; OpenAPI's description
-//! doors         where the API is reached, and what keeps others out: listener, peers, handshakes, paced, worded, places
+//! credentials   where the API is reached, and what keeps others out: listener, peers, handshakes, paced, worded, places
 //! roles         who may do what, and the audit log of what was done
-//! desk          what requests come to: functions are registered, called, and told of
-//! reception     between the API's thread and the one that decides: orders and their answers
+//! service       what requests come to: functions are registered, called, and told of
+//! dispatcher    between the API's thread and the one that decides: orders and their answers
 //! allowed       what who may only register may name; outside: what is read of a request that others wrote
 //! membership    a worker that takes part in a fleet
 //! ending        who wants a daemon's end, and how long that may take
@@ -25,23 +25,23 @@ mod boot;
 mod client;
 mod config;
 mod controller;
-mod desk;
-mod doors;
+mod credentials;
+mod dispatcher;
 mod ending;
 mod handshakes;
 pub mod journal;
 mod keys;
 mod listener;
 mod membership;
-mod order;
 mod outside;
 mod paced;
 mod peers;
 mod phase;
 mod places;
-mod reception;
 mod reload;
+mod request;
 mod roles;
+mod service;
 mod state;
 mod worded;
 mod worker;

@@ -1,17 +1,17 @@
 //! The API's socket, and who serves it: a thread of its own, or a task beside others.
 
 use super::api::{BodyRoom, OtherEnd, Terms, routes};
-use super::doors::Place;
+use super::credentials::Place;
 use super::handshakes::Handshakes;
-use super::order::Order;
 use super::paced::Paced;
 use super::peers::{PeerKey, Peers, SHARE};
+use super::request::PendingRequest;
 use super::worded::{GuardedBody, Turn, Worded};
 use axum::serve::ListenerExt;
 use elapse::base::{Fault, Result};
 use elapse::rt;
 use elapse_host::room::Room;
-use elapse_host::threads::Pulse;
+use elapse_host::threads::Heartbeat;
 use elapse_host::tls::Identity;
 use elapse_host::wire::Address;
 use hyper::server::conn::http1;
@@ -138,7 +138,7 @@ struct Api {
 }
 
 impl Api {
-    fn new(terms: Terms, orders: mpsc::Sender<Order>, pulse: Option<Pulse>) -> Api {
+    fn new(terms: Terms, orders: mpsc::Sender<PendingRequest>, pulse: Option<Heartbeat>) -> Api {
         let room = terms.room.clone();
         Api { routes: routes(terms, orders, pulse), room }
     }
@@ -271,17 +271,21 @@ pub(super) struct Served {
 impl Listener {
     /// Serves the API on a thread of its own; what is asked goes into `orders`. Whatever floods it leaves the caller's thread
     /// alone.
-    pub(super) fn start_aside(self, terms: Terms, orders: mpsc::Sender<Order>) -> Result<Served> {
+    pub(super) fn start_on_a_thread(
+        self,
+        terms: Terms,
+        orders: mpsc::Sender<PendingRequest>,
+    ) -> Result<Served> {
         let ((close, closing), (ends, end)) = (oneshot::channel(), watch::channel(()));
         let serve = move |pulse| self.serve(Api::new(terms, orders, Some(pulse)), closing, ends);
-        let thread = elapse_host::threads::aside("api", serve)
+        let thread = elapse_host::threads::spawn_runtime("api", serve)
             .map_err(|e| Fault::host(format!("cannot start the API: {e}")))?;
         Ok(Served { close, end, thread: Some(thread) })
     }
 
     /// Serves the API among the tasks of the caller's thread, which does little else: two threads less have to be woken for an
     /// invocation on its way through.
-    pub(super) fn start_here(self, terms: Terms, orders: mpsc::Sender<Order>) -> Served {
+    pub(super) fn start_here(self, terms: Terms, orders: mpsc::Sender<PendingRequest>) -> Served {
         let ((close, closing), (ends, end)) = (oneshot::channel(), watch::channel(()));
         rt::spawn_detached(self.serve(Api::new(terms, orders, None), closing, ends));
         Served { close, end, thread: None }

@@ -5,10 +5,10 @@
 //! back and does not know it.
 
 use super::config::{Membership, Registration};
-use super::doors::Token;
+use super::credentials::Token;
 use elapse::base::{Duration, Fault, Result};
 use elapse::rt;
-use elapse::rt::chance::{Chance, Luck, Purpose};
+use elapse::rt::chance::{Purpose, RngKey, Seed};
 use elapse::rt::supervise::{Patience, Supervised, supervise};
 use elapse_host::wire::{Answer, Method, Peer, WireFault};
 use elapse_live::peer;
@@ -24,7 +24,7 @@ pub(super) struct Member {
     token: Token,
     name: String,
     terms: Membership,
-    luck: Luck,
+    rng: RngKey,
     /// What the controller is told of the worker, its life's number included.
     description: Value,
     leaving: Cell<bool>,
@@ -58,7 +58,7 @@ impl Member {
             token: Token::of(terms.token_file.as_deref())?,
             name: name.to_string(),
             terms: terms.clone(),
-            luck: Chance::new(seed).named("registration"),
+            rng: Seed::new(seed).named("registration"),
             description,
             leaving: Cell::new(false),
         })))
@@ -121,7 +121,7 @@ impl Member {
                 )));
             }
             tracing::warn!(target: "elapse", controller = at, attempt, why, "not registered yet");
-            let jitter = self.luck.draw(Purpose::Jitter, u64::from(attempt)).random_range(0.5..1.5);
+            let jitter = self.rng.draw(Purpose::Jitter, u64::from(attempt)).random_range(0.5..1.5);
             rt::sleep(Duration::from_nanos_f64(pause.0 as f64 * jitter)).await;
             pause = (pause * 2).min(Duration::from_secs(30));
         }
@@ -135,7 +135,7 @@ impl Member {
     /// Says at every heartbeat that the worker is alive and how many invocations it has, for ever and under a supervisor.
     pub(super) fn beat(self: &Rc<Member>, invocations: impl Fn() -> u64 + Clone + 'static) -> Supervised {
         let member = Rc::clone(self);
-        supervise("heartbeat", Patience::default(), self.luck, move |pulse| {
+        supervise("heartbeat", Patience::default(), self.rng, move |pulse| {
             let (member, invocations) = (Rc::clone(&member), invocations.clone());
             async move {
                 let path = format!("/v1/workers/{}/heartbeat", member.name);

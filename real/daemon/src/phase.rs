@@ -2,7 +2,7 @@
 
 use elapse::base::Duration;
 use elapse::rt;
-use elapse::rt::chance::Luck;
+use elapse::rt::chance::RngKey;
 use elapse::rt::supervise::{Patience, Supervised, supervise};
 use sd_notify::NotifyState;
 use std::future::pending;
@@ -81,8 +81,8 @@ fn notify(state: &[NotifyState<'_>]) {
 }
 
 /// Tells the service manager that the daemon's loop turns, twice as often as it asks.
-pub(super) fn watchdog(luck: Luck) -> Supervised {
-    supervise("watchdog", Patience::default(), luck, |pulse| async move {
+pub(super) fn watchdog(rng: RngKey) -> Supervised {
+    supervise("watchdog", Patience::default(), rng, |pulse| async move {
         let Some(limit) = sd_notify::watchdog_enabled() else { return pulse.rest(pending()).await };
         loop {
             notify(&[NotifyState::Watchdog]);

@@ -4,16 +4,16 @@
 //! next start. A file that cannot be used changes nothing.
 
 use super::config::DaemonConfig;
-use super::desk::Desk;
-use super::doors::{Doors, Token};
+use super::credentials::{Credentials, Token};
 use super::ending::LOOK;
 use super::membership::Member;
 use super::phase::Phase;
+use super::service::WorkerService;
 use super::state::Registered;
 use elapse::base::{Fault, Result};
 use elapse::rt;
-use elapse::rt::chance::Luck;
-use elapse::rt::supervise::{Patience, Pulse, Supervised, supervise};
+use elapse::rt::chance::RngKey;
+use elapse::rt::supervise::{Heartbeat, Patience, Supervised, supervise};
 use serde::Serialize;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -59,8 +59,8 @@ pub(super) trait Reloaded: Serialize + Clone {
 
 /// What a reload changes of a worker.
 pub(super) struct Running {
-    pub(super) desk: Rc<Desk>,
-    pub(super) doors: Doors,
+    pub(super) service: Rc<WorkerService>,
+    pub(super) credentials: Credentials,
     pub(super) member: Option<Rc<Member>>,
 }
 
@@ -72,16 +72,16 @@ impl Reloaded for DaemonConfig {
     /// cannot be registered is told, by itself.
     async fn apply(&self, old: &DaemonConfig, running: &Running) -> Result<()> {
         let next = Token::of(self.controller.token_file.as_deref())?;
-        running.doors.exchange(&self.door_keys())?;
+        running.credentials.exchange(&self.access_keys())?;
         if let Some(member) = &running.member {
             member.exchange_token(&next);
         }
         for function in old.functions.iter().filter(|f| !self.functions.contains(f)) {
-            running.desk.forget(&function.name);
+            running.service.forget(&function.name);
         }
         for function in self.functions.iter().filter(|f| !old.functions.contains(f)) {
             let function = Registered { config: function.clone(), bound: false };
-            if let Err(fault) = running.desk.admit(&function).await {
+            if let Err(fault) = running.service.admit(&function).await {
                 tracing::error!(target: "elapse", %fault, "not registered");
             }
         }
@@ -105,10 +105,10 @@ where
     R: Fn() -> Result<C> + 'static,
 {
     /// Reads the configuration again, and changes what runs, at each SIGHUP. Under a supervisor.
-    pub(super) fn watch(self, phase: Phase, luck: Luck) -> Supervised {
+    pub(super) fn watch(self, phase: Phase, rng: RngKey) -> Supervised {
         let Reloads { hangup, config, reread, running } = self;
         let all = Rc::new((hangup, RefCell::new(config), reread, running));
-        supervise("reload", Patience::default(), luck, move |pulse| {
+        supervise("reload", Patience::default(), rng, move |pulse| {
             let (all, phase) = (Rc::clone(&all), phase.clone());
             async move {
                 let (hangup, config, reread, running) = &*all;
@@ -127,7 +127,7 @@ async fn reload<C: Reloaded>(
     config: &RefCell<C>,
     reread: &impl Fn() -> Result<C>,
     running: &C::Running,
-    pulse: &Pulse,
+    pulse: &Heartbeat,
 ) {
     let old = config.borrow().clone();
     let outcome = async {

@@ -4,7 +4,7 @@
 //! must bring. So who can read the file cannot ask with it. A token on several lines has the roles of all of them. What follows
 //! a `#` is a comment. A file with one token as it is, as they were written before there were roles, gives all of them.
 
-use super::order::Answer;
+use super::request::Answer;
 use super::state::Registered;
 use elapse::base::{Fault, Result, nearest};
 use elapse::load::FunctionConfig;

@@ -8,8 +8,8 @@ use super::allowed::Allowed;
 use crate::journal::Journal;
 use elapse::base::{Fault, Result};
 use elapse::load::FunctionConfig;
-use elapse_host::engine::Trace;
-use elapse_live::backend::Keeper;
+use elapse_host::engine::SandboxId;
+use elapse_live::backend::SandboxJournal;
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -61,7 +61,7 @@ pub(super) struct Left {
     /// What it was made of, as its backend tells that.
     pub(super) made_of: String,
     /// None: it was killed while it created it.
-    pub(super) trace: Option<Trace>,
+    pub(super) trace: Option<SandboxId>,
 }
 
 /// See the module.
@@ -99,7 +99,7 @@ impl Known {
             }
             Entry::Created { id, pid, started, boot, network } => {
                 if let Some(left) = self.containers.get_mut(&id) {
-                    left.trace = Some(Trace { id, pid, started, boot, network });
+                    left.trace = Some(SandboxId { id, pid, started, boot, network });
                 }
             }
             Entry::Gone { id } => drop(self.containers.remove(&id)),
@@ -117,7 +117,7 @@ impl Known {
         for (id, left) in &self.containers {
             let Left { backend, function, made_of, .. } = left.clone();
             entries.push(Entry::Creating { id: id.clone(), backend, function, made_of });
-            if let Some(Trace { id, pid, started, boot, network }) = left.trace.clone() {
+            if let Some(SandboxId { id, pid, started, boot, network }) = left.trace.clone() {
                 entries.push(Entry::Created { id, pid, started, boot, network });
             }
         }
@@ -248,15 +248,15 @@ fn compact(journal: &mut Journal<Entry>, entries: &[Entry]) {
     }
 }
 
-impl Keeper for State {
+impl SandboxJournal for State {
     fn creating(&self, backend: &str, id: &str, function: &str, made_of: &str) {
         let (id, backend) = (id.to_string(), backend.to_string());
         let (function, made_of) = (function.to_string(), made_of.to_string());
         self.note(Entry::Creating { id, backend, function, made_of });
     }
 
-    fn created(&self, trace: Trace) {
-        let Trace { id, pid, started, boot, network } = trace;
+    fn created(&self, trace: SandboxId) {
+        let SandboxId { id, pid, started, boot, network } = trace;
         self.note(Entry::Created { id, pid, started, boot, network });
     }
 
@@ -299,7 +299,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("elapse-state-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let trace =
-            |id: &str| Trace { id: id.into(), pid: 7, started: 9, boot: "b".into(), network: Some(3) };
+            |id: &str| SandboxId { id: id.into(), pid: 7, started: 9, boot: "b".into(), network: Some(3) };
         for round in 0..3 {
             let state = State::open(&folder).unwrap();
             assert_eq!(state.left().len(), round);

@@ -7,25 +7,25 @@
 use super::config::{DaemonConfig, OnBoot, Registration};
 
 use super::api::Terms;
-use super::desk::Desk;
+use super::dispatcher::Dispatcher;
 use super::ending::{BESIDE_DRAIN, asked, wanted};
 use super::listener::{Listener, Served};
 use super::membership::Member;
 use super::phase::Phase;
-use super::reception::Reception;
+use super::service::WorkerService;
 use super::state::{Registered, State, known_functions};
-use super::{boot, phase, places, reception, reload};
+use super::{boot, dispatcher, phase, places, reload};
 use elapse::Interrupt;
 use elapse::backend::close_all;
 use elapse::base::{Cpus, Fault, Result, Time};
 use elapse::metrics::Meter;
-use elapse::rt::chance::Chance;
+use elapse::rt::chance::Seed;
 use elapse::rt::wall::unix_now;
 use elapse::rt::{self, Either};
 use elapse::worker::{Creations, Parts, Worker};
 use elapse_host::lock::NameLock;
 use elapse_live::backend::runtime;
-use elapse_live::graphite::Station;
+use elapse_live::graphite::GraphiteSession;
 use elapse_live::here::{engines, host_probe, prepare, sweep};
 use elapse_live::threads::log_panics;
 use serde_json::json;
@@ -45,11 +45,11 @@ pub fn run(
     let hangup =
         reload::Hangup::listen().map_err(|e| Fault::host(format!("cannot listen for SIGHUP: {e}")))?;
     let _name = NameLock::take(&config.live.worker).map_err(Fault::host)?;
-    let place = config.door_keys().place()?;
+    let place = config.access_keys().place()?;
     let listener = Listener::bind(&place)?;
-    let _own = places::Own::of(&config.door_keys().own_name());
-    let doors = config.door_keys().open().inspect_err(|_| place.leave())?;
-    let listener = listener.showing(doors.identity.clone());
+    let _own = places::Own::of(&config.access_keys().own_name());
+    let credentials = config.access_keys().open().inspect_err(|_| place.leave())?;
+    let listener = listener.showing(credentials.identity.clone());
     let state = config.state.as_deref().map(State::open).transpose()?.map(Rc::new);
     let runtime = runtime()?;
     let names = config.worker.backend_names();
@@ -64,7 +64,7 @@ pub fn run(
         runtime.block_on(sweep(&engines, false))?;
         return Ok(());
     }
-    let station = Station::of_daemon(&config.graphite)?;
+    let graphite = GraphiteSession::of_daemon(&config.graphite)?;
     let cores = config.worker.cores.unwrap_or(Cpus::MAX);
     let room = config.api.room();
     let host = boot::Backends::new(&engines, &config, cores, state.clone(), &room);
@@ -72,7 +72,7 @@ pub fn run(
     let (orders, taken) = mpsc::channel(64);
     let life = unix_now().as_millis() as u64;
     let terms = Terms {
-        gate: doors.gate.clone(),
+        gate: credentials.gate.clone(),
         phase: phase.clone(),
         body_limit: config.body_limit.0 as usize,
         room,
@@ -86,7 +86,7 @@ pub fn run(
         "memory": config.worker.memory.map(|m| m.to_string()), "backends": names, "version": env!("CARGO_PKG_VERSION"),
     });
     if config.registration == Registration::Required {
-        description["token"] = doors.gate.for_controller()?.into();
+        description["token"] = credentials.gate.for_controller()?.into();
     }
     let member =
         Member::new(&config.live.worker, config.registration, &config.controller, config.seed, description)?;
@@ -103,39 +103,40 @@ pub fn run(
             observers: Vec::new(),
             checked: false,
             meter: Meter::endless(config.worker.status)
-                .host(host_probe(station.as_ref().map(Station::dropped)))
+                .host(host_probe(graphite.as_ref().map(GraphiteSession::dropped)))
                 .sink(
-                    station.as_ref().and_then(|s| s.endless_sink(&config.live.worker, config.worker.status)),
+                    graphite.as_ref().and_then(|s| s.endless_sink(&config.live.worker, config.worker.status)),
                 ),
             window: (Time(0), Time::MAX),
             seed: config.seed,
             creations: Creations::default(),
         })?;
-        let desk = Desk::new(worker.clone(), engines.all.clone(), host.all.clone(), &config, state.clone());
+        let service =
+            WorkerService::new(worker.clone(), engines.all.clone(), host.all.clone(), &config, state.clone());
         for (spec, function) in specs.into_iter().zip(&functions) {
-            match desk.register(spec, function) {
+            match service.register(spec, function) {
                 // What its file names it must serve; what was registered later may wait for its image to be back.
                 Err(fault) if config.functions.contains(&function.config) => return Err(fault),
                 Err(fault) => tracing::warn!(target: "elapse", %fault, "not registered again"),
                 Ok(()) => {}
             }
         }
-        let warm = host.take_over(found, &worker, &desk).await;
+        let warm = host.take_over(found, &worker, &service).await;
         for Registered { config, .. } in &functions {
-            desk.warm_up(&config.name, warm.get(&config.name).copied().unwrap_or(0));
+            service.warm_up(&config.name, warm.get(&config.name).copied().unwrap_or(0));
         }
-        let served = listener.start_aside(terms, orders)?;
+        let served = listener.start_on_a_thread(terms, orders)?;
         tracing::info!(target: "elapse", at = %place.at, worker = config.live.worker, "serving");
-        let luck = Chance::new(config.seed).named("daemon");
-        worker.watch(phase::watchdog(luck));
-        let running = reload::Running { desk: Rc::clone(&desk), doors, member: member.clone() };
+        let rng = Seed::new(config.seed).named("daemon");
+        worker.watch(phase::watchdog(rng));
+        let running = reload::Running { service: Rc::clone(&service), credentials, member: member.clone() };
         let reloads = reload::Reloads { hangup, config: config.clone(), reread, running };
-        worker.watch(reloads.watch(phase.clone(), luck));
-        let reception = Reception::new(Rc::clone(&desk));
-        worker.watch(reception::orders(&reception, taken, luck));
-        let all = Serving { desk: &desk, worker: &worker, served: &served, phase: &phase };
-        let outcome = all.serve(&reception, member.as_ref(), interrupt).await;
-        reception.end();
+        worker.watch(reloads.watch(phase.clone(), rng));
+        let dispatcher = Dispatcher::new(Rc::clone(&service));
+        worker.watch(dispatcher::orders(&dispatcher, taken, rng));
+        let all = Serving { service: &service, worker: &worker, served: &served, phase: &phase };
+        let outcome = all.serve(&dispatcher, member.as_ref(), interrupt).await;
+        dispatcher.end();
         served.end(&place).await;
         // The answers of what was admitted have gone out before the controller hears that this life is over.
         if let (Ok(()), Some(member)) = (&outcome, &member) {
@@ -155,15 +156,15 @@ pub fn run(
     };
     let swept = if kept { Ok(()) } else { runtime.block_on(all).map(drop) };
     drop(runtime);
-    if let Some(station) = station {
-        station.end();
+    if let Some(graphite) = graphite {
+        graphite.end();
     }
     outcome.and(swept)
 }
 
 /// A worker that is up.
 struct Serving<'a> {
-    desk: &'a Rc<Desk>,
+    service: &'a Rc<WorkerService>,
     worker: &'a Worker,
     served: &'a Served,
     phase: &'a Phase,
@@ -173,7 +174,7 @@ impl Serving<'_> {
     /// Serves until the end is wanted, then drains while questions are still answered.
     async fn serve(
         &self,
-        reception: &Rc<Reception<Desk>>,
+        dispatcher: &Rc<Dispatcher<WorkerService>>,
         member: Option<&Rc<Member>>,
         interrupt: &Interrupt,
     ) -> Result<()> {
@@ -193,12 +194,12 @@ impl Serving<'_> {
             self.phase.serves();
             Err::<(), Fault>(failed.await)
         };
-        match rt::select(up, wanted(reception, interrupt)).await {
+        match rt::select(up, wanted(dispatcher, interrupt)).await {
             Either::Left(outcome) => return outcome,
             Either::Right(()) => tracing::info!(target: "elapse", "draining"),
         }
         // Nothing more is admitted from here on, whether the controller hears of it or not.
-        self.desk.drain();
+        self.service.drain();
         self.phase.drains(self.worker.drain_limit() * 2 + BESIDE_DRAIN);
         let told = async {
             if let Some(member) = member {

@@ -4,7 +4,7 @@
 //! the process.
 
 use crate::cgroup::Gauge;
-use crate::engine::{Death, Trace};
+use crate::engine::{Death, SandboxId};
 use futures_util::future::{self, Either};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -70,7 +70,7 @@ pub(crate) async fn of(pidfd: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// Whether it was memory is read from its group the moment its process has ended: the daemon removes the group soon after, and
 /// says how the process ended when it comes to it.
-pub(crate) async fn told<F>(trace: Option<Trace>, gauge: Option<&Gauge>, wait: impl Fn() -> F) -> Death
+pub(crate) async fn told<F>(trace: Option<SandboxId>, gauge: Option<&Gauge>, wait: impl Fn() -> F) -> Death
 where
     F: Future<Output = Result<String, String>>,
 {
@@ -81,7 +81,7 @@ where
                 Ok(how) => return how,
                 Err(why) => why,
             };
-            if !trace.as_ref().is_some_and(Trace::is_alive) {
+            if !trace.as_ref().is_some_and(SandboxId::is_alive) {
                 return format!("its end cannot be watched: {why}");
             }
             tokio::time::sleep(AGAIN).await;
@@ -99,7 +99,7 @@ where
 }
 
 /// Waits for the end of a process; for ever if there is none that can be watched from here.
-async fn process(trace: Option<&Trace>) {
+async fn process(trace: Option<&SandboxId>) {
     let watched = async {
         let trace = trace?;
         match pidfd_open(Pid::from_raw(trace.pid)?, PidfdFlags::empty()) {

@@ -192,7 +192,7 @@ pub trait Engine {
     ///
     /// # Errors
     /// If it is gone, is no longer the same, or the engine takes nothing over.
-    fn adopt<'a>(&'a self, _trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+    fn adopt<'a>(&'a self, _trace: &'a SandboxId) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
         let why = format!("{} takes over nothing that an earlier life left", self.name());
         Box::pin(async { Err(EngineFault::lasting(why)) })
     }
@@ -265,7 +265,7 @@ impl Common {
 
 /// How a sandbox is found again by a later life of its worker, and told from anything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct SandboxId {
     /// [`Spec::id`].
     pub id: String,
     /// Its first process, on this host.
@@ -278,11 +278,11 @@ pub struct Trace {
     pub network: Option<u32>,
 }
 
-impl Trace {
+impl SandboxId {
     /// The trace of a process that lives.
-    pub(crate) fn of(id: &str, pid: i32, network: Option<&Lease>) -> Option<Trace> {
+    pub(crate) fn of(id: &str, pid: i32, network: Option<&Lease>) -> Option<SandboxId> {
         let network = network.map(Lease::number);
-        Some(Trace { id: id.to_string(), pid, started: started_at(pid)?, boot: boot_id(), network })
+        Some(SandboxId { id: id.to_string(), pid, started: started_at(pid)?, boot: boot_id(), network })
     }
 
     /// Whether the same process still lives.
@@ -320,7 +320,7 @@ pub trait Sandbox {
 
     /// How a later life of the worker finds it; none where the engine takes nothing over. Its id need not be the one that
     /// was asked for: the sandbox may have been created before.
-    fn trace(&self) -> Option<Trace> {
+    fn trace(&self) -> Option<SandboxId> {
         None
     }
 
@@ -475,13 +475,13 @@ mod tests {
     #[test]
     fn a_trace_is_of_one_process_of_one_boot() {
         let pid = i32::try_from(std::process::id()).expect("a process id");
-        let ours = Trace::of("a", pid, None).expect("it lives");
+        let ours = SandboxId::of("a", pid, None).expect("it lives");
         assert!(ours.is_alive());
-        let another = Trace { started: ours.started + 1, ..ours.clone() };
+        let another = SandboxId { started: ours.started + 1, ..ours.clone() };
         assert!(!another.is_alive(), "the number was given to another process");
-        let earlier = Trace { boot: "of yesterday".into(), ..ours.clone() };
+        let earlier = SandboxId { boot: "of yesterday".into(), ..ours.clone() };
         assert!(!earlier.is_alive(), "the host was started since");
-        let nobody = Trace { pid: i32::MAX, ..ours };
+        let nobody = SandboxId { pid: i32::MAX, ..ours };
         assert!(!nobody.is_alive());
     }
 }

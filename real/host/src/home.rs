@@ -5,7 +5,7 @@
 //! it is a socket, and who listens on it is in the sandbox. Its log is a pipe of ours: it is read at our pace, and of it the end is
 //! kept.
 
-use crate::engine::{EngineFault, Trace};
+use crate::engine::{EngineFault, SandboxId};
 use crate::removal::remove_all;
 use crate::threads::lock;
 use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
@@ -131,7 +131,7 @@ pub struct Shared {
     folder: OwnedFd,
     path: PathBuf,
     /// The first process of the sandbox.
-    first: Trace,
+    first: SandboxId,
 }
 
 impl Shared {
@@ -139,7 +139,7 @@ impl Shared {
     ///
     /// # Errors
     /// If there is no such folder.
-    pub(crate) fn of(home: &Home, first: Trace) -> io::Result<Rc<Shared>> {
+    pub(crate) fn of(home: &Home, first: SandboxId) -> io::Result<Rc<Shared>> {
         let path = home.shared();
         let folder = fs::open(
             &path,
@@ -324,8 +324,8 @@ mod tests {
         tokio::task::LocalSet::new().block_on(&runtime, future)
     }
 
-    fn ourselves() -> Trace {
-        Trace::of("a", i32::try_from(std::process::id()).expect("a pid"), None).expect("it lives")
+    fn ourselves() -> SandboxId {
+        SandboxId::of("a", i32::try_from(std::process::id()).expect("a pid"), None).expect("it lives")
     }
 
     #[test]
@@ -345,7 +345,7 @@ mod tests {
         std::fs::remove_file(folder.join("s")).expect("removed");
         let _ours = UnixListener::bind(folder.join("s")).expect("it listens");
         run(shared.connect()).expect("its own");
-        let gone = Trace { started: ourselves().started + 1, ..ourselves() };
+        let gone = SandboxId { started: ourselves().started + 1, ..ourselves() };
         let another = Shared::of(&home, gone).expect("a socket");
         assert!(why(&another).contains("not of the sandbox"), "{}", why(&another));
         // A folder in the place of the shared one is not looked into.

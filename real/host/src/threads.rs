@@ -40,17 +40,17 @@ struct Known {
 
 /// A thread's side of what is known of it. Clones are the same.
 #[derive(Clone)]
-pub struct Pulse(Arc<Known>);
+pub struct Heartbeat(Arc<Known>);
 
 /// The threads that live.
 static ALL: Mutex<Vec<Weak<Known>>> = Mutex::new(Vec::new());
 /// Restarts of threads that have ended.
 static PAST_RESTARTS: AtomicU64 = AtomicU64::new(0);
 /// See [`on_panic`].
-static TELL: OnceLock<Teller> = OnceLock::new();
+static TELL: OnceLock<PanicHook> = OnceLock::new();
 
 /// Logs that a thread of this name panicked, and says it in a sentence.
-pub type Teller = fn(&str, &(dyn Any + Send)) -> String;
+pub type PanicHook = fn(&str, &(dyn Any + Send)) -> String;
 
 /// Locks what a thread that panicked may have held.
 pub(crate) fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -58,7 +58,7 @@ pub(crate) fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Who is told of panics from now on; the first one stays.
-pub fn on_panic(tell: Teller) {
+pub fn on_panic(tell: PanicHook) {
     let _ = TELL.set(tell);
 }
 
@@ -90,13 +90,13 @@ pub fn restarts() -> u64 {
 /// If the kernel gives no thread.
 pub fn start(
     name: impl Into<String>,
-    mut work: impl FnMut(&Pulse) + Send + 'static,
+    mut work: impl FnMut(&Heartbeat) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     spawn(name.into(), move |pulse| {
         let mut pause = PAUSE;
         loop {
             let begun = Instant::now();
-            if pulse.survives(|| work(pulse)) {
+            if pulse.run_catching(|| work(pulse)) {
                 return;
             }
             if begun.elapsed() > WELL {
@@ -114,18 +114,18 @@ pub fn start(
 ///
 /// # Errors
 /// If the kernel gives no thread or no event loop.
-pub fn aside<F: Future<Output = ()>>(
+pub fn spawn_runtime<F: Future<Output = ()>>(
     name: &str,
-    future: impl FnOnce(Pulse) -> F + Send + 'static,
+    future: impl FnOnce(Heartbeat) -> F + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     spawn(name.into(), move |pulse| {
         let inside = pulse.clone();
-        pulse.survives(|| runtime.block_on(async { future(inside).await }));
+        pulse.run_catching(|| runtime.block_on(async { future(inside).await }));
     })
 }
 
-fn spawn(name: String, body: impl FnOnce(&Pulse) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+fn spawn(name: String, body: impl FnOnce(&Heartbeat) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     let known = Arc::new(Known {
         name: name.clone(),
         restarts: AtomicU64::new(0),
@@ -133,7 +133,7 @@ fn spawn(name: String, body: impl FnOnce(&Pulse) + Send + 'static) -> std::io::R
         last_run: Mutex::new(Instant::now()),
     });
     lock(&ALL).push(Arc::downgrade(&known));
-    let pulse = Pulse(known);
+    let pulse = Heartbeat(known);
     Builder::new().name(name).spawn(move || {
         body(&pulse);
         // Under one lock, so that the sum of all never shrinks.
@@ -144,14 +144,14 @@ fn spawn(name: String, body: impl FnOnce(&Pulse) + Send + 'static) -> std::io::R
     })
 }
 
-impl Pulse {
+impl Heartbeat {
     /// It begins with something.
     pub fn works(&self) {
         *lock(&self.0.last_run) = Instant::now();
     }
 
     /// Whether this ends by itself; a panic is told.
-    fn survives(&self, work: impl FnOnce()) -> bool {
+    fn run_catching(&self, work: impl FnOnce()) -> bool {
         self.works();
         let Err(payload) = catch_unwind(AssertUnwindSafe(work)) else { return true };
         let said = match TELL.get() {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_future_aside_that_panics_ends_its_thread_and_nobody_elses() {
-        let thread = aside("beside", |_| async { panic!("in a future") }).expect("a thread");
+        let thread = spawn_runtime("beside", |_| async { panic!("in a future") }).expect("a thread");
         thread.join().expect("the panic does not leave the thread");
         assert_eq!(told("beside"), None);
     }

@@ -1,11 +1,11 @@
 //! What this host can run, and what would spoil a run.
 
+use crate::agent;
 use crate::here::{common, engine};
 use elapse::backend::{LiveConfig, NAMES};
 use elapse::base::{Fault, Result};
 use elapse_host::cgroup::{Cgroups, Hierarchy};
 use elapse_host::doctor::{Finding, Level, examine};
-use elapse_host::engine::agent_path;
 use elapse_host::process::lacking;
 
 /// Examines this host; the second is whether any real backend can run.
@@ -16,7 +16,7 @@ pub fn doctor(config: &LiveConfig) -> Result<(Vec<Finding>, bool)> {
     crate::backend::check(config).map_err(Fault::usage)?;
     let runtime = crate::backend::runtime()?;
     let mut all = Vec::new();
-    let agent = agent_path(config.agent.as_deref());
+    let agent = agent::place(config.agent.as_deref());
     let no_agent = agent.is_err();
     all.push(match agent {
         Ok(path) => Finding::new(Level::Good, "agent", path.display().to_string()),

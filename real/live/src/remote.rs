@@ -11,8 +11,8 @@ use crate::here::check;
 use crate::threads::log_panics;
 use elapse::backend::LiveConfig;
 use elapse::base::{
-    Duration, Fault, Front, FunctionId, FunctionSpec, Invocation, Outcome, Record, Result, StartKind, Status,
-    Time,
+    CompletionSink, Duration, Fault, FunctionId, FunctionSpec, Invocation, InvocationSink, Record, Result,
+    StartKind, Status, Time,
 };
 use elapse::load::{FunctionConfig, Source};
 use elapse::rt;
@@ -97,13 +97,13 @@ impl Target {
 struct Remote {
     target: Target,
     names: Vec<String>,
-    outcome: Rc<dyn Outcome>,
+    outcome: Rc<dyn CompletionSink>,
 }
 
 /// An invocation that was sent. Dropped before it was answered, it is told as unfinished.
 struct Sent {
     record: Record,
-    outcome: Rc<dyn Outcome>,
+    outcome: Rc<dyn CompletionSink>,
 }
 
 impl Drop for Sent {
@@ -117,7 +117,7 @@ impl Drop for Sent {
 
 struct Far(Rc<Remote>);
 
-impl Front for Far {
+impl InvocationSink for Far {
     fn submit(&self, call: Invocation) {
         let remote = Rc::clone(&self.0);
         let mut record = Record::new(&call, 0, rt::now());
@@ -249,9 +249,9 @@ fn drive_at(begun: &mut Begun, target: Target) -> Result<Lived> {
     let assembled = std::mem::take(&mut begun.assembled);
     let (clients, at) = (target.clients, target.at.clone());
     begun.facts.remarks.push(how_it_is_measured(clients, closed));
-    let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
+    let outcome = Rc::clone(&shared) as Rc<dyn CompletionSink>;
     let names = functions.into_iter().map(|f| f.name).collect();
-    let front: Rc<dyn Front> = Rc::new(Far(Rc::new(Remote { target, names, outcome })));
+    let front: Rc<dyn InvocationSink> = Rc::new(Far(Rc::new(Remote { target, names, outcome })));
     let sent = Rc::clone(&shared);
     let driven = async {
         let Some(clients) = clients else {

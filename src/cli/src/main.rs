@@ -12,10 +12,10 @@ macro_rules! say {
 
 mod after;
 mod args;
+mod commands;
 #[cfg(feature = "daemon")]
 mod daemon;
 mod daemon_args;
-mod deeds;
 mod fail_if;
 #[cfg(feature = "live")]
 mod host;
@@ -120,12 +120,12 @@ fn absent(feature: &str) -> Fault {
 
 fn run(command: Command) -> Result<u8, Fault> {
     match command {
-        Command::Sim(sim) => deeds::sim(&sim),
-        Command::Replay(replay) => deeds::replay(&replay),
+        Command::Sim(sim) => commands::sim(&sim),
+        Command::Replay(replay) => commands::replay(&replay),
         Command::Plot(plot) => after::plot(&plot),
         Command::Compare(compare) => after::compare(&compare),
         Command::Align(align) => after::align(&align),
-        Command::Trace(TraceCommand { what: TraceDeed::Generate(generate) }) => deeds::generate(&generate),
+        Command::Trace(TraceCommand { what: TraceDeed::Generate(generate) }) => commands::generate(&generate),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut args::command(), "elapse", &mut script);

@@ -84,18 +84,18 @@ pub fn plan(plan: &impl Plan) -> Result<u8> {
 }
 
 /// A line beside the results. Nobody is obliged to read it.
-pub fn aside(text: &str) {
+pub fn to_stderr(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 pub fn fault(fault: &Fault) {
-    aside(&format!("elapse: {fault}"));
+    to_stderr(&format!("elapse: {fault}"));
 }
 
 /// What a reader of a result has to know.
 pub fn remarks(remarks: &[String]) {
     if !is_quiet() {
-        remarks.iter().for_each(|remark| aside(&format!("note: {remark}")));
+        remarks.iter().for_each(|remark| to_stderr(&format!("note: {remark}")));
     }
 }
 

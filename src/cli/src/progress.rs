@@ -31,7 +31,7 @@ impl Progress {
     }
 
     /// What is called some times a second.
-    pub fn teller(&self) -> Option<Box<dyn FnMut(Far)>> {
+    pub fn reporter(&self) -> Option<Box<dyn FnMut(Far)>> {
         match self {
             Progress::Silent => None,
             #[cfg(feature = "terminal")]
@@ -59,7 +59,7 @@ impl Progress {
                 Some(Box::new(move |far| {
                     let elapsed = clock.elapsed().as_secs_f64();
                     if minutes.is_due(elapsed) {
-                        print::aside(&says(far, Some(elapsed)));
+                        print::to_stderr(&says(far, Some(elapsed)));
                     }
                 }))
             }

@@ -144,7 +144,7 @@ pub fn run_to(
         .command(std::env::args().collect())
         .built(version::commit(), version::features())
         .interrupt(interrupt);
-    if let Some(tell) = progress.teller() {
+    if let Some(tell) = progress.reporter() {
         run = run.progress(tell);
     }
     let finished = world(run);

@@ -1,6 +1,6 @@
 //! What is told of this host, of its calibration and of a Graphite.
 
-use crate::print::{aside, is_json, is_quiet, value};
+use crate::print::{is_json, is_quiet, to_stderr, value};
 use crate::show;
 use elapse::Pulled;
 use elapse::backend::Calibration;
@@ -12,7 +12,7 @@ use std::path::Path;
 
 pub fn measuring(backend: &str) {
     if !is_quiet() {
-        aside(&format!("measuring {backend}; nothing else should run meanwhile"));
+        to_stderr(&format!("measuring {backend}; nothing else should run meanwhile"));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::backend::Calibration;
 use crate::base::{Fault, Result};
 use crate::host::{host, usage};
-use crate::publisher::Marker;
+use crate::publisher::ClockMarker;
 use crate::rt::wall::unix_now;
 use crate::run::Finished;
 use crate::scenario::Scenario;
@@ -14,7 +14,7 @@ impl Finished {
         &self,
         command: &[String],
         scenario: &Scenario,
-        marker: Marker,
+        marker: ClockMarker,
         at: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value> {
         let usage = usage();

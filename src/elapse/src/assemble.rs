@@ -3,7 +3,7 @@
 use super::{Scenario, means};
 use crate::base::{Dist, Fault, FunctionId, FunctionSpec, Invocation, Result, Time};
 use crate::load::{self, ClosedLoop, Merge, Notes, Per, Source, Workload};
-use crate::rt::chance::{Chance, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, Seed};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -41,7 +41,7 @@ pub struct Assembled {
 /// # Errors
 /// A trace that cannot be used, or one beside arrivals from outside.
 pub(crate) fn assemble(scenario: &Scenario, outside: Option<Workload>) -> Result<Assembled> {
-    let chance = Chance::new(scenario.seed);
+    let chance = Seed::new(scenario.seed);
     let until = scenario.duration.map_or(Time::MAX, |d| Time(d.0));
     let mut functions = Vec::new();
     let mut prewarm = Vec::new();
@@ -53,13 +53,13 @@ pub(crate) fn assemble(scenario: &Scenario, outside: Option<Workload>) -> Result
         let shares = config.load.as_ref().map_or(Vec::new(), |load| load.shares(config.count));
         for (i, spec) in config.specs().into_iter().enumerate() {
             let id = FunctionId(functions.len() as u32);
-            let luck = chance.named(&spec.name);
+            let rng = chance.named(&spec.name);
             if config.prewarm > 0 {
                 prewarm.push((id, config.prewarm));
             }
             functions.push(spec);
             let Some(load) = &config.load else { continue };
-            let profile = config.profile(luck);
+            let profile = config.profile(rng);
             match (&load.closed, load.open(id, shares[i], profile.clone(), until)) {
                 (Some(loop_), _) => {
                     let clients = clients_of(loop_.clients, &shares, i);
@@ -69,7 +69,7 @@ pub(crate) fn assemble(scenario: &Scenario, outside: Option<Workload>) -> Result
                         think: loop_.think.clone(),
                         retry: loop_.retry,
                         profile,
-                        luck,
+                        rng,
                     });
                 }
                 (None, Some(source)) => {
@@ -183,12 +183,12 @@ impl Default for Assembled {
 
 /// A function's own cold starts where a trace has none: its median is drawn from the law for all, and its creations lie around
 /// that. A law of one value stays as it is.
-fn around_a_median(law: &Dist, luck: Luck) -> Dist {
+fn around_a_median(law: &Dist, rng: RngKey) -> Dist {
     const SIGMA: f64 = 0.2;
     if law.as_constant().is_some() {
         return law.clone();
     }
-    Dist::lognormal(law.sample(&mut luck.draw(Purpose::ColdStart, u64::MAX)), SIGMA)
+    Dist::lognormal(law.sample(&mut rng.draw(Purpose::ColdStart, u64::MAX)), SIGMA)
 }
 
 /// Whole clients for the i-th of these shares, so that they add up to `clients`.

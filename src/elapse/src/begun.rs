@@ -8,7 +8,7 @@ use crate::load::Notes;
 use crate::metrics::Series;
 use crate::operate::Job;
 use crate::own::Own;
-use crate::publisher::{Marker, Publisher};
+use crate::publisher::{ClockMarker, Publisher};
 use crate::report::{Folder, RunFacts, WorkerFacts};
 use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Sim};
@@ -57,8 +57,8 @@ pub struct Begun {
     pub publisher: Option<Box<dyn Publisher>>,
     /// Seconds by which a simulated run was moved on Graphite's calendar.
     pub(crate) shift: i64,
-    /// See [`Marker`].
-    pub marker: Marker,
+    /// See [`ClockMarker`].
+    pub marker: ClockMarker,
     /// Where the load went, if not to a worker of the run's own.
     pub at: Option<serde_json::Value>,
     /// What the first invocations said, where it was ended because none of them completed.

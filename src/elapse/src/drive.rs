@@ -1,7 +1,9 @@
 //! Drives a worker, or a controller in front of several: sends every invocation at its instant and hands what became of it
 //! to the recorder.
 
-use crate::base::{Duration, Fault, Front, FunctionId, Invocation, Outcome, Record, Result, Status, Time};
+use crate::base::{
+    CompletionSink, Duration, Fault, FunctionId, Invocation, InvocationSink, Record, Result, Status, Time,
+};
 use crate::load::{ClosedLoop, Source};
 use crate::report::{Errors, Recorder};
 use crate::rt::chance::Purpose;
@@ -210,7 +212,7 @@ impl Shared {
 
     /// Sends an invocation and waits for its return: how it ended. `None` if it was not sent, because there have been enough,
     /// or never returned.
-    pub async fn ask(&self, mut call: Invocation, front: &Rc<dyn Front>) -> Option<Status> {
+    pub async fn ask(&self, mut call: Invocation, front: &Rc<dyn InvocationSink>) -> Option<Status> {
         self.send(&mut call)?;
         let (tell, returned) = oneshot();
         self.clients.borrow_mut().insert(call.number, tell);
@@ -238,7 +240,7 @@ impl Shared {
     }
 }
 
-impl Outcome for Shared {
+impl CompletionSink for Shared {
     #[inline]
     fn settle(&self, record: &Record) {
         let inside = self.is_inside(record.arrival);
@@ -266,7 +268,7 @@ impl Outcome for Shared {
 /// Arrivals of an open load, each sent at its instant.
 struct Open {
     shared: Rc<Shared>,
-    front: Rc<dyn Front>,
+    front: Rc<dyn InvocationSink>,
     source: Box<dyn Source>,
     next: Invocation,
     end: Rc<End>,
@@ -307,7 +309,7 @@ impl Open {
 /// Sends open-loop arrivals until there are no more, or enough were sent.
 async fn open(
     shared: &Rc<Shared>,
-    front: &Rc<dyn Front>,
+    front: &Rc<dyn InvocationSink>,
     first: Option<Invocation>,
     source: Box<dyn Source>,
 ) -> Result<()> {
@@ -332,7 +334,7 @@ async fn open(
 /// Sends open-loop arrivals and runs closed loops until there is nothing more to send.
 pub async fn drive(
     shared: Rc<Shared>,
-    front: Rc<dyn Front>,
+    front: Rc<dyn InvocationSink>,
     (first, source): (Option<Invocation>, Box<dyn Source>),
     closed: Vec<ClosedLoop>,
     until: Time,
@@ -375,7 +377,7 @@ pub async fn until_measured(
 
 async fn closed_loop(
     shared: Rc<Shared>,
-    front: Rc<dyn Front>,
+    front: Rc<dyn InvocationSink>,
     group: Rc<ClosedLoop>,
     client: u32,
     calls: Rc<Cell<u64>>,
@@ -384,7 +386,7 @@ async fn closed_loop(
     let mut refused = false;
     for turn in 0.. {
         let nth = u64::from(client) << 40 | turn;
-        let think: Duration = group.think.sample(&mut group.luck.draw(Purpose::Think, nth));
+        let think: Duration = group.think.sample(&mut group.rng.draw(Purpose::Think, nth));
         let think = if refused { think.max(group.retry) } else { think };
         let at = rt::now() + think;
         if at >= until || shared.is_enough() {

@@ -59,7 +59,7 @@ pub use graphite::{GraphiteConfig, Shift, Wire};
 pub use host::{Host, Usage, host, usage};
 pub use interrupt::Interrupt;
 pub use plan::{Overrides, Plan, USUAL_TIMEOUT, function_of, load_plan, read_plan};
-pub use publisher::{FromGraphite, Marker, Opener, Over, Publisher, Pulled};
+pub use publisher::{ClockMarker, FromGraphite, Opener, Over, Publisher, Pulled};
 pub use run::{Finished, Run};
 pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Plots, Scenario, Start};
 

@@ -2,14 +2,14 @@
 
 use crate::assemble::Assembled;
 use crate::backend::{Backend, Calibration, Contention, Simulated};
-use crate::base::{Cpus, Duration, Fault, Front, FunctionId, Outcome, Result, Time};
+use crate::base::{CompletionSink, Cpus, Duration, Fault, FunctionId, InvocationSink, Result, Time};
 use crate::controller::{Breakage, Controller, FaultConfig, Fleet, balancer, key_of};
 use crate::drive::{Shared, drive, until_measured};
 use crate::lives::Lives;
 use crate::metrics::{Columns, HostProbe, Series, Sink};
 use crate::own::Own;
 use crate::report::WorkerFacts;
-use crate::rt::chance::Chance;
+use crate::rt::chance::Seed;
 use crate::rt::{self, Either};
 use crate::scenario::Scenario;
 use crate::worker::{self, Creations, Worker};
@@ -108,8 +108,8 @@ pub async fn operate(
             fleet.end_window(end);
         }
     });
-    let outcome = Rc::clone(&shared) as Rc<dyn Outcome>;
-    let front: Rc<dyn Front> = match workers.as_slice() {
+    let outcome = Rc::clone(&shared) as Rc<dyn CompletionSink>;
+    let front: Rc<dyn InvocationSink> = match workers.as_slice() {
         [worker] if lives.scenario.faults.is_empty() => Rc::new(worker.intake(outcome)),
         many => controlled(many, &lives, outcome, &started)?,
     };
@@ -165,19 +165,20 @@ fn stand_by(workers: &[Worker], standing: Vec<(FunctionId, u32)>, begin: Time) {
 fn controlled(
     workers: &[Worker],
     lives: &Rc<Lives>,
-    outcome: Rc<dyn Outcome>,
+    outcome: Rc<dyn CompletionSink>,
     started: &Started,
-) -> Result<Rc<dyn Front>> {
+) -> Result<Rc<dyn InvocationSink>> {
     let (scenario, begin) = (&lives.scenario, lives.begin);
     let config = &scenario.controller;
-    let luck = Chance::new(scenario.seed).named("balancer");
-    let balancer = balancer::build(&config.balancer, luck).map_err(Fault::usage)?;
+    let rng = Seed::new(scenario.seed).named("balancer");
+    let balancer = balancer::build(&config.balancer, rng).map_err(Fault::usage)?;
     let keys = lives.functions.iter().map(|f| key_of(&f.name)).collect();
     let faults = !scenario.faults.is_empty();
     let size = (workers.len(), scenario.worker.cores.unwrap_or(Cpus::MAX));
     let controller =
         Rc::new(Controller::new(config, faults, Fleet::new(balancer), keys, size, scenario.seed, outcome));
-    let intake = |(i, w): (usize, &Worker)| Rc::new(w.intake(controller.outcome(i, 1))) as Rc<dyn Front>;
+    let intake =
+        |(i, w): (usize, &Worker)| Rc::new(w.intake(controller.outcome(i, 1))) as Rc<dyn InvocationSink>;
     controller.lead(workers.iter().enumerate().map(intake).collect());
     let step = scenario.worker.status;
     let series = Series::of(Columns::of_controller(), step, lives.points).beginning_at(begin);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// From when to when all processors were busy before the load, unix seconds.
-pub type Marker = Option<(f64, f64)>;
+pub type ClockMarker = Option<(f64, f64)>;
 
 /// Opens the publisher that a configuration names; none where it names none.
 pub type Opener = fn(&GraphiteConfig, &Interrupt) -> Result<Option<Box<dyn Publisher>>>;
@@ -60,8 +60,8 @@ pub struct Over<'a> {
     pub summary: &'a Summary,
     /// Seconds by which a simulated run was moved.
     pub shift: i64,
-    /// See [`Marker`].
-    pub marker: Marker,
+    /// See [`ClockMarker`].
+    pub marker: ClockMarker,
     /// Whether plots are drawn anew with what was fetched.
     pub plots: bool,
     /// Where its results are, if they were written.

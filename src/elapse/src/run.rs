@@ -12,7 +12,7 @@ use crate::load::Workload;
 use crate::operate::{Started, operate, simulated};
 use crate::own::Own;
 use crate::plot;
-use crate::publisher::{FromGraphite, Marker, Opener, Over, Publisher};
+use crate::publisher::{ClockMarker, FromGraphite, Opener, Over, Publisher};
 use crate::report::{self, Folder, Recorder, RunFacts, Setup, Summary};
 use crate::rt::wall::Stopwatch;
 use crate::rt::{Counters, Options, Sim, Stop};
@@ -405,7 +405,7 @@ impl Run {
     fn about(
         &self,
         finished: &Finished,
-        marker: Marker,
+        marker: ClockMarker,
         at: Option<&serde_json::Value>,
     ) -> Result<serde_json::Value> {
         let mut about = finished.run_json(&self.command, &self.scenario, marker, at)?;

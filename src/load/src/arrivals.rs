@@ -2,7 +2,7 @@
 
 use super::{Profile, Source};
 use crate::base::{Dist, Duration, Fault, FunctionId, Invocation, Result, Time, decimal};
-use crate::rt::chance::{Draw, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, RngStream};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -153,7 +153,7 @@ pub struct ClosedLoop {
     /// How the invocations turn out.
     pub profile: Profile,
     /// The seed of their think times.
-    pub luck: Luck,
+    pub rng: RngKey,
 }
 
 impl Load {
@@ -220,7 +220,7 @@ impl Load {
                 period: d.period.0 as f64,
             }
         };
-        let draw = profile.luck.draw(Purpose::Arrival, 0);
+        let draw = profile.rng.draw(Purpose::Arrival, 0);
         Some(OpenLoad { function, profile, shape, draw, clock: 0.0, k: 0, until })
     }
 }
@@ -237,7 +237,7 @@ pub struct OpenLoad {
     function: FunctionId,
     profile: Profile,
     shape: Shape,
-    draw: Draw,
+    draw: RngStream,
     /// ns; for on-off the time spent switched on.
     clock: f64,
     k: u64,

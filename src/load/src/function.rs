@@ -5,7 +5,7 @@ use crate::base::{
     Behaviour, Compute, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Network, Program,
     Protocol, Time,
 };
-use crate::rt::chance::{Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -226,9 +226,9 @@ impl FunctionConfig {
     }
 
     /// How its invocations turn out.
-    pub fn profile(&self, luck: Luck) -> Profile {
+    pub fn profile(&self, rng: RngKey) -> Profile {
         Profile {
-            luck,
+            rng,
             duration: self.duration.clone(),
             failure: self.failure,
             memory_used: self.memory_used.clone(),
@@ -239,7 +239,7 @@ impl FunctionConfig {
 /// How a function's invocations turn out: the k-th one meets the same luck in every run of one seed.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    pub(super) luck: Luck,
+    pub(super) rng: RngKey,
     duration: Dist,
     failure: f64,
     memory_used: Option<Dist<Mem>>,
@@ -248,10 +248,10 @@ pub struct Profile {
 impl Profile {
     /// The k-th invocation of the function.
     pub fn invocation(&self, function: FunctionId, k: u64, arrival: Time) -> Invocation {
-        let intended = self.duration.sample(&mut self.luck.draw(Purpose::Duration, k));
+        let intended = self.duration.sample(&mut self.rng.draw(Purpose::Duration, k));
         let fails =
-            self.failure > 0.0 && self.luck.draw(Purpose::Failure, k).random_bool(self.failure.min(1.0));
-        let usage = self.memory_used.as_ref().map(|d| d.sample(&mut self.luck.draw(Purpose::Memory, k)));
+            self.failure > 0.0 && self.rng.draw(Purpose::Failure, k).random_bool(self.failure.min(1.0));
+        let usage = self.memory_used.as_ref().map(|d| d.sample(&mut self.rng.draw(Purpose::Memory, k)));
         Invocation { number: 0, function, arrival, intended, fails, usage }
     }
 }

@@ -6,7 +6,7 @@
 //! a population so skewed cannot have its totals; the share of timers, bursts and idle functions is what it is for.
 
 use crate::base::{Fault, Result};
-use crate::rt::chance::{Chance, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, Seed};
 use rand::RngExt;
 use rand_distr::{Distribution, Exp1, Gamma, Poisson, StandardNormal};
 use std::fmt::Write as _;
@@ -42,7 +42,7 @@ fn normal(draw: &mut impl rand::Rng) -> f64 {
 /// If they cannot be written.
 pub fn csv(folder: &Path, plan: &Plan) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
-    let chance = Chance::new(plan.seed);
+    let chance = Seed::new(plan.seed);
     let width = plan.functions.saturating_sub(1).to_string().len();
     let mut functions = String::from("name,memory_mb,cold_ms,warm_ms\n");
     let mut kinds = Vec::new();
@@ -90,17 +90,17 @@ struct Sketch {
     per_minute: f64,
     average_s: f64,
     spread: f64,
-    luck: Luck,
+    rng: RngKey,
 }
 
-fn hash(luck: Luck) -> String {
-    let mut draw = luck.draw(Purpose::Generate, 99);
+fn hash(rng: RngKey) -> String {
+    let mut draw = rng.draw(Purpose::Generate, 99);
     (0..4).map(|_| format!("{:016x}", draw.random::<u64>())).collect()
 }
 
-fn sketch(chance: Chance, app: u32, owner: &str, function: u32) -> Sketch {
-    let luck = chance.named(&format!("app {app} function {function}"));
-    let mut draw = luck.draw(Purpose::Generate, 0);
+fn sketch(chance: Seed, app: u32, owner: &str, function: u32) -> Sketch {
+    let rng = chance.named(&format!("app {app} function {function}"));
+    let mut draw = rng.draw(Purpose::Generate, 0);
     let u: f64 = draw.random();
     let trigger = TRIGGERS.iter().find(|(_, share)| u < *share).map_or("others", |(name, _)| name);
     let period = [1, 5, 5, 5, 10, 15, 30, 60][draw.random_range(0..8usize)];
@@ -115,19 +115,19 @@ fn sketch(chance: Chance, app: u32, owner: &str, function: u32) -> Sketch {
     Sketch {
         owner: owner.into(),
         app: hash(chance.named(&format!("app {app}"))),
-        name: hash(luck),
+        name: hash(rng),
         trigger,
         period,
         per_minute: per_day.min(20_000.0) / 1440.0,
         average_s,
         spread,
-        luck,
+        rng,
     }
 }
 
 /// Counts of a function in each minute.
 fn counts(f: &Sketch, minutes: u64) -> Vec<u64> {
-    let mut draw = f.luck.draw(Purpose::Generate, 1);
+    let mut draw = f.rng.draw(Purpose::Generate, 1);
     let phase = draw.random_range(0..f.period);
     (0..minutes)
         .map(|minute| {
@@ -149,7 +149,7 @@ fn counts(f: &Sketch, minutes: u64) -> Vec<u64> {
 /// If they cannot be written.
 pub fn azure_2019(folder: &Path, plan: &Plan) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Fault::writing(folder, &e))?;
-    let chance = Chance::new(plan.seed);
+    let chance = Seed::new(plan.seed);
     let minutes = plan.length.clamp(1, 1440);
     let mut invocations = String::from("HashOwner,HashApp,HashFunction,Trigger");
     (1..=minutes).for_each(|m| {

@@ -8,7 +8,7 @@
 
 use super::Source;
 use crate::base::{FunctionId, FunctionSpec, Invocation, Result, Time};
-use crate::rt::chance::{Chance, Draw, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, RngStream, Seed};
 use rand::RngExt;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -19,29 +19,29 @@ const REACH: u64 = 60_000_000_000;
 const GAPS: usize = 8;
 
 /// A whole number whose mean is `x`.
-pub(super) fn whole_of(x: f64, draw: &mut Draw) -> u64 {
+pub(super) fn whole_of(x: f64, draw: &mut RngStream) -> u64 {
     let part = x.fract();
     x as u64 + u64::from(part > 0.0 && draw.random::<f64>() < part)
 }
 
 /// The luck of each function, and how many of its rows came.
 struct Rows {
-    luck: Vec<Luck>,
+    rng: Vec<RngKey>,
     seen: Vec<u64>,
 }
 
 impl Rows {
     fn new(functions: &[FunctionSpec], seed: u64) -> Rows {
-        let chance = Chance::new(seed);
-        let luck = functions.iter().map(|f| chance.named(&f.name)).collect();
-        Rows { luck, seen: vec![0; functions.len()] }
+        let chance = Seed::new(seed);
+        let rng = functions.iter().map(|f| chance.named(&f.name)).collect();
+        Rows { rng, seen: vec![0; functions.len()] }
     }
 
     /// What decides about the next row of a function.
-    fn draw(&mut self, function: FunctionId) -> Draw {
+    fn draw(&mut self, function: FunctionId) -> RngStream {
         let k = &mut self.seen[function.index()];
         *k += 1;
-        self.luck[function.index()].draw(Purpose::Arrival, *k - 1)
+        self.rng[function.index()].draw(Purpose::Arrival, *k - 1)
     }
 }
 
@@ -97,7 +97,7 @@ impl Source for Thinned {
 #[derive(Clone)]
 struct Open {
     call: Invocation,
-    draw: Draw,
+    draw: RngStream,
 }
 
 /// A function's last gaps, in ns, each at most [`REACH`].

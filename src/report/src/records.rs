@@ -1,7 +1,7 @@
 //! records.csv: a row for each invocation, in order of return.
 
 use crate::base::{ColdCause, Fault, Record, Result, StartKind, Status};
-use crate::rt::chance::{Chance, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, Seed};
 use rand::RngExt;
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +16,7 @@ pub(super) struct Writer {
     names: Vec<String>,
     pub(super) backends: Vec<String>,
     share: f64,
-    luck: Luck,
+    rng: RngKey,
     fault: Option<Fault>,
 }
 
@@ -33,15 +33,15 @@ impl Writer {
         names: &[String],
         seed: u64,
     ) -> Writer {
-        let luck = Chance::new(seed).named("records");
+        let rng = Seed::new(seed).named("records");
         let names = names.iter().map(|n| super::format::quoted(n).into_owned()).collect();
         let mut text = Vec::with_capacity(1 << 17);
         text.extend_from_slice(HEADER.as_bytes());
-        Writer { file, path, text, start_unix_ns, names, backends: Vec::new(), share, luck, fault: None }
+        Writer { file, path, text, start_unix_ns, names, backends: Vec::new(), share, rng, fault: None }
     }
 
     pub(super) fn write(&mut self, r: &Record) {
-        if self.share < 1.0 && self.luck.draw(Purpose::Sampling, r.invocation).random::<f64>() >= self.share {
+        if self.share < 1.0 && self.rng.draw(Purpose::Sampling, r.invocation).random::<f64>() >= self.share {
             return;
         }
         let start = self.start_unix_ns;

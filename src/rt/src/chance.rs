@@ -55,15 +55,15 @@ pub enum Purpose {
 /// assert_ne!(first(3), first(4));
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Chance(u64);
+pub struct Seed(u64);
 
 /// The seed of one named component of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Luck(u64);
+pub struct RngKey(u64);
 
 /// A stream of random numbers (SplitMix64: Steele, Lea and Flood, OOPSLA 2014).
 #[derive(Clone, Debug)]
-pub struct Draw(u64);
+pub struct RngStream(u64);
 
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -73,30 +73,30 @@ fn mix(mut z: u64) -> u64 {
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Chance {
+impl Seed {
     /// The chance of a run with this seed.
-    pub fn new(seed: u64) -> Chance {
-        Chance(mix(seed.wrapping_add(GOLDEN)))
+    pub fn new(seed: u64) -> Seed {
+        Seed(mix(seed.wrapping_add(GOLDEN)))
     }
 
     /// The luck of the component with this name.
-    pub fn named(self, name: &str) -> Luck {
+    pub fn named(self, name: &str) -> RngKey {
         let hash = name
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
-        Luck(mix(self.0 ^ hash))
+        RngKey(mix(self.0 ^ hash))
     }
 }
 
-impl Luck {
+impl RngKey {
     /// The stream that decides `purpose` for the k-th event.
-    pub fn draw(self, purpose: Purpose, k: u64) -> Draw {
-        Draw(mix(self.0.wrapping_add((purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03))
+    pub fn draw(self, purpose: Purpose, k: u64) -> RngStream {
+        RngStream(mix(self.0.wrapping_add((purpose as u64).wrapping_mul(0xd1b5_4a32_d192_ed03))
             ^ k.wrapping_mul(GOLDEN)))
     }
 }
 
-impl rand::TryRng for Draw {
+impl rand::TryRng for RngStream {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_stream_depends_on_every_part_of_its_key_and_on_nothing_else() {
-        let first = |seed, name: &str, purpose, k| Chance::new(seed).named(name).draw(purpose, k).next_u64();
+        let first = |seed, name: &str, purpose, k| Seed::new(seed).named(name).draw(purpose, k).next_u64();
         let here = first(1, "f", Purpose::Duration, 0);
         assert_eq!(here, first(1, "f", Purpose::Duration, 0));
         assert_ne!(here, first(2, "f", Purpose::Duration, 0));
@@ -135,11 +135,11 @@ mod tests {
 
     #[test]
     fn first_draws_of_neighbouring_streams_are_uniform() {
-        let luck = Chance::new(7).named("uniform");
+        let rng = Seed::new(7).named("uniform");
         let n = 100_000u32;
         let mut bins = [0u32; 10];
         for k in 0..n {
-            bins[(luck.draw(Purpose::Duration, u64::from(k)).random::<f64>() * 10.0) as usize] += 1;
+            bins[(rng.draw(Purpose::Duration, u64::from(k)).random::<f64>() * 10.0) as usize] += 1;
         }
         for bin in bins {
             assert!((f64::from(bin) - 10_000.0).abs() < 450.0, "{bins:?}");

@@ -1,6 +1,6 @@
 //! Which runtime answers in this thread, and how a waker finds its way back to it.
 
-use super::calls::OnTime;
+use super::calls::EventHandler;
 use super::live::LiveCore;
 use super::sim::SimCore;
 use super::tasks::Waits;
@@ -17,7 +17,7 @@ pub(super) struct Context {
     pub(super) id: u16,
     pub(super) timers: RefCell<Timers>,
     /// Whom calls go to.
-    pub(super) handlers: RefCell<Vec<Rc<dyn OnTime>>>,
+    pub(super) handlers: RefCell<Vec<Rc<dyn EventHandler>>>,
     pub(super) arm: Arm,
 }
 

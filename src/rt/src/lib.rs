@@ -4,7 +4,7 @@
 //! * `Live` (the feature `live`) is tokio's `LocalRuntime` with a timer that is right to tens of microseconds.
 //!
 //! Which of them answers is entered once per thread, by `block_on`; everything else calls the free functions [`now`],
-//! [`sleep`], [`timeout`], [`spawn`], [`interval`], [`arrivals`], [`Calls`] and the primitives in [`sync`]. Both arms keep one thread, so nothing
+//! [`sleep`], [`timeout`], [`spawn`], [`interval`], [`arrivals`], [`Scheduler`] and the primitives in [`sync`]. Both arms keep one thread, so nothing
 //! here is `Send`, and no lock is ever taken.
 
 mod calls;
@@ -32,7 +32,7 @@ mod trail;
 mod waker;
 pub mod wall;
 
-pub use calls::{Arrivals, Calls, OnTime, arrivals};
+pub use calls::{Arrivals, EventHandler, Scheduler, arrivals};
 pub use clock::{Duration, Time};
 pub use join::JoinError;
 #[cfg(feature = "live")]

@@ -39,7 +39,7 @@ pub(super) struct SimCore {
     attention: Cell<u64>,
     trail: RefCell<Trail>,
     observer: RefCell<Option<Observer>>,
-    schedule: RefCell<chance::Draw>,
+    schedule: RefCell<chance::RngStream>,
     pub(super) options: Options,
     /// Where the virtual clock and the wall met, for a paced run.
     paced_from: Cell<Option<(u64, std::time::Instant)>>,
@@ -125,7 +125,7 @@ impl Sim {
                 trail: RefCell::new(Trail::new(options.watch.clone())),
                 observer: RefCell::new(None),
                 schedule: RefCell::new(
-                    chance::Chance::new(options.seed).named("schedule").draw(chance::Purpose::Schedule, 0),
+                    chance::Seed::new(options.seed).named("schedule").draw(chance::Purpose::Schedule, 0),
                 ),
                 options,
                 paced_from: Cell::new(None),

@@ -1,10 +1,10 @@
 //! Supervised loops: a background loop that panics is logged, counted and started again after a pause; one that keeps
 //! dying, or hangs, ends its owner.
 //!
-//! A loop says when it rests ([`Pulse::rest`]); outside a rest it is at work, and work that stays pending for longer
+//! A loop says when it rests ([`Heartbeat::rest`]); outside a rest it is at work, and work that stays pending for longer
 //! than a limit is a hang. Nothing is polled for this: the watch is one timer, set only while a loop is at work.
 
-use super::chance::{Luck, Purpose};
+use super::chance::{Purpose, RngKey};
 use super::{JoinHandle, Sleep, now, panic_story, sleep, spawn_named};
 use crate::clock::{Duration, Time};
 use futures_util::FutureExt;
@@ -82,13 +82,13 @@ pub struct LoopStatus {
 
 /// A loop's side of its supervision.
 #[derive(Clone, Default)]
-pub struct Pulse {
+pub struct Heartbeat {
     resting: Rc<Cell<bool>>,
     status: Rc<RefCell<LoopStatus>>,
     inject: Rc<Cell<bool>>,
 }
 
-impl Pulse {
+impl Heartbeat {
     /// Waits for `future` as a rest: however long it takes, the loop does not hang.
     ///
     /// # Panics
@@ -128,7 +128,7 @@ pub struct Supervised {
     /// Its name.
     pub name: &'static str,
     /// Its status.
-    pub pulse: Pulse,
+    pub pulse: Heartbeat,
     task: JoinHandle<GivenUp>,
 }
 
@@ -140,7 +140,7 @@ impl Supervised {
     }
 }
 
-/// Starts a loop under supervision. `start` is called again after each death, with a `Pulse` of the same loop.
+/// Starts a loop under supervision. `start` is called again after each death, with a `Heartbeat` of the same loop.
 ///
 /// ```
 /// use elapse_rt::chance::Chance;
@@ -163,23 +163,23 @@ impl Supervised {
 pub fn supervise<F>(
     name: &'static str,
     patience: Patience,
-    luck: Luck,
-    start: impl Fn(Pulse) -> F + 'static,
+    rng: RngKey,
+    start: impl Fn(Heartbeat) -> F + 'static,
 ) -> Supervised
 where
     F: Future<Output = ()> + 'static,
 {
-    let pulse = Pulse::default();
-    let task = spawn_named(name, keep_alive(name, patience, luck, pulse.clone(), start));
+    let pulse = Heartbeat::default();
+    let task = spawn_named(name, keep_alive(name, patience, rng, pulse.clone(), start));
     Supervised { name, pulse, task }
 }
 
 async fn keep_alive<F: Future<Output = ()>>(
     name: &'static str,
     patience: Patience,
-    luck: Luck,
-    pulse: Pulse,
-    start: impl Fn(Pulse) -> F,
+    rng: RngKey,
+    pulse: Heartbeat,
+    start: impl Fn(Heartbeat) -> F,
 ) -> GivenUp {
     let mut deaths: Vec<Time> = Vec::new();
     loop {
@@ -211,7 +211,7 @@ async fn keep_alive<F: Future<Output = ()>>(
             return GivenUp::KeepsDying(name, panic);
         }
         let pause = patience.backoff * (1 << (deaths.len() - 1).min(20));
-        let jitter = luck.draw(Purpose::Jitter, at.0).random_range(0.5..1.5);
+        let jitter = rng.draw(Purpose::Jitter, at.0).random_range(0.5..1.5);
         sleep(Duration::from_nanos_f64(pause.min(patience.longest_backoff).0 as f64 * jitter)).await;
         let mut status = pulse.status.borrow_mut();
         status.restarts += 1;

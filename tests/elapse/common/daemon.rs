@@ -3,7 +3,7 @@
 
 use super::containers::{agent, worker_name};
 use super::{scratch, slower};
-use elapse::rt::chance::{Chance, Purpose};
+use elapse::rt::chance::{Purpose, Seed};
 use elapse_host::doctor::leftovers_of;
 use rand::RngExt;
 use std::io::{Read, Write};
@@ -29,7 +29,7 @@ pub fn said(output: &Output) -> String {
 /// When a life ends, another moment in each and the same in every run of the test.
 pub fn moment(life: u64, latest: Duration) -> Duration {
     let latest = latest.mul_f64(slower());
-    latest.mul_f64(Chance::new(1).named("lives").draw(Purpose::Jitter, life).random_range(0.0..1.0))
+    latest.mul_f64(Seed::new(1).named("lives").draw(Purpose::Jitter, life).random_range(0.0..1.0))
 }
 
 /// A daemon on a unix socket, and the folder of its configuration.

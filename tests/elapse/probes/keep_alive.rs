@@ -3,14 +3,14 @@
 use crate::common::{figure, plan};
 use elapse::Run;
 use elapse::base::{Duration, FunctionId, Member, Time};
-use elapse::rt::chance::{Chance, Draw, Purpose};
+use elapse::rt::chance::{Purpose, RngStream, Seed};
 use elapse::worker::keep_alive::{self, Keep, KeepAlive, Rested};
 use rand::RngExt;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-fn random(seed: u64) -> Draw {
-    Chance::new(seed).named("probe").draw(Purpose::Jitter, 0)
+fn random(seed: u64) -> RngStream {
+    Seed::new(seed).named("probe").draw(Purpose::Jitter, 0)
 }
 
 /// A policy of a closure.

@@ -4,7 +4,7 @@
 use elapse::backend::{Backend, Contention, Model, Simulated};
 use elapse::base::{Compute, Cpus, Dist, Duration, FunctionSpec, Invocation, Mem, Time};
 use elapse::metrics::Meter;
-use elapse::rt::chance::{Chance, Draw, Purpose};
+use elapse::rt::chance::{Purpose, RngStream, Seed};
 use elapse::rt::{self, Options, Sim};
 use elapse::worker::{Accounting, Config, Dispatch, LOOPS, Parts, QueueConfig, Retry, Worker};
 use rand::RngExt;
@@ -39,13 +39,13 @@ struct Program {
     fuzz: bool,
 }
 
-fn ms(draw: &mut Draw, range: std::ops::Range<u64>) -> Duration {
+fn ms(draw: &mut RngStream, range: std::ops::Range<u64>) -> Duration {
     Duration::from_millis(draw.random_range(range))
 }
 
 impl Program {
     fn draw(seed: u64) -> Program {
-        let r = &mut Chance::new(seed).named("torture").draw(Purpose::Generate, 0);
+        let r = &mut Seed::new(seed).named("torture").draw(Purpose::Generate, 0);
         let functions = r.random_range(1..5u32);
         let gpus = if r.random_bool(0.2) { r.random_range(1..3) } else { 0 };
         let gpu_memory = (gpus > 0 && r.random_bool(0.5)).then(|| Mem::from_mib(10));
@@ -80,7 +80,7 @@ impl Program {
             cpu_fraction: [0.0, 0.3, 1.0][r.random_range(0..3)],
             ..Model::default()
         };
-        let spec = |i: u32, r: &mut Draw| {
+        let spec = |i: u32, r: &mut RngStream| {
             let mut spec =
                 FunctionSpec::new(format!("f{i}"), Mem::from_mib([50, 100, 150, 200][r.random_range(0..4)]));
             spec.app = format!("app{}", r.random_range(0..2));
@@ -95,7 +95,7 @@ impl Program {
         };
         let specs = (0..functions).map(|i| spec(i, r)).collect();
         let n = r.random_range(1..120);
-        let deed = |k: u64, r: &mut Draw| {
+        let deed = |k: u64, r: &mut RngStream| {
             let (span, cut, fails) = (ms(r, 0..1500), ms(r, 0..2500), r.random_bool(0.1));
             let usage = k.is_multiple_of(7).then(|| Mem::from_mib(120));
             let deed = match r.random_range(0..20u8) {

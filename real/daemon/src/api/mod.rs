@@ -1,6 +1,6 @@
 //! The API of a daemon: HTTP and JSON, a worker's on a thread of its own.
 //!
-//! It checks who asks, how much and for what; only then an [`Order`] goes to the worker or controller, through a queue of
+//! It checks who asks, how much and for what; only then an [`PendingRequest`] goes to the worker or controller, through a queue of
 //! fixed length. Whatever floods the API, they see at most `concurrent` orders, and refusals cost a worker's thread nothing.
 //!
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
@@ -9,9 +9,9 @@ mod bodies;
 mod guard;
 mod wants;
 
-use super::doors::Gate;
-use super::order::{Answer, Ask, BYTES, Invoke, JSON, Order, UNANSWERED};
+use super::credentials::Gate;
 use super::phase::{Phase, Stage};
+use super::request::{Answer, BYTES, Invoke, JSON, PendingRequest, Request, UNANSWERED};
 use super::roles::{Caller, Role};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, State};
@@ -26,7 +26,7 @@ pub(super) use bodies::BodyRoom;
 use bodies::{Body, Note};
 use elapse::base::{Status, Target};
 use elapse_host::room::Room;
-use elapse_host::threads::Pulse;
+use elapse_host::threads::Heartbeat;
 use elapse_host::wire::{HEADER_BYTES, MOST_HEADERS, carried, is_too_much};
 use guard::{Lines, admit};
 use percent_encoding::percent_decode_str;
@@ -58,11 +58,11 @@ pub(super) struct Terms {
 
 struct Shared {
     terms: Terms,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<PendingRequest>,
     places: Arc<Semaphore>,
     requests: AtomicU64,
     refusals: Lines,
-    pulse: Option<Pulse>,
+    pulse: Option<Heartbeat>,
 }
 
 #[derive(Clone, Default)]
@@ -75,7 +75,7 @@ impl RequestId {
 }
 
 /// The routes; what is asked goes into `orders`. Each request shows in the pulse of the thread that is theirs.
-pub(super) fn routes(terms: Terms, orders: mpsc::Sender<Order>, pulse: Option<Pulse>) -> Router {
+pub(super) fn routes(terms: Terms, orders: mpsc::Sender<PendingRequest>, pulse: Option<Heartbeat>) -> Router {
     let (limit, concurrent) = (terms.body_limit, terms.concurrent);
     let shared = Arc::new(Shared {
         terms,
@@ -132,19 +132,19 @@ fn error(status: StatusCode, why: &str, id: &RequestId) -> Response {
 }
 
 /// Hands an order to the worker and waits for its answer.
-async fn order(shared: &Shared, id: &RequestId, ask: Ask) -> Response {
+async fn order(shared: &Shared, id: &RequestId, ask: Request) -> Response {
     told_as(answered(shared, id, ask).await, id)
 }
 
-async fn answered(shared: &Shared, id: &RequestId, ask: Ask) -> Answer {
+async fn answered(shared: &Shared, id: &RequestId, ask: Request) -> Answer {
     // Questions pass even where invocations fill the room: an overloaded worker can still be looked at.
-    let invocation = matches!(ask, Ask::Invoke(..) | Ask::InvokeLater(..) | Ask::Prewarm(..));
+    let invocation = matches!(ask, Request::Invoke(..) | Request::InvokeLater(..) | Request::Prewarm(..));
     let place = || Arc::clone(&shared.places).try_acquire_owned().ok().map(Some);
-    let Some(seat) = (if invocation { place() } else { Some(None) }) else {
+    let Some(permit) = (if invocation { place() } else { Some(None) }) else {
         return Answer::error(429, "too many invocations are on their way; try again later");
     };
     let (reply, answer) = oneshot::channel();
-    if shared.orders.send(Order { ask, id: id.0.clone(), reply, seat }).await.is_err() {
+    if shared.orders.send(PendingRequest { ask, id: id.0.clone(), reply, permit }).await.is_err() {
         return Answer::error(503, "the worker has ended").with_status(Status::Dropped);
     }
     let ended = |_| Answer::error(502, UNANSWERED).with_status(Status::Lost);
@@ -210,7 +210,7 @@ fn no_name(id: &RequestId) -> Response {
 }
 
 /// Asks with a body.
-async fn told(shared: &Shared, id: &RequestId, body: Note, ask: impl FnOnce(Bytes) -> Ask) -> Response {
+async fn told(shared: &Shared, id: &RequestId, body: Note, ask: impl FnOnce(Bytes) -> Request) -> Response {
     told_as(answered(shared, id, ask(body.0)).await, id)
 }
 
@@ -219,7 +219,7 @@ async fn called(
     shared: &Shared,
     id: &RequestId,
     call: Result<Invoke, String>,
-    ask: impl FnOnce(Invoke) -> Ask,
+    ask: impl FnOnce(Invoke) -> Request,
 ) -> Response {
     match call {
         Ok(call) => told_as(answered(shared, id, ask(call)).await, id),
@@ -241,7 +241,7 @@ async fn health(State(shared): From, Extension(id): Id) -> Response {
         Stage::Serving => {}
         stage => return unwell(&format!("it is {}", stage.word())),
     }
-    match tokio::time::timeout(ALIVE, answered(&shared, &id, Ask::Health)).await {
+    match tokio::time::timeout(ALIVE, answered(&shared, &id, Request::Health)).await {
         Ok(answer) => told_as(answer, &id),
         Err(_) => unwell(&format!("its thread has not answered for {} s", ALIVE.as_secs())),
     }
@@ -262,11 +262,11 @@ async fn register(State(shared): From, Extension(id): Id, Extension(caller): By,
             format!("the role 'register' for function '{name}' is needed for this, and the key has another");
         return error(StatusCode::FORBIDDEN, &why, &id);
     }
-    told(&shared, &id, body, |json| Ask::Register(json, caller)).await
+    told(&shared, &id, body, |json| Request::Register(json, caller)).await
 }
 
 async fn deregister(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
-    order(&shared, &id, Ask::Deregister(name)).await
+    order(&shared, &id, Request::Deregister(name)).await
 }
 
 async fn invoke(
@@ -276,7 +276,7 @@ async fn invoke(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    called(&shared, &id, Invoke::new(name, body.0, None, &headers), Ask::Invoke).await
+    called(&shared, &id, Invoke::new(name, body.0, None, &headers), Request::Invoke).await
 }
 
 /// A request for the HTTP server that the function is: everything behind its name is the server's.
@@ -298,7 +298,7 @@ async fn pass(
     }
     let target = Target { method: method.to_string(), path: format!("/{behind}"), headers: further };
     let call = Invoke::new(unqualified(&name).to_string(), body.0, Some(target), &headers);
-    let mut response = called(&shared, &id, call, Ask::Invoke).await;
+    let mut response = called(&shared, &id, call, Request::Invoke).await;
     if of_head && !response.headers().contains_key(header::CONTENT_LENGTH) {
         // Of an empty body the length would be told to be 0; the server has not told it.
         let unknown = futures::stream::empty::<Result<Bytes, std::convert::Infallible>>();
@@ -316,24 +316,24 @@ async fn invoke_later(
     body: Body,
 ) -> Response {
     let call = Invoke::new(name, body.0, None, &headers);
-    called(&shared, &id, call, |call| Ask::InvokeLater(call, caller)).await
+    called(&shared, &id, call, |call| Request::InvokeLater(call, caller)).await
 }
 
 async fn fetch(State(shared): From, Extension(id): Id, Extension(caller): By, Name(of): Name) -> Response {
-    order(&shared, &id, Ask::Fetch(of, caller)).await
+    order(&shared, &id, Request::Fetch(of, caller)).await
 }
 
 async fn prewarm(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
-    order(&shared, &id, Ask::Prewarm(name)).await
+    order(&shared, &id, Request::Prewarm(name)).await
 }
 
 async fn functions(State(shared): From, Extension(id): Id) -> Response {
-    order(&shared, &id, Ask::Functions).await
+    order(&shared, &id, Request::Functions).await
 }
 
 /// The functions as OpenFaaS's gateway lists them.
 async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response {
-    let answer = answered(&shared, &id, Ask::Functions).await;
+    let answer = answered(&shared, &id, Request::Functions).await;
     if answer.status != 200 {
         return told_as(answer, &id);
     }
@@ -355,23 +355,23 @@ async fn openfaas_functions(State(shared): From, Extension(id): Id) -> Response 
 }
 
 async fn status(State(shared): From, Extension(id): Id) -> Response {
-    order(&shared, &id, Ask::Status).await
+    order(&shared, &id, Request::Status).await
 }
 
 async fn drain(State(shared): From, Extension(id): Id) -> Response {
-    order(&shared, &id, Ask::Drain).await
+    order(&shared, &id, Request::Drain).await
 }
 
 async fn metrics(State(shared): From, Extension(id): Id) -> Response {
-    order(&shared, &id, Ask::Metrics).await
+    order(&shared, &id, Request::Metrics).await
 }
 
 async fn workers(State(shared): From, Extension(id): Id) -> Response {
-    order(&shared, &id, Ask::Workers).await
+    order(&shared, &id, Request::Workers).await
 }
 
 async fn worker_status(State(shared): From, Extension(id): Id, Name(name): Name) -> Response {
-    order(&shared, &id, Ask::WorkerStatus(name)).await
+    order(&shared, &id, Request::WorkerStatus(name)).await
 }
 
 async fn join(
@@ -381,11 +381,11 @@ async fn join(
     Extension(caller): By,
     body: Note,
 ) -> Response {
-    told(&shared, &id, body, |json| Ask::Join(json, end.address, caller)).await
+    told(&shared, &id, body, |json| Request::Join(json, end.address, caller)).await
 }
 
 async fn beat(State(shared): From, Extension(id): Id, Name(name): Name, body: Note) -> Response {
-    told(&shared, &id, body, |body| Ask::Beat(name, body)).await
+    told(&shared, &id, body, |body| Request::Beat(name, body)).await
 }
 
 async fn leave(
@@ -395,7 +395,7 @@ async fn leave(
     Name(name): Name,
     body: Note,
 ) -> Response {
-    told(&shared, &id, body, |body| Ask::Leave(name, body, caller)).await
+    told(&shared, &id, body, |body| Request::Leave(name, body, caller)).await
 }
 
 #[cfg(test)]

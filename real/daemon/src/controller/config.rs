@@ -2,7 +2,7 @@
 
 use super::super::allowed::Allowed;
 use super::super::config::{ApiConfig, SOCKET_MODE, check_concurrent, check_function};
-use super::super::doors::{CONTROLLER, DoorKeys};
+use super::super::credentials::{AccessKeys, CONTROLLER};
 use super::sources::Sources;
 use elapse::GraphiteConfig;
 use elapse::base::{Duration, Fault, Mem, PolicyConfig, Result};
@@ -115,8 +115,8 @@ impl Default for ControllerConfig {
 
 impl ControllerConfig {
     /// What guards the API.
-    pub(super) fn door_keys(&self) -> DoorKeys<'_> {
-        DoorKeys {
+    pub(super) fn access_keys(&self) -> AccessKeys<'_> {
+        AccessKeys {
             listen: self.listen.as_deref(),
             socket_mode: &self.socket_mode,
             socket_group: self.socket_group.as_deref(),
@@ -155,7 +155,7 @@ impl ControllerConfig {
             return wrong("lost_after is 0s; it is a few heartbeats, for instance 5s".into());
         }
         self.graphite.check_of_daemon().map_err(|why| Fault::usage(format!("[graphite]: {why}")))?;
-        self.door_keys().check()?;
+        self.access_keys().check()?;
         self.sources()?;
         self.functions.iter().try_for_each(check_function)
     }

@@ -1,11 +1,11 @@
 //! The functions of a controller: what all its workers serve.
 
 use super::super::config::check_function;
-use super::super::desk::refusal;
-use super::super::order::{Answer, too_many};
+use super::super::request::{Answer, too_many};
 use super::super::roles::Caller;
+use super::super::service::refusal;
 use super::super::state::Registered;
-use super::desk::Desk;
+use super::service::ControllerService;
 use bytes::Bytes;
 use elapse::base::{Fault, Result};
 use elapse::function_of;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::rc::Rc;
 
 /// A function that is being registered or deregistered.
-struct Changing<'a>(&'a Desk, String);
+struct Changing<'a>(&'a ControllerService, String);
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
@@ -21,7 +21,7 @@ impl Drop for Changing<'_> {
     }
 }
 
-impl Desk {
+impl ControllerService {
     /// Begins to change a function of this name. Workers are told one after the other, and two changes at once would leave
     /// them with different ones.
     fn change(&self, name: &str) -> Result<Changing<'_>> {

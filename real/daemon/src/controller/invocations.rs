@@ -1,9 +1,9 @@
 //! Invocations on their way to a worker, or to the next one, and back.
 
-use super::super::order::{Answer, BYTES, Invoke, STATUS};
-use super::super::reception::Office;
-use super::desk::{Desk, Step};
-use super::workers::{Request, Silence};
+use super::super::dispatcher::Service;
+use super::super::request::{Answer, BYTES, Invoke, STATUS};
+use super::service::{ControllerService, Step};
+use super::workers::{CallError, CallRequest};
 use axum::body::Bytes;
 use elapse::base::Status;
 use elapse::controller::key_of;
@@ -30,37 +30,37 @@ pub(super) fn passed_on(answer: elapse_host::wire::Answer) -> Answer {
 
 /// A call that is not answered yet. Dropped before, it is given up.
 struct UnderWay<'a> {
-    desk: &'a Rc<Desk>,
+    service: &'a Rc<ControllerService>,
     number: u64,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        let mut protocol = self.desk.protocol.borrow_mut();
+        let mut protocol = self.service.protocol.borrow_mut();
         protocol.give_up(self.number);
-        self.desk.steps.borrow_mut().remove(&self.number);
+        self.service.steps.borrow_mut().remove(&self.number);
         if protocol.under_way() == 0 {
-            self.desk.quiet.notify_waiters();
+            self.service.quiet.notify_waiters();
         }
     }
 }
 
 /// Invocations.
-impl Desk {
-    pub(super) async fn invoke(self: &Rc<Desk>, call: &Invoke, id: &str) -> Answer {
+impl ControllerService {
+    pub(super) async fn invoke(self: &Rc<ControllerService>, call: &Invoke, id: &str) -> Answer {
         if let Some(refusal) = self.refuses(&call.function) {
             return refusal;
         }
         let number = self.protocol.borrow_mut().invoke(key_of(&call.function), rt::now());
         // Whoever asked may go away meanwhile.
-        let under_way = UnderWay { desk: self, number };
+        let under_way = UnderWay { service: self, number };
         self.act(id);
         let answer = self.send(number, call, id).await;
         drop(under_way);
         answer
     }
 
-    async fn send(self: &Rc<Desk>, number: u64, call: &Invoke, id: &str) -> Answer {
+    async fn send(self: &Rc<ControllerService>, number: u64, call: &Invoke, id: &str) -> Answer {
         let headers = call.headers();
         let (method, path) = call.place();
         // Why the last worker did not take it, and what is known of one that may have run it: that is never left unsaid.
@@ -90,7 +90,7 @@ impl Desk {
             };
             let life = self.sessions.borrow().get(&attempt.to).cloned();
             let worker = life.as_ref().map_or(String::new(), |life| life.told.name.clone());
-            let request = Request {
+            let request = CallRequest {
                 headers: &headers,
                 body: call.sent.body.clone(),
                 attempt: attempt.attempt,
@@ -98,12 +98,12 @@ impl Desk {
             };
             let asked = match &life {
                 Some(life) => life.send(method.clone(), &path, id, request).await,
-                None => Err(Silence::Unreached("it has left".into())),
+                None => Err(CallError::Unreached("it has left".into())),
             };
             let facts = [("elapse-worker", worker.clone()), ("elapse-attempt", attempt.attempt.to_string())];
             let facts = facts.map(|(name, value)| (name.to_string(), value));
             let asked = match asked {
-                Ok(answer) if says(&answer, Status::Lost) => Err(Silence::Lost(answer.why())),
+                Ok(answer) if says(&answer, Status::Lost) => Err(CallError::Lost(answer.why())),
                 other => other,
             };
             let verdict = match asked {
@@ -125,13 +125,13 @@ impl Desk {
                     }
                     Verdict::Answered { ran }
                 }
-                Err(Silence::Unreached(why)) => {
+                Err(CallError::Unreached(why)) => {
                     tracing::warn!(target: "elapse", request = id, worker, why, "not reached");
                     let answer = Answer::error(503, &format!("worker '{worker}' was not reached: {why}"));
                     refused = Some(answer.with_status(Status::Dropped));
                     Verdict::Unreached
                 }
-                Err(Silence::Lost(why)) => {
+                Err(CallError::Lost(why)) => {
                     tracing::warn!(target: "elapse", request = id, worker, attempt = attempt.attempt, why, "lost");
                     let mut answer = Answer::error(
                         502,

@@ -1,11 +1,11 @@
 //! How workers come to a controller and go: registration, heartbeats, farewells.
 
-use super::super::doors::Token;
-use super::super::order::Answer;
+use super::super::credentials::Token;
+use super::super::request::Answer;
 use super::super::roles::{Caller, Role};
-use super::desk::{Desk, REGISTRATION, SOON};
 use super::invocations::passed_on;
-use super::workers::{Description, Introduction, Life};
+use super::service::{ControllerService, REGISTRATION, SOON};
+use super::workers::{Description, Introduction, WorkerSession};
 use bytes::Bytes;
 use elapse::base::Duration;
 use elapse::controller::protocol::{Beat, Farewell, Heard, Load, MOST, Objection};
@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 /// What a worker says now and then.
 #[derive(Deserialize)]
-struct Heartbeat {
+struct HeartbeatBody {
     incarnation: u64,
     #[serde(default)]
     invocations: u64,
@@ -30,9 +30,9 @@ struct Heartbeat {
 }
 
 /// Workers come and go.
-impl Desk {
+impl ControllerService {
     pub(super) async fn join(
-        self: &Rc<Desk>,
+        self: &Rc<ControllerService>,
         json: &[u8],
         from: Option<IpAddr>,
         caller: &Caller,
@@ -67,7 +67,7 @@ impl Desk {
         // One that did not hear that it is registered says it again.
         let known = self.sessions.borrow().get(&session).cloned();
         let life = known.unwrap_or_else(|| {
-            let life = Rc::new(Life::new(session, told, peer, token));
+            let life = Rc::new(WorkerSession::new(session, told, peer, token));
             self.sessions.borrow_mut().insert(session, Rc::clone(&life));
             self.lives.borrow_mut().insert(name.clone(), Rc::clone(&life));
             life
@@ -86,7 +86,7 @@ impl Desk {
     }
 
     /// Tells a worker the functions that it does not know, and takes back those that are no more; then it takes part.
-    pub(super) async fn introduce(self: &Rc<Desk>, life: &Rc<Life>, id: &str) {
+    pub(super) async fn introduce(self: &Rc<ControllerService>, life: &Rc<WorkerSession>, id: &str) {
         let mut told = BTreeMap::new();
         let outcome = loop {
             let answered = match self.unsaid(life, &told) {
@@ -114,7 +114,11 @@ impl Desk {
 
     /// A function that a worker has to be told, or (without a description) that it has to forget. Further ones may be
     /// registered and deregistered while it is told; what it was told just now is not told again.
-    fn unsaid(&self, life: &Life, told: &BTreeMap<String, Bytes>) -> Option<(String, Option<Bytes>)> {
+    fn unsaid(
+        &self,
+        life: &WorkerSession,
+        told: &BTreeMap<String, Bytes>,
+    ) -> Option<(String, Option<Bytes>)> {
         let (functions, knows) = (self.functions.borrow(), life.knows.borrow());
         let gone = knows.keys().find(|name| !functions.contains_key(*name));
         if let Some(name) = gone {
@@ -128,7 +132,7 @@ impl Desk {
     /// Tells a worker a function. What it cannot serve is remembered; an error is that it does not answer.
     pub(super) async fn tell(
         &self,
-        life: &Life,
+        life: &WorkerSession,
         name: &str,
         function: Bytes,
         id: &str,
@@ -159,7 +163,7 @@ impl Desk {
     }
 
     /// A worker can serve a function, or cannot.
-    fn serves(&self, life: &Life, name: &str, serves: bool) {
+    fn serves(&self, life: &WorkerSession, name: &str, serves: bool) {
         let mut refused = life.refused.borrow_mut();
         match serves {
             true => drop(refused.remove(name)),
@@ -170,7 +174,7 @@ impl Desk {
 
     async fn post(
         &self,
-        life: &Life,
+        life: &WorkerSession,
         function: Bytes,
         id: &str,
     ) -> Result<elapse_host::wire::Answer, String> {
@@ -179,7 +183,7 @@ impl Desk {
     }
 
     /// Lets a worker forget a function. An error is that it does not answer.
-    pub(super) async fn untell(&self, life: &Life, name: &str, id: &str) -> Result<(), String> {
+    pub(super) async fn untell(&self, life: &WorkerSession, name: &str, id: &str) -> Result<(), String> {
         let path = format!("/v1/functions/{name}");
         let answer = life.ask(Method::DELETE, &path, id, Bytes::new(), SOON).await;
         let answer = answer.map_err(|silence| silence.why().to_string())?;
@@ -190,11 +194,11 @@ impl Desk {
         Err(answer.why())
     }
 
-    pub(super) fn beat(self: &Rc<Desk>, name: &str, json: &[u8], id: &str) -> Answer {
-        let Ok(beat) = serde_json::from_slice::<Heartbeat>(json) else {
+    pub(super) fn beat(self: &Rc<ControllerService>, name: &str, json: &[u8], id: &str) -> Answer {
+        let Ok(beat) = serde_json::from_slice::<HeartbeatBody>(json) else {
             return Answer::error(422, "this is no heartbeat; it has an incarnation and invocations");
         };
-        let Heartbeat { incarnation, invocations, draining } = beat;
+        let HeartbeatBody { incarnation, invocations, draining } = beat;
         let told = Beat { incarnation, draining, load: Load::Left(invocations) };
         let (before, heard) = {
             let mut protocol = self.protocol.borrow_mut();
@@ -220,8 +224,8 @@ impl Desk {
         }
     }
 
-    pub(super) fn leave(self: &Rc<Desk>, name: &str, json: &[u8], caller: &Caller) -> Answer {
-        let incarnation = serde_json::from_slice::<Heartbeat>(json).map(|b| b.incarnation).ok();
+    pub(super) fn leave(self: &Rc<ControllerService>, name: &str, json: &[u8], caller: &Caller) -> Answer {
+        let incarnation = serde_json::from_slice::<HeartbeatBody>(json).map(|b| b.incarnation).ok();
         // Who may only join speaks for a life that it knows; an operator for any.
         let farewell = match incarnation.is_some() || caller.may(Role::Operate, None) {
             true => self.protocol.borrow_mut().leave(name, incarnation, rt::now()),
@@ -242,7 +246,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn describe(&self, life: &Life) -> Value {
+    pub(super) fn describe(&self, life: &WorkerSession) -> Value {
         let protocol = self.protocol.borrow();
         let (session, told) = (life.session, &life.told);
         let health = protocol.health(session).unwrap_or(Health::Lost);

@@ -1,6 +1,6 @@
 //! The workers that a controller knows: who they are, which life they are in, and how they are asked.
 
-use super::super::doors::Token;
+use super::super::credentials::Token;
 use super::super::roles;
 use bytes::Bytes;
 use elapse::base::{Cpus, Duration};
@@ -70,7 +70,7 @@ impl Description {
 }
 
 /// A life of a worker.
-pub(super) struct Life {
+pub(super) struct WorkerSession {
     /// Its session with the controller's protocol.
     pub(super) session: Session,
     pub(super) told: Description,
@@ -100,7 +100,7 @@ pub(super) enum Introduction {
 }
 
 /// What is sent to a worker.
-pub(super) struct Request<'a> {
+pub(super) struct CallRequest<'a> {
     pub(super) headers: &'a [(String, String)],
     pub(super) body: Bytes,
     pub(super) attempt: u32,
@@ -108,24 +108,24 @@ pub(super) struct Request<'a> {
 }
 
 /// Why a worker gave no answer.
-pub(super) enum Silence {
+pub(super) enum CallError {
     /// It was not reached: it did nothing.
     Unreached(String),
     /// It may have done anything.
     Lost(String),
 }
 
-impl Silence {
+impl CallError {
     pub(super) fn why(&self) -> &str {
         match self {
-            Silence::Unreached(why) | Silence::Lost(why) => why,
+            CallError::Unreached(why) | CallError::Lost(why) => why,
         }
     }
 }
 
-impl Life {
-    pub(super) fn new(session: Session, told: Description, peer: Peer, token: Token) -> Life {
-        Life {
+impl WorkerSession {
+    pub(super) fn new(session: Session, told: Description, peer: Peer, token: Token) -> WorkerSession {
+        WorkerSession {
             session,
             told,
             peer,
@@ -159,8 +159,8 @@ impl Life {
         id: &str,
         body: Bytes,
         limit: Duration,
-    ) -> Result<Answer, Silence> {
-        self.send(method, path, id, Request { headers: &[], body, attempt: 1, limit }).await
+    ) -> Result<Answer, CallError> {
+        self.send(method, path, id, CallRequest { headers: &[], body, attempt: 1, limit }).await
     }
 
     /// [`ask`](Self::ask), with what an invocation needs besides.
@@ -169,9 +169,9 @@ impl Life {
         method: Method,
         path: &str,
         id: &str,
-        request: Request<'_>,
-    ) -> Result<Answer, Silence> {
-        let Request { body, limit, .. } = request;
+        request: CallRequest<'_>,
+    ) -> Result<Answer, CallError> {
+        let CallRequest { body, limit, .. } = request;
         let attempt = request.attempt.to_string();
         let mut headers = vec![("x-request-id", id), ("elapse-attempt", attempt.as_str())];
         headers.extend(request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -180,10 +180,12 @@ impl Life {
         let asked = rt::timeout(limit, self.peer.ask(method, path, &headers, body));
         match rt::select(asked, self.over.notified()).await {
             Either::Left(Ok(Ok(answer))) => Ok(answer),
-            Either::Left(Ok(Err(WireFault::Refused(why)))) => Err(Silence::Unreached(why)),
-            Either::Left(Ok(Err(fault))) => Err(Silence::Lost(fault.to_string())),
-            Either::Left(Err(rt::Elapsed)) => Err(Silence::Lost(format!("no answer within {limit}"))),
-            Either::Right(()) => Err(Silence::Lost("it has not been heard of, or began another life".into())),
+            Either::Left(Ok(Err(WireFault::Refused(why)))) => Err(CallError::Unreached(why)),
+            Either::Left(Ok(Err(fault))) => Err(CallError::Lost(fault.to_string())),
+            Either::Left(Err(rt::Elapsed)) => Err(CallError::Lost(format!("no answer within {limit}"))),
+            Either::Right(()) => {
+                Err(CallError::Lost("it has not been heard of, or began another life".into()))
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Source {
         match self {
             Source::Files(archive) => {
                 let (archive, name) = (Arc::clone(archive), name.to_string());
-                aside(move || {
+                spawn_runtime(move || {
                     let bytes = archive.small(&path_of(&digest)).map_err(|why| wrong(&name, why))?;
                     if format!("sha256:{}", crate::image::digest(&bytes)) != digest {
                         return Err(wrong(&name, format!("its blob {digest} is another")));
@@ -73,7 +73,7 @@ impl Source {
             Source::Registry(repository) => {
                 let repository = Arc::clone(repository);
                 let manifest = blob.media_type.contains("manifest") || blob.media_type.contains("index");
-                aside(move || {
+                spawn_runtime(move || {
                     if manifest {
                         return repository.manifest_at(&digest).map(|m| m.bytes);
                     }
@@ -109,7 +109,7 @@ impl Source {
 }
 
 /// Does what blocks on a thread that may wait.
-async fn aside<T: Send + 'static>(
+async fn spawn_runtime<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, EngineFault> + Send + 'static,
 ) -> Result<T, EngineFault> {
     crate::blocking(f).await.map_err(EngineFault::lasting)?
@@ -119,7 +119,7 @@ async fn aside<T: Send + 'static>(
 pub(super) async fn from_archive(link: &Link, archive: Archive, name: &str) -> Result<Unpacked, EngineFault> {
     let archive = Arc::new(archive);
     let (files, of) = (Arc::clone(&archive), name.to_string());
-    let index = aside(move || {
+    let index = spawn_runtime(move || {
         let missing = |why| wrong(&of, format!("it is no OCI image layout: {why}"));
         files.small("index.json").map_err(missing)
     });
@@ -133,14 +133,14 @@ pub(super) async fn from_archive(link: &Link, archive: Archive, name: &str) -> R
 /// The archive in a file.
 pub(super) async fn archive_in(name: &str) -> Result<Archive, EngineFault> {
     let path = name.to_string();
-    aside(move || Archive::open(std::path::Path::new(&path)).map_err(|why| wrong(&path, why))).await
+    spawn_runtime(move || Archive::open(std::path::Path::new(&path)).map_err(|why| wrong(&path, why))).await
 }
 
 /// Pulls an image from the registry that its name means.
 pub(super) async fn from_registry(link: &Link, name: &str) -> Result<Unpacked, EngineFault> {
     let repository = Arc::new(Repository::of(name)?);
     let asked = Arc::clone(&repository);
-    let found = aside(move || asked.manifest()).await.map_err(|fault| EngineFault {
+    let found = spawn_runtime(move || asked.manifest()).await.map_err(|fault| EngineFault {
         why: format!("image {name} is not in containerd's namespace {}, and {}", link.namespace, fault.why),
         ..fault
     })?;
@@ -314,7 +314,8 @@ async fn fetch(link: &Link, source: &Arc<Source>, name: &str, blob: &Descriptor)
     let (give, parts) = mpsc::channel::<Vec<u8>>(2);
     let (source, digest, name) = (Arc::clone(source), blob.digest.clone(), name.to_string());
     let size = blob.size.max(0) as u64;
-    let fetched = aside(move || source.parts(&name, &digest, size, |part| give.blocking_send(part).is_ok()));
+    let fetched =
+        spawn_runtime(move || source.parts(&name, &digest, size, |part| give.blocking_send(part).is_ok()));
     let parts = stream::unfold(parts, |mut parts| async move { Some((parts.recv().await?, parts)) });
     let written = write_parts(link, blob, parts, HashMap::new());
     let (fetched, written) = futures_util::future::join(fetched, written).await;

@@ -16,7 +16,7 @@ mod user;
 
 use crate::cgroup::{path_of, remove_everywhere};
 use crate::engine::{
-    self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
+    self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, SandboxId, Spec, clear_place, place,
 };
 use crate::home::Home;
 use crate::image;
@@ -307,7 +307,7 @@ impl Inner {
         sandbox.lives(task.into_inner().pid as i32)
     }
 
-    async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+    async fn take_over(&self, trace: &SandboxId) -> Result<Rc<dyn Sandbox>, EngineFault> {
         const RUNNING: i32 = 2;
         let request =
             self.link.request(GetRequest { container_id: trace.id.clone(), ..GetRequest::default() });
@@ -441,7 +441,7 @@ impl Engine for Containerds {
         Some(self.pool.ready())
     }
 
-    fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+    fn adopt<'a>(&'a self, trace: &'a SandboxId) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
         Box::pin(self.inner.take_over(trace))
     }
 

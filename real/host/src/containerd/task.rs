@@ -3,7 +3,7 @@
 use super::{Link, SNAPSHOTTER, fault, unless_gone};
 use crate::cgroup::Gauge;
 use crate::ending::{self, ExitWatch};
-use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
+use crate::engine::{Death, EngineFault, Local, Sandbox, SandboxId};
 use crate::home::{Home, Log, Shared};
 use crate::net::Lease;
 use crate::wire::Address;
@@ -27,7 +27,7 @@ pub(super) struct Task {
     address: RefCell<Option<Address>>,
     log: RefCell<Option<Log>>,
     pub(super) network: RefCell<Option<Lease>>,
-    trace: RefCell<Option<Trace>>,
+    trace: RefCell<Option<SandboxId>>,
     gauge: RefCell<Option<Rc<Gauge>>>,
     ending: ExitWatch,
 }
@@ -64,7 +64,7 @@ impl Task {
     /// If it is gone already, or what it shares with us is.
     pub(super) fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
         *self.gauge.borrow_mut() = Gauge::of_process(pid).ok().map(Rc::new);
-        let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        let trace = SandboxId::of(&self.id, pid, self.network.borrow().as_ref());
         self.trace.borrow_mut().clone_from(&trace);
         self.watch();
         if self.address.borrow().is_none() {
@@ -133,7 +133,7 @@ impl Sandbox for Task {
         self.address.borrow().clone().unwrap_or_else(|| Address::Unix(self.home.own_socket()))
     }
 
-    fn trace(&self) -> Option<Trace> {
+    fn trace(&self) -> Option<SandboxId> {
         self.trace.borrow().clone()
     }
 

@@ -3,7 +3,7 @@
 use super::{LAST_WORDS, PATIENCE, fault};
 use crate::cgroup::Gauge;
 use crate::ending::{self, ExitWatch};
-use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
+use crate::engine::{Death, EngineFault, Local, Sandbox, SandboxId};
 use crate::home::{Home, Shared};
 use crate::net::Lease;
 use crate::wire::Address;
@@ -27,7 +27,7 @@ pub(super) struct Container {
     /// Where it answers; unknown before its first process is there.
     pub(super) address: RefCell<Option<Address>>,
     pub(super) network: RefCell<Option<Lease>>,
-    pub(super) trace: RefCell<Option<Trace>>,
+    pub(super) trace: RefCell<Option<SandboxId>>,
     pub(super) gauge: RefCell<Option<Rc<Gauge>>>,
     pub(super) ending: ExitWatch,
     pub(super) gpu: Option<u32>,
@@ -41,7 +41,7 @@ impl Container {
     /// Its first process is there.
     pub(super) fn lives(self: &Rc<Self>, pid: i32) -> Result<(), EngineFault> {
         *self.gauge.borrow_mut() = Gauge::of_process(pid).ok().map(Rc::new);
-        let trace = Trace::of(&self.id, pid, self.network.borrow().as_ref());
+        let trace = SandboxId::of(&self.id, pid, self.network.borrow().as_ref());
         self.trace.borrow_mut().clone_from(&trace);
         self.watch();
         if self.address.borrow().is_none() {
@@ -123,7 +123,7 @@ impl Sandbox for Container {
         self.address.borrow().clone().unwrap_or_else(|| Address::Unix(self.home.own_socket()))
     }
 
-    fn trace(&self) -> Option<Trace> {
+    fn trace(&self) -> Option<SandboxId> {
         self.trace.borrow().clone()
     }
 

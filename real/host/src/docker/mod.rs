@@ -8,7 +8,7 @@ mod container;
 use crate::cgroup::{SLICE, path_of, remove_everywhere, shares_of, weigh};
 use crate::ending::ExitWatch;
 use crate::engine::{
-    self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, Spec, Trace, clear_place, place,
+    self, Common, Engine, EngineFault, Local, Network, Role, Sandbox, SandboxId, Spec, clear_place, place,
 };
 use crate::home::Home;
 use crate::host::{FIXED, hidden_paths, sandbox_descriptors};
@@ -327,7 +327,7 @@ impl Dockers {
         }
     }
 
-    async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+    async fn take_over(&self, trace: &SandboxId) -> Result<Rc<dyn Sandbox>, EngineFault> {
         let gone = |what: &str| EngineFault::lasting(format!("{}: {what}", trace.id));
         let none = None::<bollard::query_parameters::InspectContainerOptions>;
         let seen =
@@ -463,7 +463,7 @@ impl Engine for Dockers {
         Box::pin(self.start(spec))
     }
 
-    fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+    fn adopt<'a>(&'a self, trace: &'a SandboxId) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
         Box::pin(self.take_over(trace))
     }
 

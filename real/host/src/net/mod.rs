@@ -6,15 +6,15 @@
 //! the host forwards anything beyond is the host's choice, and nothing here changes it. All of it works by rtnetlink on a thread of its own, made when the
 //! first function asks for a network, and bears the worker's name: links by their alias, namespaces by their path.
 
-mod desk;
+mod ops;
 mod plan;
 mod wall;
 
 pub use plan::Subnet;
 
 use crate::engine::EngineFault;
-use crate::threads::{self, Pulse};
-use desk::{Desk, Slot};
+use crate::threads::{self, Heartbeat};
+use ops::{NetlinkOps, Slot};
 use plan::Names;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -24,7 +24,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-type Deed = Box<dyn FnOnce(&mut Desk) + Send>;
+type Deed = Box<dyn FnOnce(&mut NetlinkOps) + Send>;
 
 /// The networks of a worker.
 pub struct Networks {
@@ -108,7 +108,7 @@ impl Networks {
         let ready = self.ready.borrow_mut().pop();
         let slot = match ready {
             Some(slot) => slot,
-            None => self.ask(Desk::make).await?,
+            None => self.ask(NetlinkOps::make).await?,
         };
         let lease = self.leased(slot);
         self.refill();
@@ -120,7 +120,7 @@ impl Networks {
     /// # Errors
     /// Why it could not be done; nothing of it is left.
     pub async fn attach(self: &Rc<Self>, pid: i32) -> Result<Lease, EngineFault> {
-        let slot = self.ask(move |desk| desk.attach(pid)).await?;
+        let slot = self.ask(move |ops| ops.attach(pid)).await?;
         Ok(self.leased(slot))
     }
 
@@ -129,7 +129,7 @@ impl Networks {
     /// # Errors
     /// If something of it is gone.
     pub async fn adopt(self: &Rc<Self>, slot: u32) -> Result<Lease, EngineFault> {
-        let slot = self.ask(move |desk| desk.found(slot)).await?;
+        let slot = self.ask(move |ops| ops.found(slot)).await?;
         Ok(self.leased(slot))
     }
 
@@ -141,7 +141,7 @@ impl Networks {
         if !crate::is_root() {
             return Ok(0);
         }
-        let whole = self.ask(|desk| Ok(desk.whole())).await?;
+        let whole = self.ask(|ops| Ok(ops.whole())).await?;
         let held = self.held.borrow();
         let mut ready = self.ready.borrow_mut();
         let free = whole.into_iter().filter(|slot| !held.contains(&slot.number));
@@ -159,7 +159,7 @@ impl Networks {
         }
         let mut kept = self.held.borrow().clone();
         kept.extend(self.ready.borrow().iter().map(|slot| slot.number));
-        self.ask(move |desk| desk.sweep(&kept)).await
+        self.ask(move |ops| ops.sweep(&kept)).await
     }
 
     /// Removes everything of the worker's that is not leased; what of it a sandbox should have given back, in words.
@@ -176,12 +176,12 @@ impl Networks {
             tokio::task::yield_now().await;
         }
         for slot in self.ready.take() {
-            self.queue()?.add(false, move |desk| drop(desk.remove(&slot)));
+            self.queue()?.add(false, move |ops| drop(ops.remove(&slot)));
         }
         self.ask_in_turn(false, |_| Ok(())).await?;
         let mut left = self.sweep().await?;
         // A bridge goes when its last slot has gone, and not before the worker.
-        left.retain(|what| !what.starts_with(desk::BRIDGE));
+        left.retain(|what| !what.starts_with(ops::BRIDGE));
         Ok(left)
     }
 
@@ -190,7 +190,7 @@ impl Networks {
     /// # Errors
     /// Always: what whoever asked is told.
     pub async fn inject_panic(&self) -> Result<(), EngineFault> {
-        self.ask(Desk::breaks).await
+        self.ask(NetlinkOps::breaks).await
     }
 
     fn leased(self: &Rc<Self>, slot: Slot) -> Lease {
@@ -204,7 +204,7 @@ impl Networks {
             self.being_made.set(self.being_made.get() + 1);
             let networks = Rc::clone(self);
             drop(tokio::task::spawn_local(async move {
-                let made = networks.ask(Desk::make).await;
+                let made = networks.ask(NetlinkOps::make).await;
                 networks.being_made.set(networks.being_made.get() - 1);
                 // A fault shows again, and is told, to the sandbox that then has to have one made.
                 if let Ok(slot) = made {
@@ -216,7 +216,7 @@ impl Networks {
 
     async fn ask<T: Send + 'static>(
         &self,
-        deed: impl FnOnce(&mut Desk) -> Result<T, String> + Send + 'static,
+        deed: impl FnOnce(&mut NetlinkOps) -> Result<T, String> + Send + 'static,
     ) -> Result<T, EngineFault> {
         self.ask_in_turn(true, deed).await
     }
@@ -224,11 +224,11 @@ impl Networks {
     async fn ask_in_turn<T: Send + 'static>(
         &self,
         soon: bool,
-        deed: impl FnOnce(&mut Desk) -> Result<T, String> + Send + 'static,
+        deed: impl FnOnce(&mut NetlinkOps) -> Result<T, String> + Send + 'static,
     ) -> Result<T, EngineFault> {
         let (answer, answered) = oneshot::channel();
         let queue = self.queue()?;
-        queue.add(soon, move |desk| drop(answer.send(deed(desk))));
+        queue.add(soon, move |ops| drop(answer.send(deed(ops))));
         match answered.await {
             Ok(done) => done.map_err(EngineFault::passing),
             Err(_) => Err(match &queue.lock().over {
@@ -247,16 +247,16 @@ impl Networks {
         let queue = Arc::new(Queue::default());
         let (names, subnet, its) = (Names::of(&self.worker), self.subnet, Arc::clone(&queue));
         let reach_host = self.reach_host.get();
-        // After a panic a new desk takes over what the kernel has, as after a restart.
+        // After a panic what is started anew takes over what the kernel has, as after a restart.
         let mut home = None;
-        let work = move |pulse: &Pulse| {
+        let work = move |pulse: &Heartbeat| {
             let opened = match &home {
                 Some(home) => Ok(home),
-                None => desk::here().map(|here| &*home.insert(here)),
+                None => ops::here().map(|here| &*home.insert(here)),
             };
             let home = opened.and_then(|home| home.try_clone().map_err(|e| e.to_string()));
-            match home.and_then(|home| Desk::open(names.clone(), subnet, reach_host, home)) {
-                Ok(mut desk) => its.work(&mut desk, pulse),
+            match home.and_then(|home| NetlinkOps::open(names.clone(), subnet, reach_host, home)) {
+                Ok(mut ops) => its.work(&mut ops, pulse),
                 // Whoever asked is told when what they asked is dropped.
                 Err(why) => its.end(why),
             }
@@ -282,7 +282,7 @@ impl Queue {
         self.deeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, soon: bool, deed: impl FnOnce(&mut Desk) + Send + 'static) {
+    fn add(&self, soon: bool, deed: impl FnOnce(&mut NetlinkOps) + Send + 'static) {
         let mut deeds = self.lock();
         if deeds.over.is_some() {
             return;
@@ -296,7 +296,7 @@ impl Queue {
     }
 
     /// Does what is asked, until nobody will ask any more and all is done.
-    fn work(&self, desk: &mut Desk, pulse: &Pulse) {
+    fn work(&self, ops: &mut NetlinkOps, pulse: &Heartbeat) {
         loop {
             let mut deeds = self.lock();
             let deed = loop {
@@ -310,7 +310,7 @@ impl Queue {
             };
             drop(deeds);
             pulse.works();
-            deed(desk);
+            deed(ops);
         }
     }
 
@@ -358,7 +358,7 @@ impl Drop for Lease {
         self.networks.held.borrow_mut().remove(&slot.number);
         if let Ok(queue) = self.networks.queue() {
             // What cannot be removed now is found by the sweep at the end.
-            queue.add(false, move |desk| drop(desk.remove(&slot)));
+            queue.add(false, move |ops| drop(ops.remove(&slot)));
         }
     }
 }

@@ -15,12 +15,12 @@ mod spawn;
 use crate::cgroup::{Cgroups, Group, Hierarchy, Limits};
 use crate::ending::ExitWatch;
 use crate::engine::{
-    self, Common, Engine, EngineFault, Local, Network, Sandbox, Spec, Trace, clear_place, place,
+    self, Common, Engine, EngineFault, Local, Network, Sandbox, SandboxId, Spec, clear_place, place,
 };
 use crate::home::{self, Home, Log};
 use crate::net::Lease;
 use crate::seccomp::Filters;
-use crate::threads::{self, Pulse};
+use crate::threads::{self, Heartbeat};
 use crate::uids::{self, Uid, Uids};
 use crate::wire::Address;
 use measures::Measures;
@@ -70,7 +70,7 @@ pub struct Processes {
 const SPAWNERS: usize = 4;
 
 /// Does one job after the other until there is nobody who could give another.
-fn spawn_all(jobs: &Mutex<mpsc::Receiver<Job>>, pulse: &Pulse) {
+fn spawn_all(jobs: &Mutex<mpsc::Receiver<Job>>, pulse: &Heartbeat) {
     loop {
         let job = jobs.lock().map(|jobs| jobs.recv());
         let Ok(Ok((program, answer))) = job else { return };
@@ -215,7 +215,7 @@ impl Processes {
         };
         fs::create_dir_all(self.base.join("root"))
             .map_err(|e| broken(&format!("cannot make {}", self.base.display()), e))?;
-        let mut half = Half::new(&home).map_err(|e| broken("cannot make its directory", e))?;
+        let mut half = PartialSandbox::new(&home).map_err(|e| broken("cannot make its directory", e))?;
         if let Some(uids) = &self.uids {
             let none = || EngineFault::passing("every user of the worker's is a sandbox's; widen live.uids");
             half.uid = Some(uids.take().ok_or_else(none)?);
@@ -252,7 +252,7 @@ impl Processes {
             None => Ok(Net::Own),
         };
         let network = network.map_err(|e| broken("cannot open its network", e))?;
-        let door = Door { listener, port, network };
+        let door = Listener { listener, port, network };
         let program = self
             .program(&spec, &agent, door, log, doors, half.uid.as_ref().map_or(0, Uid::number))
             .map_err(|e| broken("cannot prepare it", e))?;
@@ -265,11 +265,11 @@ impl Processes {
         Ok(self.sandbox(&spec.id, pid, pidfd, half))
     }
 
-    fn sandbox(&self, id: &str, pid: i32, pidfd: OwnedFd, mut had: Half) -> Rc<dyn Sandbox> {
+    fn sandbox(&self, id: &str, pid: i32, pidfd: OwnedFd, mut had: PartialSandbox) -> Rc<dyn Sandbox> {
         let home = had.home.take().unwrap_or_else(|| Home::of(&self.base, id));
         let (group, network) = (had.group.take(), had.network.take());
         let sandbox = Rc::new(Process {
-            trace: Trace::of(id, pid, network.as_ref()),
+            trace: SandboxId::of(id, pid, network.as_ref()),
             life: Rc::new(Life {
                 pidfd,
                 // In a pid namespace the first process takes all others with it.
@@ -289,7 +289,7 @@ impl Processes {
         sandbox
     }
 
-    async fn take_over(&self, trace: &Trace) -> Result<Rc<dyn Sandbox>, EngineFault> {
+    async fn take_over(&self, trace: &SandboxId) -> Result<Rc<dyn Sandbox>, EngineFault> {
         let gone = |e: &dyn std::fmt::Display| EngineFault::lasting(format!("{}: {e}", trace.id));
         let pid = Pid::from_raw(trace.pid).ok_or_else(|| gone(&"it has no process"))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| gone(&e))?;
@@ -318,7 +318,7 @@ impl Processes {
             &trace.id,
             trace.pid,
             pidfd,
-            Half { home: Some(home), log: Some(log), uid, group, network },
+            PartialSandbox { home: Some(home), log: Some(log), uid, group, network },
         ))
     }
 
@@ -326,7 +326,7 @@ impl Processes {
         &self,
         spec: &Spec,
         agent: &Path,
-        door: Door,
+        door: Listener,
         log: File,
         doors: Vec<File>,
         user: u32,
@@ -384,14 +384,14 @@ fn user_of(pid: i32) -> Option<u32> {
 }
 
 /// How it is reached: a socket that is handed over, or a port on which it listens by itself.
-struct Door {
+struct Listener {
     listener: Option<OwnedFd>,
     port: Option<u16>,
     network: Net,
 }
 
 /// What a creation has taken so far; gives it back if it comes to nothing.
-struct Half {
+struct PartialSandbox {
     home: Option<Home>,
     log: Option<Log>,
     uid: Option<Uid>,
@@ -399,14 +399,14 @@ struct Half {
     network: Option<Lease>,
 }
 
-impl Half {
-    fn new(home: &Home) -> io::Result<Half> {
+impl PartialSandbox {
+    fn new(home: &Home) -> io::Result<PartialSandbox> {
         home.make()?;
-        Ok(Half { home: Some(home.clone()), log: None, uid: None, group: None, network: None })
+        Ok(PartialSandbox { home: Some(home.clone()), log: None, uid: None, group: None, network: None })
     }
 }
 
-impl Drop for Half {
+impl Drop for PartialSandbox {
     fn drop(&mut self) {
         if let Some(group) = self.group.take() {
             let _ = group.remove();
@@ -443,7 +443,7 @@ impl Engine for Processes {
         self.outlives.set(self.root && *self.cgroups.hierarchy() != Hierarchy::None);
     }
 
-    fn adopt<'a>(&'a self, trace: &'a Trace) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
+    fn adopt<'a>(&'a self, trace: &'a SandboxId) -> Local<'a, Result<Rc<dyn Sandbox>, EngineFault>> {
         Box::pin(self.take_over(trace))
     }
 

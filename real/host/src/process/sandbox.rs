@@ -2,7 +2,7 @@
 
 use crate::cgroup::Group;
 use crate::ending::{self, ExitWatch};
-use crate::engine::{Death, EngineFault, Local, Sandbox, Trace};
+use crate::engine::{Death, EngineFault, Local, Sandbox, SandboxId};
 use crate::home::{Home, Log};
 use crate::net::Lease;
 use crate::uids::Uid;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 /// A sandbox.
 pub(super) struct Process {
-    pub(super) trace: Option<Trace>,
+    pub(super) trace: Option<SandboxId>,
     pub(super) life: Rc<Life>,
     pub(super) group: Option<Arc<Group>>,
     pub(super) network: RefCell<Option<Lease>>,
@@ -93,7 +93,7 @@ impl Sandbox for Process {
         self.life.ending.death()
     }
 
-    fn trace(&self) -> Option<Trace> {
+    fn trace(&self) -> Option<SandboxId> {
         self.trace.clone()
     }
 

@@ -22,7 +22,7 @@ use elapse::base::{
 };
 use elapse::rt::{self, sync};
 use elapse_host::beneath::Folder;
-use elapse_host::engine::{self, Answers, Engine, Role, Spec, Trace};
+use elapse_host::engine::{self, Answers, Engine, Role, SandboxId, Spec};
 use elapse_host::room::Room;
 use elapse_host::wire::{self, Call, Peer};
 use slab::Slab;
@@ -55,7 +55,7 @@ struct Inner {
     under_way: Cell<u32>,
     /// Told when there is none any more.
     quiet: sync::Notify,
-    keeper: Option<Rc<dyn Keeper>>,
+    keeper: Option<Rc<dyn SandboxJournal>>,
     /// What answers that somebody waits for take room of.
     room: Option<Room>,
     /// A daemon that is asked for all removals at once answers the last of them too late.
@@ -78,12 +78,12 @@ struct Function {
 }
 
 /// Is told of every sandbox, so that a later life of the worker knows what there was.
-pub trait Keeper {
+pub trait SandboxJournal {
     /// One is about to be created, for a function, of this (see [`Live::made_of`]).
     fn creating(&self, backend: &str, id: &str, function: &str, made_of: &str);
 
     /// It is there, and is found again so.
-    fn created(&self, trace: Trace);
+    fn created(&self, trace: SandboxId);
 
     /// It is gone.
     fn gone(&self, id: &str);
@@ -91,7 +91,7 @@ pub trait Keeper {
 
 /// A sandbox and the wire into it.
 struct Inside {
-    /// The name by which a keeper knows it.
+    /// The name by which a journal knows it.
     id: String,
     sandbox: Rc<dyn engine::Sandbox>,
     peer: Peer,
@@ -132,9 +132,9 @@ impl Live {
         }
     }
 
-    /// Tells this keeper of every sandbox.
+    /// Tells this journal of every sandbox.
     #[must_use]
-    pub fn kept_by(mut self, keeper: Rc<dyn Keeper>) -> Live {
+    pub fn kept_by(mut self, keeper: Rc<dyn SandboxJournal>) -> Live {
         if let Some(inner) = Rc::get_mut(&mut self.inner) {
             inner.keeper = Some(keeper);
         }

@@ -8,7 +8,7 @@ use super::experiment::{Bench, quantiles};
 use elapse::backend::{Crowding, Measured, Sandbox};
 use elapse::base::{Behaviour, Dist, Duration, Fault, Result, Time};
 use elapse::rt;
-use elapse::rt::chance::{Chance, Draw, Purpose};
+use elapse::rt::chance::{Purpose, RngStream, Seed};
 use rand::RngExt;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -67,8 +67,8 @@ pub(super) async fn churn(bench: &Bench, rounds: u32, effective: f64) -> Result<
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
             let (bench, idle, events) = (bench.clone(), Rc::clone(&idle), Rc::clone(&events));
-            let luck = Chance::new(1).named("churn").draw(Purpose::Generate, client);
-            rt::spawn(async move { run(&bench, &idle, &events, 4 * rounds, luck).await })
+            let rng = Seed::new(1).named("churn").draw(Purpose::Generate, client);
+            rt::spawn(async move { run(&bench, &idle, &events, 4 * rounds, rng).await })
         })
         .collect();
     for client in clients {
@@ -85,17 +85,17 @@ async fn run(
     idle: &RefCell<Vec<Sandbox>>,
     events: &RefCell<Vec<Event>>,
     calls: u32,
-    mut luck: Draw,
+    mut rng: RngStream,
 ) -> Result<()> {
     for _ in 0..calls {
-        let pause = -luck.random_range(f64::EPSILON..1.0).ln() * THINKS.0 as f64;
+        let pause = -rng.random_range(f64::EPSILON..1.0).ln() * THINKS.0 as f64;
         rt::sleep(Duration::from_nanos_f64(pause)).await;
-        let intended = Duration::from_nanos_f64(luck.random_range(SPANS) * 1e6);
-        let taken = luck.random_range(0..idle.borrow().len());
+        let intended = Duration::from_nanos_f64(rng.random_range(SPANS) * 1e6);
+        let taken = rng.random_range(0..idle.borrow().len());
         let mut sandbox = idle.borrow_mut().swap_remove(taken);
         let begun = rt::now();
         let mut creation = None;
-        if luck.random_bool(0.5) {
+        if rng.random_bool(0.5) {
             bench.backend.remove(sandbox).await;
             creation = Some(rt::now());
             sandbox = bench.create().await?;

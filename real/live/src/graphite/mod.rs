@@ -2,7 +2,7 @@
 //!
 //! `send` keeps one connection in a thread of its own; whoever offers points never waits for it. `client` asks the web
 //! application, `fetch` reads series by its render API, `name` writes their names as it reads them. `probe` finds out by
-//! experiment what a Graphite keeps: its steps, how long, and how it aggregates. `station` is a run's publisher, `visit` what it
+//! experiment what a Graphite keeps: its steps, how long, and how it aggregates. `session` is a run's publisher, `visit` what it
 //! does when the run is over, `pull` the same for a run that was over before.
 
 #![expect(
@@ -19,7 +19,7 @@ mod probe;
 mod pull;
 mod remarks;
 mod send;
-mod station;
+mod session;
 mod visit;
 
 pub use check::check;
@@ -30,5 +30,5 @@ pub use patience::Patience;
 pub use probe::{Archive, Probe, creations, probe, step_of};
 pub use pull::pull;
 pub use send::{Protocol, Report, Sender};
-pub use station::Station;
+pub use session::GraphiteSession;
 pub use visit::open;

@@ -1,7 +1,7 @@
 //! What happens with Graphite when a run's results are whole and in their place: whatever goes wrong now, they stay.
 
 use super::pull::{csv, gather, span};
-use super::station::{Station, emitted};
+use super::session::{GraphiteSession, emitted};
 use elapse::base::{Duration, Result, Time};
 use elapse::metrics::{self, Series, Sink};
 use elapse::plot;
@@ -15,10 +15,10 @@ const NS: u64 = 1_000_000_000;
 /// # Errors
 /// If this host does not give the thread that sends.
 pub fn open(config: &GraphiteConfig, interrupt: &Interrupt) -> Result<Option<Box<dyn Publisher>>> {
-    Ok(Station::open(config, interrupt)?.map(|station| Box::new(station) as _))
+    Ok(GraphiteSession::open(config, interrupt)?.map(|station| Box::new(station) as _))
 }
 
-impl Publisher for Station {
+impl Publisher for GraphiteSession {
     fn check_start(&self, start_unix_ns: u64) -> Result<()> {
         self.check_start(start_unix_ns)
     }
@@ -59,7 +59,7 @@ impl Publisher for Station {
 }
 
 /// Sends what is left, and fetches what the scenario wants into the folder.
-fn visit(mut station: Station, over: &Over<'_>) -> Result<FromGraphite> {
+fn visit(mut station: GraphiteSession, over: &Over<'_>) -> Result<FromGraphite> {
     let sent = station.close();
     let mut came = FromGraphite { remarks: std::mem::take(&mut station.remarks), ..FromGraphite::default() };
     let Some(folder) = over.folder else { return Ok(came) };

@@ -10,7 +10,7 @@ use super::inverse::{cpu_among, undisturbed};
 use super::sharing::Speeds;
 use super::{Crowding, Measured};
 use crate::base::{Behaviour, Cpus, Dist, Duration};
-use crate::rt::chance::Draw;
+use crate::rt::chance::RngStream;
 use rand::RngExt;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::cell::{Cell, RefCell};
@@ -141,26 +141,26 @@ impl Calibrated {
     }
 
     /// Lets one of those that execute lose time to what begins now, if a processor is to spare: with none, they are shared.
-    fn crowds(&self, what: impl Fn(&Crowding) -> &Dist, luck: &mut Draw) {
+    fn crowds(&self, what: impl Fn(&Crowding) -> &Dist, rng: &mut RngStream) {
         let Some(crowding) = self.measured.crowding.as_ref().filter(|_| self.load() == Load::Awake) else {
             return;
         };
         let executing = self.executing.borrow();
         if !executing.is_empty() {
-            let one = &executing[luck.random_range(0..executing.len())];
-            one.set(one.get() + what(crowding).sample(luck).0 as f64);
+            let one = &executing[rng.random_range(0..executing.len())];
+            one.set(one.get() + what(crowding).sample(rng).0 as f64);
         }
     }
 
     /// The creation of a container of this image.
-    pub(super) fn creation(&self, image: Option<&String>, luck: &mut Draw) -> Option<Effort> {
+    pub(super) fn creation(&self, image: Option<&String>, rng: &mut RngStream) -> Option<Effort> {
         let m = &self.measured;
         let usual = m.cold_start(1)?;
         let first = self.started.borrow_mut().insert(image.cloned());
         let idle = if first { m.first_start.as_ref().unwrap_or(usual) } else { usual };
         let states = [Some(idle), m.cold_start_awake.as_ref(), m.cold_start_busy.as_ref()];
-        let (span, busy) = self.drawn(states, self.cpu_of_creation(), luck);
-        self.crowds(|crowding| &crowding.creation, luck);
+        let (span, busy) = self.drawn(states, self.cpu_of_creation(), rng);
+        self.crowds(|crowding| &crowding.creation, rng);
         Some(Effort { span, busy, speeds: Some(Rc::clone(&self.creating)) })
     }
 
@@ -192,23 +192,23 @@ impl Calibrated {
 
     /// A creation that only starts what was created ahead, if that was measured and there is one of its kind. Who takes it makes
     /// up for it: [`made_up`](Calibrated::made_up), after [`making_up`](Calibrated::making_up).
-    pub(super) fn ahead(&self, kind: &Rc<str>, luck: &mut Draw) -> Option<Effort> {
+    pub(super) fn ahead(&self, kind: &Rc<str>, rng: &mut RngStream) -> Option<Effort> {
         let start = self.measured.pooled_start.as_ref().filter(|_| self.pooled > 0)?;
         let mut ready = self.ready.borrow_mut();
         let ready = ready.entry(Rc::clone(kind)).or_insert(self.pooled);
         *ready = ready.checked_sub(1)?;
         // What starts it is a small part of what creates it.
         let busy = (self.cpu_of_creation() / mean(self.measured.cold_start(1)?)).min(1.0);
-        Some(Effort { span: start.sample(luck), busy, speeds: None })
+        Some(Effort { span: start.sample(rng), busy, speeds: None })
     }
 
     /// What it takes to create another one ahead.
-    pub(super) fn making_up(&self, luck: &mut Draw) -> Effort {
+    pub(super) fn making_up(&self, rng: &mut RngStream) -> Effort {
         let Some(refill) = &self.measured.pool_refill else {
             return Effort { span: Duration::ZERO, busy: 0.0, speeds: None };
         };
         let busy = undisturbed(mean(refill), self.cpu_of_creation(), 0.0, self.effective()).busy;
-        Effort { span: refill.sample(luck), busy, speeds: Some(Rc::clone(&self.creating)) }
+        Effort { span: refill.sample(rng), busy, speeds: Some(Rc::clone(&self.creating)) }
     }
 
     /// Another one is there.
@@ -217,16 +217,16 @@ impl Calibrated {
     }
 
     /// A removal.
-    pub(super) fn removal(&self, luck: &mut Draw) -> Effort {
+    pub(super) fn removal(&self, rng: &mut RngStream) -> Effort {
         let m = &self.measured;
         let states = [Some(&m.removal), m.removal_awake.as_ref(), m.removal_busy.as_ref()];
-        let (span, busy) = self.drawn(states, self.cpu_of_removal(), luck);
+        let (span, busy) = self.drawn(states, self.cpu_of_removal(), rng);
         Effort { span, busy, speeds: Some(Rc::clone(&self.removing)) }
     }
 
     /// How long something takes, undisturbed, that was measured with processors idle, awake and busy, and of which `cpu` ns are
     /// processor time; and how many processors that keeps busy.
-    fn drawn(&self, states: [Option<&Dist>; 3], cpu: f64, luck: &mut Draw) -> (Duration, f64) {
+    fn drawn(&self, states: [Option<&Dist>; 3], cpu: f64, rng: &mut RngStream) -> (Duration, f64) {
         let [idle, awake, busy] = states;
         // What executed beside it while it was measured: nothing, one execution, or one on each processor.
         let (alone, one, all) =
@@ -239,7 +239,7 @@ impl Calibrated {
         let Some((dist, beside)) = found else { return (Duration::ZERO, 0.0) };
         let usual = mean(dist);
         let own = undisturbed(usual, cpu, beside, self.effective());
-        let span = dist.sample(luck).0 as f64 * own.span / usual;
+        let span = dist.sample(rng).0 as f64 * own.span / usual;
         (Duration::from_nanos_f64(span), own.busy)
     }
 
@@ -258,16 +258,16 @@ impl Calibrated {
         intended: Duration,
         first: bool,
         (cpus, cpu): (Cpus, f64),
-        luck: &mut Draw,
+        rng: &mut RngStream,
     ) -> (Duration, f64, UnderWay) {
         let m = &self.measured;
         let (mut span, mut fraction) = (intended, cpu);
         if does != Behaviour::Echo && cpu > 0.0 && self.load() == Load::Awake {
             if let Some(crowding) = &m.crowding {
-                span += crowding.beginning.sample(luck);
+                span += crowding.beginning.sample(rng);
             }
             if !first {
-                self.crowds(|crowding| &crowding.execution, luck);
+                self.crowds(|crowding| &crowding.execution, rng);
             }
         }
         let under_way = if does == Behaviour::Echo {
@@ -279,7 +279,7 @@ impl Calibrated {
             // It sleeps as long as it is meant to; the wire is processor time. That several share it is in what was measured.
             let at_once = self.echoes.get().try_into().unwrap_or(u32::MAX);
             let among = m.concurrent(at_once).filter(|_| at_once > 1).or_else(|| m.overhead(does));
-            span += among.map_or(Duration::ZERO, |dist| dist.sample(luck));
+            span += among.map_or(Duration::ZERO, |dist| dist.sample(rng));
             // In steps: what shares processors is kept by its fraction, and those should be few. Together they have no more
             // than there are, as what was measured of several is what they took with that.
             const STEPS: f64 = 32.0;
@@ -288,10 +288,10 @@ impl Calibrated {
             fraction =
                 if wire < most { (wire * STEPS).ceil().min(most * STEPS) } else { most * STEPS } / STEPS;
         } else if let Some(overhead) = m.overhead(does) {
-            span += overhead.sample(luck);
+            span += overhead.sample(rng);
         }
         if first {
-            span += m.first_call.sample(luck);
+            span += m.first_call.sample(rng);
         }
         (span, fraction, under_way)
     }
@@ -328,7 +328,7 @@ mod tests {
     use super::super::inverse::Undisturbed;
     use super::super::inverse::tests::disturbed;
     use super::*;
-    use crate::rt::chance::{Chance, Purpose};
+    use crate::rt::chance::{Purpose, Seed};
 
     fn host(pooled: u32) -> Calibrated {
         Calibrated::new(toml::from_str(FILE).unwrap(), Behaviour::Sleep, 2, pooled)
@@ -347,34 +347,34 @@ mod tests {
             .replace("cores = 1.9", "cores = 0.45\ncreation = \"1900ms\"\nremoval = \"700ms\"")
             .replace("\"20ms\"", "\"14ms\"");
         let host = Calibrated::new(toml::from_str(&file).unwrap(), Behaviour::Sleep, 2, 0);
-        let creation = host.creation(None, &mut luck()).unwrap();
+        let creation = host.creation(None, &mut rng()).unwrap();
         assert_eq!((creation.span, creation.busy), (Duration::from_millis(14), 0.45));
-        let removal = host.removal(&mut luck());
+        let removal = host.removal(&mut rng());
         assert_eq!((removal.span, removal.busy), (Duration::from_millis(10), 0.45));
         let again = |effort: &Effort, beside| {
             disturbed(Undisturbed { span: effort.span.0 as f64 / 1e6, busy: effort.busy }, beside, 0.45)
         };
         assert!((again(&creation, 0.0) - 14.0).abs() < 1e-6);
         let spin = || {
-            host.call(Behaviour::Spin, Duration::from_secs(1), false, (Cpus::from_cores(1), 1.0), &mut luck())
+            host.call(Behaviour::Spin, Duration::from_secs(1), false, (Cpus::from_cores(1), 1.0), &mut rng())
                 .2
         };
         let _first = spin();
-        assert!((again(&host.creation(None, &mut luck()).unwrap(), 1.0) - 25.0).abs() < 1e-3);
+        assert!((again(&host.creation(None, &mut rng()).unwrap(), 1.0) - 25.0).abs() < 1e-3);
         let _second = spin();
-        assert!((again(&host.creation(None, &mut luck()).unwrap(), 2.0) - 50.0).abs() < 1e-3);
+        assert!((again(&host.creation(None, &mut rng()).unwrap(), 2.0) - 50.0).abs() < 1e-3);
     }
 
-    fn luck() -> Draw {
-        Chance::new(1).named("test").draw(Purpose::ColdStart, 0)
+    fn rng() -> RngStream {
+        Seed::new(1).named("test").draw(Purpose::ColdStart, 0)
     }
 
     #[test]
     fn spans_are_those_of_a_like_state_and_processor_time_is_the_same_in_all() {
         let host = host(0);
         let one = Cpus::from_cores(1);
-        let spin = || host.call(Behaviour::Spin, Duration::from_secs(1), false, (one, 1.0), &mut luck()).2;
-        let creation = || host.creation(None, &mut luck()).unwrap();
+        let spin = || host.call(Behaviour::Spin, Duration::from_secs(1), false, (one, 1.0), &mut rng()).2;
+        let creation = || host.creation(None, &mut rng()).unwrap();
         let ms = |effort: &Effort| effort.span.0 as f64 / 1e6;
         let idle = creation();
         assert_eq!((ms(&idle), idle.busy), (20.0, 0.8));
@@ -391,19 +391,19 @@ mod tests {
         drop((first, second));
         assert_eq!(ms(&creation()), 20.0);
         // A removal keeps more than one processor busy.
-        assert_eq!(host.removal(&mut luck()).busy, 1.2);
+        assert_eq!(host.removal(&mut rng()).busy, 1.2);
     }
 
     #[test]
     fn what_was_created_ahead_is_taken_first_and_made_up_for_by_kind() {
         let host = host(1);
         let (kind, other): (Rc<str>, Rc<str>) = ("one".into(), "other".into());
-        assert_eq!(host.ahead(&kind, &mut luck()).unwrap().span, Duration::from_millis(3));
-        assert!(host.ahead(&kind, &mut luck()).is_none() && host.ahead(&other, &mut luck()).is_some());
-        assert_eq!(host.making_up(&mut luck()).span, Duration::from_millis(30));
+        assert_eq!(host.ahead(&kind, &mut rng()).unwrap().span, Duration::from_millis(3));
+        assert!(host.ahead(&kind, &mut rng()).is_none() && host.ahead(&other, &mut rng()).is_some());
+        assert_eq!(host.making_up(&mut rng()).span, Duration::from_millis(30));
         host.made_up(kind.clone());
-        assert!(host.ahead(&kind, &mut luck()).is_some());
-        assert!(self::host(0).ahead(&kind, &mut luck()).is_none(), "none are created ahead");
+        assert!(host.ahead(&kind, &mut rng()).is_some());
+        assert!(self::host(0).ahead(&kind, &mut rng()).is_none(), "none are created ahead");
     }
 
     #[test]
@@ -412,12 +412,12 @@ mod tests {
             format!("{FILE}[crowding]\nbeginning = \"1ms\"\nexecution = \"2ms\"\ncreation = \"4ms\"\n");
         let host = Calibrated::new(toml::from_str(&file).unwrap(), Behaviour::Sleep, 2, 0);
         let (one, usual) = (Cpus::from_cores(1), Duration::from_secs(1));
-        let spin = |first| host.call(Behaviour::Spin, usual, first, (one, 1.0), &mut luck());
+        let spin = |first| host.call(Behaviour::Spin, usual, first, (one, 1.0), &mut rng());
         let (span, _, mut alone) = spin(false);
         assert_eq!(span, usual);
         let lost = Rc::new(Cell::new(0.0));
         alone.executes(host.executing(), Rc::clone(&lost));
-        host.creation(None, &mut luck()).unwrap();
+        host.creation(None, &mut rng()).unwrap();
         assert_eq!(lost.take(), 4e6);
         // In a container that was just created its begin is part of what the creation has cost.
         let (span, _, _beside) = spin(true);
@@ -426,7 +426,7 @@ mod tests {
         let (span, _, _beside) = spin(false);
         assert_eq!((span, lost.take()), (usual + Duration::from_millis(1), 2e6));
         // None is to spare: the processors are shared, and nothing is lost beside that.
-        host.creation(None, &mut luck()).unwrap();
+        host.creation(None, &mut rng()).unwrap();
         assert_eq!((spin(false).0, lost.take()), (usual, 0.0));
         drop((alone, _beside));
         assert!(host.executing().borrow().is_empty());
@@ -440,7 +440,7 @@ mod tests {
     fn an_echo_sleeps_as_long_as_it_is_meant_to_and_the_wire_is_shared_as_it_was_measured() {
         let host = host(0);
         let echo =
-            |intended| host.call(Behaviour::Echo, intended, false, (Cpus::from_cores(1), 1.0), &mut luck());
+            |intended| host.call(Behaviour::Echo, intended, false, (Cpus::from_cores(1), 1.0), &mut rng());
         let (span, fraction, _alone) = echo(Duration::ZERO);
         assert_eq!((span, fraction), (Duration(20_000), 1.0));
         let (_, fraction, _long) = echo(Duration::from_secs(1));

@@ -455,7 +455,7 @@ mod tests {
     #[test]
     fn the_share_is_the_largest_at_which_no_more_is_used_than_there_is() {
         let mut draw =
-            crate::rt::chance::Chance::new(5).named("share").draw(crate::rt::chance::Purpose::Generate, 0);
+            crate::rt::chance::Seed::new(5).named("share").draw(crate::rt::chance::Purpose::Generate, 0);
         for _ in 0..2000 {
             let n = draw.random_range(1..6);
             let work: Vec<(f64, f64)> = (0..n)

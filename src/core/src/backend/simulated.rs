@@ -6,7 +6,7 @@ use super::{Backend, CallFault, Create, CreateFault, LiveConfig, Measured, Sandb
 use crate::base::{
     Behaviour, Cpus, Dist, Duration, FunctionId, FunctionSpec, Invocation, Mem, Program, Time,
 };
-use crate::rt::chance::{Chance, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, Seed};
 use crate::rt::{self, sync};
 use rand::RngExt;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -77,7 +77,7 @@ impl Model {
 }
 
 struct Function {
-    luck: Luck,
+    rng: RngKey,
     memory: Mem,
     cpus: Cpus,
     cold_start: Dist,
@@ -104,7 +104,7 @@ pub struct Simulated {
     model: Model,
     /// See [`LiveConfig::init`].
     init: Duration,
-    chance: Chance,
+    chance: Seed,
     sharing: Option<Sharing>,
     functions: RefCell<Vec<Option<Function>>>,
     created: Cell<u64>,
@@ -113,13 +113,13 @@ pub struct Simulated {
     /// Memory that is reserved for each container.
     reserved: RefCell<FxHashMap<Sandbox, Mem>>,
     removals: Cell<u64>,
-    removal_luck: Luck,
+    removal_luck: RngKey,
 }
 
 impl Simulated {
     /// A backend that behaves like `model` on `cores`. Inside a runtime only.
     pub fn new(model: Model, cores: Cpus, seed: u64) -> Simulated {
-        let chance = Chance::new(seed);
+        let chance = Seed::new(seed);
         let shared = model.contention == Contention::Shared && cores != Cpus::MAX;
         Simulated {
             name: "simulated".into(),
@@ -176,10 +176,10 @@ impl Simulated {
     fn make_up(&self, host: &Rc<Calibrated>, kind: Rc<str>) {
         let (host, sharing, making) = (Rc::clone(host), self.sharing.clone(), Rc::clone(&self.making));
         let nth = self.made.replace(self.made.get() + 1);
-        let mut luck = self.chance.named("created-ahead").draw(Purpose::ColdStart, nth);
+        let mut rng = self.chance.named("created-ahead").draw(Purpose::ColdStart, nth);
         rt::spawn_detached(async move {
             let _one = making.acquire(1).await;
-            takes(sharing.as_ref(), host.making_up(&mut luck)).await;
+            takes(sharing.as_ref(), host.making_up(&mut rng)).await;
             host.made_up(kind);
         });
     }
@@ -228,7 +228,7 @@ impl Backend for Simulated {
         let kind = format!("{program:?} {role} {} {}", spec.memory, spec.cpus);
         functions[id.index()] = Some(Function {
             kind: kind.into(),
-            luck: self.chance.named(&spec.name),
+            rng: self.chance.named(&spec.name),
             memory: spec.memory,
             cpus: spec.cpus,
             cold_start: spec.cold_start.clone().unwrap_or_else(|| self.model.cold_start.clone()),
@@ -252,19 +252,19 @@ impl Backend for Simulated {
             let why = Rc::from("the function was not admitted to this backend");
             return Work::ready(Err(CreateFault { transient: false, why }));
         };
-        let mut luck = function.luck.draw(Purpose::ColdStart, request.nth);
+        let mut rng = function.rng.draw(Purpose::ColdStart, request.nth);
         let kind = &function.kind;
-        let ahead = self.host.as_ref().and_then(|host| Some((host, host.ahead(kind, &mut luck)?)));
+        let ahead = self.host.as_ref().and_then(|host| Some((host, host.ahead(kind, &mut rng)?)));
         let measured = match ahead {
             Some((host, effort)) => {
                 self.make_up(host, Rc::clone(kind));
                 Some(effort)
             }
-            None => self.host.as_ref().and_then(|host| host.creation(function.image.as_ref(), &mut luck)),
+            None => self.host.as_ref().and_then(|host| host.creation(function.image.as_ref(), &mut rng)),
         };
         let fails = self.model.creation_failure > 0.0
             && function
-                .luck
+                .rng
                 .draw(Purpose::CreationFailure, request.nth)
                 .random_bool(self.model.creation_failure.min(1.0));
         let answer = if fails {
@@ -283,7 +283,7 @@ impl Backend for Simulated {
         }
         let init = function.init.filter(|_| answer.is_ok());
         let effort = measured.unwrap_or_else(|| Effort {
-            span: function.cold_start.sample(&mut luck),
+            span: function.cold_start.sample(&mut rng),
             busy: self.model.cold_cpu_fraction,
             speeds: None,
         });
@@ -332,11 +332,11 @@ impl Backend for Simulated {
         let (mut span, mut fraction, mut under_way) = (call.intended, function.cpu_fraction, None);
         if let Some(host) = &self.host {
             let first = self.called.borrow_mut().insert(sandbox);
-            let mut luck = function.luck.draw(Purpose::Overhead, call.number);
+            let mut rng = function.rng.draw(Purpose::Overhead, call.number);
             let asks = (function.cpus, fraction);
             let counted;
             (span, fraction, counted) =
-                host.call(host.does(function.behaviour), call.intended, first, asks, &mut luck);
+                host.call(host.does(function.behaviour), call.intended, first, asks, &mut rng);
             under_way = Some(counted);
         }
         // Where a host was measured there is sharing always.
@@ -375,12 +375,12 @@ impl Backend for Simulated {
         self.reserved.borrow_mut().remove(&sandbox);
         self.called.borrow_mut().remove(&sandbox);
         let nth = self.removals.replace(self.removals.get() + 1);
-        let mut luck = self.removal_luck.draw(Purpose::Removal, nth);
+        let mut rng = self.removal_luck.draw(Purpose::Removal, nth);
         let Some(host) = &self.host else {
-            let span = self.model.removal.sample(&mut luck);
+            let span = self.model.removal.sample(&mut rng);
             return if span == Duration::ZERO { Work::ready(()) } else { Work::after(span, ()) };
         };
-        let effort = host.removal(&mut luck);
+        let effort = host.removal(&mut rng);
         if effort.span == Duration::ZERO {
             return Work::ready(());
         }

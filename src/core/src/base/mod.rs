@@ -8,12 +8,12 @@ mod exchange;
 mod explain;
 mod fault;
 mod fnv;
-mod front;
 mod function;
 pub mod interrupt;
 mod invocation;
 mod open_set;
 mod policy;
+mod sinks;
 mod units;
 
 pub use dist::{Dist, Quantity};
@@ -21,11 +21,11 @@ pub use exchange::{Exchange, Reply, Sent, Target};
 pub use explain::explain;
 pub use fault::{Fault, FaultKind, Result, nearest};
 pub use fnv::Fnv;
-pub use front::{Front, Outcome};
 pub use function::{Behaviour, Compute, FunctionId, FunctionSpec, Network, Program, Protocol, Unit};
 pub use invocation::{ColdCause, Held, Invocation, Record, StartKind, Status, Waited, WorkerCounts};
 pub use open_set::{Member, OpenSet};
 pub use policy::PolicyConfig;
+pub use sinks::{CompletionSink, InvocationSink};
 pub use units::{Cpus, Mem};
 
 pub use elapse_rt::number::{CENTURY, NumberFault, decimal, leading_decimal, time_of};

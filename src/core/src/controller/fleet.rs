@@ -214,11 +214,11 @@ impl Fleet {
 mod tests {
     use super::super::balancer;
     use super::*;
-    use crate::rt::chance::Chance;
+    use crate::rt::chance::Seed;
 
     fn fleet(name: &str, workers: usize) -> Fleet {
         let mut fleet =
-            Fleet::new(balancer::build(&name.into(), Chance::new(1).named("balancer")).expect("known"));
+            Fleet::new(balancer::build(&name.into(), Seed::new(1).named("balancer")).expect("known"));
         for i in 0..workers {
             fleet.join(&format!("w{i}"), Cpus::from_cores(2));
         }

@@ -38,7 +38,7 @@ impl Worker {
 
 /// An invocation that executes.
 pub(super) struct Running {
-    seat: Seat,
+    slot: Slot,
     started: Time,
     /// The container's number.
     container: u64,
@@ -97,17 +97,17 @@ impl Inner {
             record.error = Some(Rc::from(why.word()));
             Status::Dropped
         })?;
-        let mut seat = Seat::take(self, &grant);
+        let mut slot = Slot::take(self, &grant);
         record.dispatch = Some(rt::now());
         (record.start, record.cause, record.waited) = (Some(grant.start), grant.cause, grant.waited);
         let mut start = grant.start;
         if grant.way != Way::Exists {
-            start = seat.create(record).await.map_err(|why| {
+            start = slot.create(record).await.map_err(|why| {
                 record.error = Some(why);
                 Status::Failed
             })?;
         }
-        let (running, work, timeout) = self.begin(call, seat, start, exchange, rt::now()).map_err(|why| {
+        let (running, work, timeout) = self.begin(call, slot, start, exchange, rt::now()).map_err(|why| {
             record.error = Some(Rc::from(why));
             Status::Failed
         })?;
@@ -122,22 +122,22 @@ impl Inner {
     pub(super) fn begin(
         self: &Rc<Inner>,
         call: &Invocation,
-        mut seat: Seat,
+        mut slot: Slot,
         start: StartKind,
         exchange: Option<&Rc<Exchange>>,
         started: Time,
     ) -> Result<Begun, &'static str> {
         let state = &mut *self.state.borrow_mut();
-        let (container, backend, sandbox) = state.container(seat.key());
+        let (container, backend, sandbox) = state.container(slot.key());
         let sandbox = sandbox.ok_or("the container is gone")?;
         let does = &self.backends[usize::from(backend)];
         let work = match exchange {
             None => does.invoke(sandbox, call),
             Some(exchange) => does.exchange(sandbox, call, exchange),
         };
-        let timeout = state.start(call, seat.key(), start, work.due(), started, &mut Around(self));
-        seat.held.executes = true;
-        Ok((Running { seat, started, container, backend, start }, work, timeout))
+        let timeout = state.start(call, slot.key(), start, work.due(), started, &mut Around(self));
+        slot.held.executes = true;
+        Ok((Running { slot, started, container, backend, start }, work, timeout))
     }
 
     /// Its execution has ended, or its time has: how, and what becomes of its container.
@@ -150,7 +150,7 @@ impl Inner {
         answer: Result<Answer, rt::Elapsed>,
         ended: Time,
     ) -> Status {
-        let Running { mut seat, started, .. } = running;
+        let Running { mut slot, started, .. } = running;
         record.exec_end = Some(ended);
         let (status, why, keep): (_, Option<Rc<str>>, _) = match answer {
             Ok(Ok(())) => (Status::Completed, None, true),
@@ -161,12 +161,12 @@ impl Inner {
             Err(rt::Elapsed) => (Status::TimedOut, Some(Rc::from("execution timeout")), false),
         };
         let mut state = self.state.borrow_mut();
-        record.memory = state.end(call, seat.key(), status, started, ended, &mut Around(self));
+        record.memory = state.end(call, slot.key(), status, started, ended, &mut Around(self));
         drop(state);
-        seat.held.executes = false;
+        slot.held.executes = false;
         record.error = why;
         if keep {
-            seat.give_back(ended);
+            slot.give_back(ended);
         }
         status
     }
@@ -228,7 +228,7 @@ impl Drop for Waiting {
         }
         let given = self.inner.state.borrow_mut().leave_queue(self.ticket, rt::now());
         if let Some(grant) = given {
-            drop(Seat::take(&self.inner, &grant));
+            drop(Slot::take(&self.inner, &grant));
         }
         // Whoever stood behind it may be the head now.
         self.inner.pump();
@@ -236,39 +236,39 @@ impl Drop for Waiting {
 }
 
 /// What a dispatched invocation holds: its processors and its place in a container. Dropping it without
-/// [`give_back`](Seat::give_back) destroys the container: nobody knows what state it is in.
-pub(super) struct Seat {
+/// [`give_back`](Slot::give_back) destroys the container: nobody knows what state it is in.
+pub(super) struct Slot {
     inner: Rc<Inner>,
     held: Held,
     /// It still holds what it took.
     open: bool,
 }
 
-impl Seat {
+impl Slot {
     #[inline]
-    pub(super) fn take(inner: &Rc<Inner>, grant: &Grant) -> Seat {
+    pub(super) fn take(inner: &Rc<Inner>, grant: &Grant) -> Slot {
         let (container, late) = match grant.way {
             Way::Exists | Way::Created => (Some(grant.container), None),
             // The container belongs to nobody until it is ready.
             Way::Late(waiter) => (None, Some(waiter)),
         };
         let held = Held { invocation: grant.invocation, cpus: grant.cpus, container, late, executes: false };
-        let seat = Seat { inner: Rc::clone(inner), held, open: true };
+        let slot = Slot { inner: Rc::clone(inner), held, open: true };
         if late.is_some() {
             inner.create_late(grant.container);
         }
-        seat
+        slot
     }
 
-    /// Only while the seat has a container, which is always once it was created.
+    /// Only while it has a container, which is always once it was created.
     fn key(&self) -> Key {
-        self.held.container.expect("a seat that executes has a container")
+        self.held.container.expect("an invocation that executes has a container")
     }
 
     /// Creates the container, or waits for the first place that there is.
     async fn create(&mut self, record: &mut Record) -> Result<StartKind, Rc<str>> {
         let Some(key) = self.held.container else {
-            let waiter = self.held.late.expect("a seat without a container waits for one");
+            let waiter = self.held.late.expect("an invocation without a container waits for one");
             let place = self.inner.next_place(waiter).await;
             self.held.late = None;
             let (key, start) = place?;
@@ -295,7 +295,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Slot {
     fn drop(&mut self) {
         if !self.open {
             return;

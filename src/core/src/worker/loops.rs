@@ -2,7 +2,7 @@
 
 use super::Inner;
 use super::around::Around;
-use crate::rt::supervise::{Patience, Pulse, Supervised, supervise};
+use crate::rt::supervise::{Heartbeat, Patience, Supervised, supervise};
 use crate::rt::{self, Class};
 use std::rc::Rc;
 
@@ -15,22 +15,24 @@ pub(super) fn start(inner: &Rc<Inner>, patience: Patience) -> Vec<Supervised> {
         .iter()
         .map(|name| {
             let inner = Rc::clone(inner);
-            let luck = inner.luck;
-            supervise(name, patience, luck, move |pulse| run(name, Rc::clone(&inner), pulse))
+            let rng = inner.rng;
+            supervise(name, patience, rng, move |pulse| run(name, Rc::clone(&inner), pulse))
         })
         .collect()
 }
 
 /// Starts the loop that hears of the containers of a backend that end by themselves, if there can be any.
-pub(super) fn start_burying(inner: &Rc<Inner>, patience: Patience, backend: u16) -> Option<Supervised> {
+pub(super) fn start_exit_watcher(inner: &Rc<Inner>, patience: Patience, backend: u16) -> Option<Supervised> {
     inner.backends[usize::from(backend)].death().map(drop)?;
-    let (inner, luck) = (Rc::clone(inner), inner.luck);
-    Some(supervise("burial", patience, luck, move |pulse| bury(Rc::clone(&inner), backend, pulse)))
+    let (inner, rng) = (Rc::clone(inner), inner.rng);
+    Some(supervise("exit-watcher", patience, rng, move |pulse| {
+        watch_exits(Rc::clone(&inner), backend, pulse)
+    }))
 }
 
 /// Removes containers that have ended by themselves, so that nobody is sent into one. One that is called tells its callers
 /// itself, and goes when the last of them leaves.
-async fn bury(inner: Rc<Inner>, backend: u16, pulse: Pulse) {
+async fn watch_exits(inner: Rc<Inner>, backend: u16, pulse: Heartbeat) {
     while let Some(death) = inner.backends[usize::from(backend)].death() {
         let dead = pulse.rest(death).await;
         let ended = inner.state.borrow_mut().ended_by_itself(backend, dead, rt::now(), &mut Around(&inner));
@@ -41,7 +43,7 @@ async fn bury(inner: Rc<Inner>, backend: u16, pulse: Pulse) {
     }
 }
 
-async fn run(name: &'static str, inner: Rc<Inner>, pulse: Pulse) {
+async fn run(name: &'static str, inner: Rc<Inner>, pulse: Heartbeat) {
     match name {
         "reaper" => reaper(inner, pulse).await,
         "memory-check" => memory_check(inner, pulse).await,
@@ -51,7 +53,7 @@ async fn run(name: &'static str, inner: Rc<Inner>, pulse: Pulse) {
 }
 
 /// Removes containers whose keep-alive has ended.
-async fn reaper(inner: Rc<Inner>, pulse: Pulse) {
+async fn reaper(inner: Rc<Inner>, pulse: Heartbeat) {
     loop {
         let next = inner.state.borrow_mut().expire(rt::now(), &mut Around(&inner));
         inner.pump();
@@ -60,7 +62,7 @@ async fn reaper(inner: Rc<Inner>, pulse: Pulse) {
 }
 
 /// Reads the memory of containers that run, each interval from the start of their invocation.
-async fn memory_check(inner: Rc<Inner>, pulse: Pulse) {
+async fn memory_check(inner: Rc<Inner>, pulse: Heartbeat) {
     loop {
         let next = inner.state.borrow_mut().read_due(rt::now(), &mut Around(&inner));
         pulse.rest(inner.alarms.memory.wait(next)).await;
@@ -68,7 +70,7 @@ async fn memory_check(inner: Rc<Inner>, pulse: Pulse) {
 }
 
 /// Drops invocations that waited longer than the queue lets them.
-async fn queue_monitor(inner: Rc<Inner>, pulse: Pulse) {
+async fn queue_monitor(inner: Rc<Inner>, pulse: Heartbeat) {
     loop {
         let next = inner.state.borrow_mut().drop_overdue(rt::now());
         // What the dropped ones stood in the way of may go now.
@@ -78,7 +80,7 @@ async fn queue_monitor(inner: Rc<Inner>, pulse: Pulse) {
 }
 
 /// Measures the worker at every tick, when the events of that instant are over.
-async fn status(inner: Rc<Inner>, pulse: Pulse) {
+async fn status(inner: Rc<Inner>, pulse: Heartbeat) {
     loop {
         let due = inner.meter.borrow().next(rt::now());
         pulse.rest(rt::sleep_until_as(Class::Tick, due)).await;

@@ -1,6 +1,6 @@
 //! The worker: one copy for both worlds.
 //!
-//! What is decided is decided in [`state`], at once: each transition of it is told as [`event`]s. Around it are tasks: an invocation is
+//! What is decided is decided in `state`, at once: each transition of it is told as [`event`]s. Around it are tasks: an invocation is
 //! one that arrives, waits for its dispatch if it must, creates its container if it needs one, executes, and returns. What it took is
 //! held by guards, so that every way out, a cancelled task included, gives it back. Background loops (`loops`) sleep to their next
 //! deadline under a supervisor.
@@ -30,7 +30,7 @@ pub use status::{LoopReport, MemoryUse};
 use crate::backend::{Backend, Sandbox, close_all};
 use crate::base::{Duration, Fault, FunctionId, FunctionSpec, Result, StartKind, Time};
 use crate::metrics::{BACKEND_PATHS, Columns, Meter, Series, Snapshot};
-use crate::rt::chance::{Chance, Luck};
+use crate::rt::chance::{RngKey, Seed};
 use crate::rt::supervise::{GivenUp, Supervised};
 use crate::rt::{self, Class, sync::Notify};
 use around::Around;
@@ -83,7 +83,7 @@ struct Inner {
     backends: Vec<Rc<dyn Backend>>,
     state: RefCell<State>,
     meter: RefCell<Meter>,
-    luck: Luck,
+    rng: RngKey,
     alarms: Alarms,
     /// Told when nothing is dispatched and nothing waits.
     quiet: Notify,
@@ -142,7 +142,7 @@ impl Alarm {
 
 struct LoopHandle {
     name: &'static str,
-    pulse: rt::supervise::Pulse,
+    pulse: rt::supervise::Heartbeat,
 }
 
 impl Worker {
@@ -181,7 +181,7 @@ impl Worker {
             backends: parts.backends,
             state: RefCell::new(State::new(config, policies_of, parts.creations, heard, parts.window)),
             meter: RefCell::new(meter),
-            luck: Chance::new(parts.seed).named("worker"),
+            rng: Seed::new(parts.seed).named("worker"),
             alarms: Alarms::new(),
             quiet: Notify::new(),
             loops: RefCell::default(),
@@ -191,7 +191,7 @@ impl Worker {
         }));
         worker.0.backends.iter().for_each(|b| b.measure_in(parts.window.0, parts.window.1));
         let backends = (0..worker.0.backends.len() as u16)
-            .filter_map(|backend| loops::start_burying(&worker.0, patience, backend));
+            .filter_map(|backend| loops::start_exit_watcher(&worker.0, patience, backend));
         loops::start(&worker.0, patience).into_iter().chain(backends).for_each(|loops| worker.watch(loops));
         Ok(worker)
     }

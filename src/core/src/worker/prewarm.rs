@@ -72,7 +72,7 @@ impl Worker {
             }
             let pause = (retry.backoff * (1 << (attempt - 1).min(30))).min(retry.longest).0 as f64;
             let random: f64 =
-                self.0.luck.draw(Purpose::Jitter, rt::now().0 ^ u64::from(function.0) << 40).random();
+                self.0.rng.draw(Purpose::Jitter, rt::now().0 ^ u64::from(function.0) << 40).random();
             let jitter = 1.0 + retry.jitter.clamp(0.0, 1.0) * (random - 0.5);
             rt::sleep(Duration::from_nanos_f64(pause * jitter)).await;
         }

@@ -154,7 +154,7 @@ fn bent(row: &DurationRow) -> Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rt::chance::{Chance, Purpose};
+    use crate::rt::chance::{Purpose, Seed};
 
     #[test]
     fn the_mean_is_the_average_and_the_percentiles_are_kept() {
@@ -167,7 +167,7 @@ mod tests {
             let row = DurationRow { average, percentiles, count: None };
             let law = Law::of(&[row], Durations::Percentiles);
             assert!(!law.is_off());
-            let mut draw = Chance::new(3).named("law").draw(Purpose::Duration, 0);
+            let mut draw = Seed::new(3).named("law").draw(Purpose::Duration, 0);
             let n = 400_000;
             let mut drawn: Vec<f64> = (0..n).map(|_| law.sample(&mut draw).as_millis_f64()).collect();
             let mean = drawn.iter().sum::<f64>() / f64::from(n);
@@ -191,7 +191,7 @@ mod tests {
         let row = |ms: f64, count| DurationRow { average: ms, percentiles: [ms; 7], count };
         let drawn = |rows: &[DurationRow]| {
             let law = Law::of(rows, Durations::Percentiles);
-            let mut draw = Chance::new(3).named("mixture").draw(Purpose::Duration, 0);
+            let mut draw = Seed::new(3).named("mixture").draw(Purpose::Duration, 0);
             let long = (0..10_000).filter(|_| law.sample(&mut draw) == Duration::from_millis(900)).count();
             (law.average(), long)
         };

@@ -5,7 +5,7 @@ use super::MINUTE;
 use super::law::Law;
 use super::sparse::{Cursor, Sparse, WHOLE};
 use crate::base::{FunctionId, Invocation, Result, Time, interrupt};
-use crate::rt::chance::{Draw, Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey, RngStream};
 use crate::scale::whole_of;
 use crate::{Notes, Placement, Source};
 use rand::RngExt;
@@ -22,7 +22,7 @@ pub(super) struct Function {
     /// The next minute with a count, and that count in millionths.
     next: Option<(u32, u64)>,
     law: Law,
-    luck: Luck,
+    rng: RngKey,
     /// Where in the minute a timer fires.
     phase: Option<f64>,
     /// What its counts are multiplied by.
@@ -32,10 +32,10 @@ pub(super) struct Function {
 
 impl Function {
     /// With `phased`, a count's invocations are placed from one instant of every minute on.
-    pub(super) fn new(minutes: Rc<Sparse>, law: Law, luck: Luck, phased: bool, scale: f64) -> Function {
-        let phase = phased.then(|| luck.draw(Purpose::Arrival, u64::MAX).random::<f64>());
+    pub(super) fn new(minutes: Rc<Sparse>, law: Law, rng: RngKey, phased: bool, scale: f64) -> Function {
+        let phase = phased.then(|| rng.draw(Purpose::Arrival, u64::MAX).random::<f64>());
         let mut function =
-            Function { minutes, at: Cursor::default(), next: None, law, luck, phase, scale, k: 0 };
+            Function { minutes, at: Cursor::default(), next: None, law, rng, phase, scale, k: 0 };
         function.advance();
         function
     }
@@ -45,7 +45,7 @@ impl Function {
     }
 
     /// How many invocations there are, for a count in millionths: that many times the scale, in the mean.
-    fn drawn(&self, count: u64, draw: &mut Draw) -> u64 {
+    fn drawn(&self, count: u64, draw: &mut RngStream) -> u64 {
         if count.is_multiple_of(WHOLE) && self.scale == 1.0 {
             return count / WHOLE;
         }
@@ -114,7 +114,7 @@ impl Minutes {
         for i in due {
             let f = &mut self.functions[i as usize];
             let Some((_, count)) = f.next else { continue };
-            let mut draw = f.luck.draw(Purpose::Arrival, u64::from(minute));
+            let mut draw = f.rng.draw(Purpose::Arrival, u64::from(minute));
             let mut count = f.drawn(count, &mut draw);
             if self.placement == Placement::Poisson && count > 0 {
                 count = Poisson::new(count as f64).map_or(count, |law| law.sample(&mut draw) as u64);
@@ -129,7 +129,7 @@ impl Minutes {
                     (Placement::Equidistant, _) => j as f64 / count as f64,
                     _ => draw.random::<f64>(),
                 };
-                let intended = f.law.sample(&mut f.luck.draw(Purpose::Duration, f.k));
+                let intended = f.law.sample(&mut f.rng.draw(Purpose::Duration, f.k));
                 f.k += 1;
                 let at = start + ((share * MINUTE as f64) as u64).min(MINUTE - 1);
                 if !self.span.contains(&at) {

@@ -16,7 +16,7 @@ use super::slice::{Mark, Stretch, backwards, mark, stretched, with_clones};
 use super::{Counts, Notes, Placement, TraceConfig, Workload};
 use crate::backend::Model;
 use crate::base::{Duration, Fault, FunctionSpec, Mem, Result, Time, Unit};
-use crate::rt::chance::Chance;
+use crate::rt::chance::Seed;
 use files::{Files, Key, Tables};
 use law::Law;
 use minutes::{Function, Minutes};
@@ -172,7 +172,7 @@ fn functions(
         spec
     });
     let specs = with_clones(singles.collect(), config.clones.unwrap_or(1))?;
-    let chance = Chance::new(seed);
+    let chance = Seed::new(seed);
     let counts: Vec<Rc<_>> = joined.rows.iter().map(|(row, _, _)| Rc::new(row.minutes.clone())).collect();
     let functions = specs.iter().zip(joined.rows.iter().zip(&counts).cycle());
     let functions = functions.map(|(spec, ((row, law, _), counts))| {

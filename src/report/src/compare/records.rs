@@ -5,7 +5,7 @@ use super::super::read::{Distribution, Finished, each_row, float};
 use super::STAGES;
 use crate::base::Result;
 use crate::metrics::Sketch;
-use crate::rt::chance::{Chance, Purpose};
+use crate::rt::chance::{Purpose, Seed};
 use rand::RngExt;
 use std::collections::BTreeMap;
 
@@ -119,10 +119,10 @@ pub(super) fn intervals<const N: usize>(
     stage: usize,
     quantiles: [f64; N],
 ) -> [Option<[f64; 2]>; N] {
-    let luck = Chance::new(1).named("bootstrap");
+    let rng = Seed::new(1).named("bootstrap");
     let mut ratios: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     for draw in 0..DRAWS {
-        let mut rng = luck.draw(Purpose::Sampling, draw as u64);
+        let mut rng = rng.draw(Purpose::Sampling, draw as u64);
         let mut among =
             |n: usize, of: usize| -> Vec<usize> { (0..n).map(|_| rng.random_range(0..of)).collect() };
         let blocks = among(BLOCKS, BLOCKS);

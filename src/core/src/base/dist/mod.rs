@@ -203,7 +203,7 @@ impl<Q: Quantity> Dist<Q> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rt::chance::{Chance, Purpose};
+    use crate::rt::chance::{Purpose, Seed};
 
     #[test]
     fn samples_have_the_mean_that_is_told() {
@@ -218,7 +218,7 @@ mod tests {
             r#"{"empirical":["1ms","3ms"]}"#,
         ] {
             let dist: Dist = serde_json::from_str(text).expect(text);
-            let mut draw = Chance::new(1).named(text).draw(Purpose::Duration, 0);
+            let mut draw = Seed::new(1).named(text).draw(Purpose::Duration, 0);
             let n = 200_000;
             let mean = (0..n).map(|_| dist.sample(&mut draw).0 as f64).sum::<f64>() / n as f64;
             assert!((mean / dist.mean() - 1.0).abs() < 0.02, "{text}: drawn {mean}, told {}", dist.mean());

@@ -8,7 +8,7 @@
 
 use super::{Asked, Balancer, Candidate, Make};
 use crate::base::{Member, PolicyConfig};
-use crate::rt::chance::Luck;
+use crate::rt::chance::RngKey;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -41,7 +41,7 @@ pub(super) const MEMBER: Member<Make> = Member {
     make,
 };
 
-fn make(config: &PolicyConfig, _luck: Luck) -> Result<Box<dyn Balancer>, String> {
+fn make(config: &PolicyConfig, _luck: RngKey) -> Result<Box<dyn Balancer>, String> {
     let parameters: Parameters = config.parameters()?;
     if parameters.bound.is_nan() || parameters.bound < 1.0 {
         return Err(format!("bound is {}; below 1 some loads would have no worker", parameters.bound));

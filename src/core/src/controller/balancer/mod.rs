@@ -9,7 +9,7 @@ mod power_of_two;
 mod round_robin;
 
 use crate::base::{Member, OpenSet, PolicyConfig};
-use crate::rt::chance::{Chance, Luck};
+use crate::rt::chance::{RngKey, Seed};
 
 /// An invocation that needs a worker.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +43,14 @@ pub trait Balancer {
 }
 
 /// Makes a balancer of what a configuration says, with luck of its own.
-pub type Make = fn(&PolicyConfig, Luck) -> Result<Box<dyn Balancer>, String>;
+pub type Make = fn(&PolicyConfig, RngKey) -> Result<Box<dyn Balancer>, String>;
 
 static SET: OpenSet<Make> = OpenSet::new(
     "balancer",
     &[
         Member::plain("round-robin", |_, _| Ok(Box::new(round_robin::RoundRobin::default()))),
         Member::plain("least-loaded", |_, _| Ok(Box::new(least_loaded::LeastLoaded))),
-        Member::plain("power-of-two", |_, luck| Ok(Box::new(power_of_two::PowerOfTwo { luck }))),
+        Member::plain("power-of-two", |_, rng| Ok(Box::new(power_of_two::PowerOfTwo { rng }))),
         locality::MEMBER,
     ],
 );
@@ -78,15 +78,15 @@ pub fn names() -> Vec<&'static str> {
 /// # Errors
 /// One sentence.
 pub fn check(config: &PolicyConfig) -> Result<(), String> {
-    build(config, Chance::new(0).named("balancer")).map(drop)
+    build(config, Seed::new(0).named("balancer")).map(drop)
 }
 
 /// Makes the balancer that a configuration names.
 ///
 /// # Errors
 /// One sentence about a name or a parameter that cannot be meant.
-pub fn build(config: &PolicyConfig, luck: Luck) -> Result<Box<dyn Balancer>, String> {
-    SET.maker(config)?(config, luck).map_err(|why| SET.refusal(config, &why))
+pub fn build(config: &PolicyConfig, rng: RngKey) -> Result<Box<dyn Balancer>, String> {
+    SET.maker(config)?(config, rng).map_err(|why| SET.refusal(config, &why))
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
     }
 
     fn make(name: &str) -> Box<dyn Balancer> {
-        build(&name.into(), Chance::new(7).named("balancer")).expect("a known name")
+        build(&name.into(), Seed::new(7).named("balancer")).expect("a known name")
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
                 }
             }
         }
-        assert!(build(&"fairest".into(), Chance::new(1).named("x")).is_err());
+        assert!(build(&"fairest".into(), Seed::new(1).named("x")).is_err());
     }
 
     #[test]

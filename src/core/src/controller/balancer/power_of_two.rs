@@ -2,11 +2,11 @@
 //! Karpelevich, 1996). Nearly as even as the least loaded, and no herd follows an old report.
 
 use super::{Asked, Balancer, Candidate};
-use crate::rt::chance::{Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey};
 use rand::RngExt;
 
 pub(super) struct PowerOfTwo {
-    pub(super) luck: Luck,
+    pub(super) rng: RngKey,
 }
 
 impl Balancer for PowerOfTwo {
@@ -19,7 +19,7 @@ impl Balancer for PowerOfTwo {
         if n < 2 {
             return 0;
         }
-        let mut draw = self.luck.draw(Purpose::Balance, asked.nth);
+        let mut draw = self.rng.draw(Purpose::Balance, asked.nth);
         let first = draw.random_range(0..n);
         let second = (first + draw.random_range(1..n)) % n;
         // At a tie the first drawn: by place, the first workers would have most of the work while there is little.

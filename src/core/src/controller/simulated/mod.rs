@@ -9,10 +9,10 @@ mod network;
 use super::config::Config;
 use super::fleet::{Fleet, Health, Place, Report};
 use super::protocol::{Action, Attempt, Beat, End, Heard, Load, Newcomer, Protocol, Session, Verdict};
-use crate::base::{Cpus, Duration, Front, Invocation, Outcome, Record, Status, Time};
+use crate::base::{CompletionSink, Cpus, Duration, Invocation, InvocationSink, Record, Status, Time};
 use crate::metrics::{CONTROLLER_PATHS, Series};
-use crate::rt::chance::Chance;
-use crate::rt::{self, Calls, Class, OnTime};
+use crate::rt::chance::Seed;
+use crate::rt::{self, Class, EventHandler, Scheduler};
 use network::{Network, Way};
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -20,33 +20,33 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 
 /// See the module. Dropped, it tells what is on its way as unfinished: the run ends before it arrives.
-pub struct Controller(Rc<Hub>);
+pub struct Controller(Rc<Shared>);
 
 /// Asks for the protocol's next deadline, among tokens of messages.
 const DEADLINE: u32 = u32::MAX;
 
 /// What the workers' outcomes, the network and the front share.
-struct Hub {
+struct Shared {
     protocol: RefCell<Protocol>,
     network: RefCell<Network>,
     /// Functions' keys, by their ids.
     functions: Vec<u64>,
-    workers: RefCell<Vec<Slot>>,
+    workers: RefCell<Vec<WorkerSlot>>,
     cores: Cpus,
-    outcome: Rc<dyn Outcome>,
+    outcome: Rc<dyn CompletionSink>,
     /// Calls that are not over.
     calls: RefCell<FxHashMap<u64, Pending>>,
     on_their_way: RefCell<Slab<(Place, Message)>>,
-    calls_at: OnceCell<Calls>,
+    calls_at: OnceCell<Scheduler>,
     /// When the protocol is asked next what is due.
     armed: Cell<Time>,
 }
 
 /// A worker as the controller's side of the run sees it.
-struct Slot {
+struct WorkerSlot {
     name: String,
     /// None where it is away.
-    front: Option<Rc<dyn Front>>,
+    front: Option<Rc<dyn InvocationSink>>,
     /// Counts its lives, from 1.
     life: u64,
     /// As far as it knows itself.
@@ -90,9 +90,9 @@ impl Message {
 }
 
 /// Where what a life of a worker did ends.
-struct Life(Weak<Hub>, Place, u64);
+struct LifeSink(Weak<Shared>, Place, u64);
 
-impl Outcome for Life {
+impl CompletionSink for LifeSink {
     fn settle(&self, record: &Record) {
         if let Some(hub) = self.0.upgrade() {
             hub.worker_answers(self.1, self.2, record);
@@ -110,12 +110,12 @@ impl Controller {
         functions: Vec<u64>,
         (workers, cores): (usize, Cpus),
         seed: u64,
-        outcome: Rc<dyn Outcome>,
+        outcome: Rc<dyn CompletionSink>,
     ) -> Controller {
-        let luck = Chance::new(seed).named("network");
-        let network = Network::new(config.delay.clone(), config.loss, config.ordered, luck, workers);
+        let rng = Seed::new(seed).named("network");
+        let network = Network::new(config.delay.clone(), config.loss, config.ordered, rng, workers);
         let terms = config.terms(config.heartbeats(faults).is_some());
-        let hub = Rc::new(Hub {
+        let hub = Rc::new(Shared {
             protocol: RefCell::new(Protocol::new(fleet, terms)),
             network: RefCell::new(network),
             functions,
@@ -127,17 +127,17 @@ impl Controller {
             calls_at: OnceCell::new(),
             armed: Cell::new(Time::MAX),
         });
-        let _ = hub.calls_at.set(Calls::of(Rc::clone(&hub) as Rc<dyn OnTime>));
+        let _ = hub.calls_at.set(Scheduler::of(Rc::clone(&hub) as Rc<dyn EventHandler>));
         Controller(hub)
     }
 
     /// Where what a life of a worker did ends. Lives are numbered from 1.
-    pub fn outcome(&self, worker: usize, life: u64) -> Rc<dyn Outcome> {
-        Rc::new(Life(Rc::downgrade(&self.0), Place(worker), life))
+    pub fn outcome(&self, worker: usize, life: u64) -> Rc<dyn CompletionSink> {
+        Rc::new(LifeSink(Rc::downgrade(&self.0), Place(worker), life))
     }
 
     /// Its workers, in the order of their places in the fleet: they are registered already when the run begins.
-    pub fn lead(&self, workers: Vec<Rc<dyn Front>>) {
+    pub fn lead(&self, workers: Vec<Rc<dyn InvocationSink>>) {
         let hub = &self.0;
         for (number, front) in workers.into_iter().enumerate() {
             let name = format!("worker-{number}");
@@ -147,7 +147,7 @@ impl Controller {
             }
             while protocol.poll().is_some() {}
             let front = Some(front);
-            let slot = Slot {
+            let slot = WorkerSlot {
                 name,
                 front,
                 life: 1,
@@ -223,7 +223,7 @@ impl Controller {
     }
 
     /// The next life of a worker is there: it registers.
-    pub fn restart(&self, worker: usize, front: Rc<dyn Front>) {
+    pub fn restart(&self, worker: usize, front: Rc<dyn InvocationSink>) {
         let life = {
             let slot = &mut self.0.workers.borrow_mut()[worker];
             slot.front = Some(front);
@@ -242,7 +242,7 @@ impl Controller {
     }
 }
 
-impl Front for Controller {
+impl InvocationSink for Controller {
     fn submit(&self, call: Invocation) {
         let hub = &self.0;
         let function = hub.functions.get(call.function.index()).copied().unwrap_or_default();
@@ -276,7 +276,7 @@ impl Drop for Controller {
     }
 }
 
-impl Hub {
+impl Shared {
     fn newcomer<'a>(&self, name: &'a str, life: u64) -> Newcomer<'a> {
         Newcomer { name, incarnation: life, machine: "simulated", cores: self.cores }
     }
@@ -359,7 +359,7 @@ impl Hub {
 
     fn introduce(&self, session: Session) {
         let workers = self.workers.borrow();
-        let of = |slot: &Slot| self.protocol.borrow().session_of(&slot.name) == Some(session);
+        let of = |slot: &WorkerSlot| self.protocol.borrow().session_of(&slot.name) == Some(session);
         let Some((place, life)) = workers.iter().position(of).map(|i| (Place(i), workers[i].life)) else {
             return;
         };
@@ -485,7 +485,7 @@ impl Hub {
     }
 }
 
-impl OnTime for Hub {
+impl EventHandler for Shared {
     fn on_time(&self, token: u32) {
         if token == DEADLINE {
             self.armed.set(Time::MAX);

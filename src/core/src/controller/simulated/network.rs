@@ -1,7 +1,7 @@
 //! The network between a simulated controller and its workers: messages take their time, get lost, and overtake one another.
 
 use crate::base::{Dist, Duration, Time};
-use crate::rt::chance::{Luck, Purpose};
+use crate::rt::chance::{Purpose, RngKey};
 use rand::RngExt;
 
 /// Which way a message goes.
@@ -28,7 +28,7 @@ pub(super) struct Network {
     constant: Option<Duration>,
     loss: f64,
     ordered: bool,
-    luck: Luck,
+    rng: RngKey,
     links: Vec<[Link; 2]>,
     /// Workers that no message reaches or leaves.
     parted: Vec<bool>,
@@ -36,10 +36,10 @@ pub(super) struct Network {
 
 impl Network {
     /// One to so many workers. What befalls the n-th message of a direction is drawn by (seed, worker, direction, n).
-    pub(super) fn new(delay: Dist, loss: f64, ordered: bool, luck: Luck, workers: usize) -> Network {
+    pub(super) fn new(delay: Dist, loss: f64, ordered: bool, rng: RngKey, workers: usize) -> Network {
         let constant = delay.as_constant();
         let (links, parted) = (vec![[Link::default(); 2]; workers], vec![false; workers]);
-        Network { delay, constant, loss, ordered, luck, links, parted }
+        Network { delay, constant, loss, ordered, rng, links, parted }
     }
 
     /// No message between a worker and the controller arrives from now on, or they do again.
@@ -64,7 +64,7 @@ impl Network {
             Some(delay) if self.loss == 0.0 => delay,
             _ => {
                 let key = (worker as u64 * 2 + way as u64) << 40 ^ link.sent;
-                let mut draw = self.luck.draw(Purpose::Message, key);
+                let mut draw = self.rng.draw(Purpose::Message, key);
                 if draw.random::<f64>() < self.loss {
                     return None;
                 }

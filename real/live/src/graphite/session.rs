@@ -6,12 +6,12 @@ use elapse::base::{Duration, Fault, Result, Time};
 use elapse::metrics::{self, Columns, Series, Sink};
 use elapse::rt::wall::unix_now;
 use elapse::{GraphiteConfig, Interrupt, Shift};
-use elapse_host::threads::Pulse;
+use elapse_host::threads::Heartbeat;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A run's connection to Graphite.
-pub struct Station {
+pub struct GraphiteSession {
     config: GraphiteConfig,
     /// Ends what is waited for.
     interrupt: Interrupt,
@@ -32,10 +32,10 @@ const PATIENCE: Duration = Duration(5_000_000_000);
 /// Between two attempts of a daemon, whose Graphite may come up after it.
 const LONGEST_PAUSE: Duration = Duration(600_000_000_000);
 
-impl Station {
+impl GraphiteSession {
     /// Opens what the scenario names. A Graphite that does not answer is told, and no reason not to run.
-    pub(crate) fn open(config: &GraphiteConfig, interrupt: &Interrupt) -> Result<Option<Station>> {
-        let Some(mut station) = Station::connecting(config)? else { return Ok(None) };
+    pub(crate) fn open(config: &GraphiteConfig, interrupt: &Interrupt) -> Result<Option<GraphiteSession>> {
+        let Some(mut station) = GraphiteSession::connecting(config)? else { return Ok(None) };
         station.interrupt = interrupt.clone();
         let client = client_of(config).map(|client| client.interrupted_by(interrupt));
         if let (Some(sender), Some(client)) = (&station.sender, client) {
@@ -47,7 +47,7 @@ impl Station {
         Ok(Some(station))
     }
 
-    fn connecting(config: &GraphiteConfig) -> Result<Option<Station>> {
+    fn connecting(config: &GraphiteConfig) -> Result<Option<GraphiteSession>> {
         if config.carbon.is_none() && config.url.is_none() {
             return Ok(None);
         }
@@ -60,7 +60,7 @@ impl Station {
             None => None,
         };
         let step = Arc::new(AtomicU64::new(1));
-        Ok(Some(Station {
+        Ok(Some(GraphiteSession {
             config: config.clone(),
             interrupt: Interrupt::default(),
             sender,
@@ -95,14 +95,14 @@ impl Station {
     }
 
     /// The connection of a daemon, which runs without an end: what is wrong with Graphite is logged.
-    pub fn of_daemon(config: &GraphiteConfig) -> Result<Option<Station>> {
+    pub fn of_daemon(config: &GraphiteConfig) -> Result<Option<GraphiteSession>> {
         // Its end is not held up for long, and its start not at all.
         let config = GraphiteConfig { wait: config.wait.min(PATIENCE), ..config.clone() };
-        let Some(station) = Station::connecting(&config)? else { return Ok(None) };
+        let Some(station) = GraphiteSession::connecting(&config)? else { return Ok(None) };
         if let (Some(sender), Some(client)) = (&station.sender, client_of(&config)) {
             // It asks for as long as there is somebody to know.
             let (sender, step) = (Arc::downgrade(sender), Arc::clone(&station.step));
-            let probe = move |pulse: Pulse| async move {
+            let probe = move |pulse: Heartbeat| async move {
                 let mut pause = PATIENCE;
                 while let Some(sender) = sender.upgrade() {
                     pulse.works();
@@ -116,7 +116,7 @@ impl Station {
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
             };
-            elapse_host::threads::aside("graphite-probe", probe)
+            elapse_host::threads::spawn_runtime("graphite-probe", probe)
                 .map_err(|e| Fault::host(format!("cannot start the thread that asks Graphite: {e}")))?;
         }
         Ok(Some(station))

@@ -3,13 +3,13 @@
 use super::{Invocation, Record};
 
 /// Takes invocations: a worker, or a controller in front of several.
-pub trait Front {
+pub trait InvocationSink {
     /// Takes an invocation that arrives now.
     fn submit(&self, call: Invocation);
 }
 
 /// Takes what became of invocations.
-pub trait Outcome {
+pub trait CompletionSink {
     /// An invocation returned; or the run ended first, which its status tells.
     fn settle(&self, record: &Record);
 }

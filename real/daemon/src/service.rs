@@ -2,9 +2,9 @@
 
 use super::allowed::Allowed;
 use super::config::{DaemonConfig, check_function};
-use super::order::{Answer, Ask, BYTES, Invoke, STATUS, too_many};
+use super::dispatcher::Service;
 use super::outside::seen_from_outside;
-use super::reception::Office;
+use super::request::{Answer, BYTES, Invoke, Request, STATUS, too_many};
 use super::roles::Caller;
 use super::state::{Registered, State};
 use elapse::backend::{Backend, Sandboxing};
@@ -14,7 +14,7 @@ use elapse::base::{
 use elapse::function_of;
 use elapse::load::{FunctionConfig, Profile};
 use elapse::metrics::{MEDIA_TYPE, PATHS, openmetrics};
-use elapse::rt::chance::Chance;
+use elapse::rt::chance::Seed;
 use elapse::rt::supervise::LoopStatus;
 use elapse::rt::{self, sync};
 use elapse::worker::{Retry, Worker};
@@ -31,13 +31,13 @@ use std::rc::Rc;
 const WARMING: u64 = 4;
 
 /// See the module.
-pub(super) struct Desk {
+pub(super) struct WorkerService {
     worker: Worker,
     name: String,
     backends: Vec<String>,
     engines: Vec<Option<Rc<dyn Engine>>>,
     all: Vec<Rc<dyn Backend>>,
-    chance: Chance,
+    chance: Seed,
     retry: Retry,
     functions: RefCell<FxHashMap<String, Called>>,
     invocations: Cell<u64>,
@@ -62,21 +62,21 @@ struct Called {
     config: FunctionConfig,
 }
 
-impl Desk {
+impl WorkerService {
     pub(super) fn new(
         worker: Worker,
         engines: Vec<Option<Rc<dyn Engine>>>,
         all: Vec<Rc<dyn Backend>>,
         config: &DaemonConfig,
         state: Option<Rc<State>>,
-    ) -> Rc<Desk> {
-        Rc::new(Desk {
+    ) -> Rc<WorkerService> {
+        Rc::new(WorkerService {
             worker,
             name: config.live.worker.clone(),
             backends: config.worker.backend_names(),
             engines,
             all,
-            chance: Chance::new(config.seed),
+            chance: Seed::new(config.seed),
             retry: config.prewarm,
             functions: RefCell::default(),
             invocations: Cell::new(0),
@@ -101,7 +101,7 @@ impl Desk {
     }
 
     /// Registers a function. The same description a second time changes nothing; another one of the name is refused. What it
-    /// wants created ahead is for [`warm_up`](Desk::warm_up).
+    /// wants created ahead is for [`warm_up`](WorkerService::warm_up).
     ///
     /// # Errors
     /// Another function of the name, what the allow-lists have not, or what the worker's backends cannot do.
@@ -353,26 +353,28 @@ impl Desk {
     }
 }
 
-impl Office for Desk {
-    async fn answer(self: Rc<Desk>, ask: Ask, _id: String) -> Answer {
+impl Service for WorkerService {
+    async fn answer(self: Rc<WorkerService>, ask: Request, _id: String) -> Answer {
         match ask {
-            Ask::Register(json, caller) => {
+            Request::Register(json, caller) => {
                 self.registered(&json, &caller).await.unwrap_or_else(|fault| refusal(&fault))
             }
-            Ask::Deregister(name) => self.deregister(&name).await,
-            Ask::Functions => self.list(),
-            Ask::Invoke(call) => self.invoke(call).await,
-            Ask::Prewarm(name) => self.prewarm(&name).await,
-            Ask::Status => self.status(),
-            Ask::Metrics => self.metrics(),
-            Ask::Drain => {
+            Request::Deregister(name) => self.deregister(&name).await,
+            Request::Functions => self.list(),
+            Request::Invoke(call) => self.invoke(call).await,
+            Request::Prewarm(name) => self.prewarm(&name).await,
+            Request::Status => self.status(),
+            Request::Metrics => self.metrics(),
+            Request::Drain => {
                 self.drain();
                 Answer::json(202, &json!({"status": "draining"}))
             }
-            Ask::Workers | Ask::WorkerStatus(_) | Ask::Join(..) | Ask::Beat(..) | Ask::Leave(..) => {
-                Answer::error(404, "this is a worker; workers are known to a controller")
-            }
-            Ask::InvokeLater(..) | Ask::Fetch(..) | Ask::Health => {
+            Request::Workers
+            | Request::WorkerStatus(_)
+            | Request::Join(..)
+            | Request::Beat(..)
+            | Request::Leave(..) => Answer::error(404, "this is a worker; workers are known to a controller"),
+            Request::InvokeLater(..) | Request::Fetch(..) | Request::Health => {
                 Answer::error(500, "the reception answers this")
             }
         }

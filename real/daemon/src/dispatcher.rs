@@ -1,11 +1,11 @@
-//! The reception: takes the API's orders to whoever answers them, a worker's desk or a controller's, and keeps the answers
+//! The dispatcher: takes the API's requests to whoever answers them, a worker's service or a controller's, and keeps the answers
 //! that are fetched later.
 
-use super::order::{Answer, Ask, Order, UNANSWERED};
+use super::request::{Answer, PendingRequest, Request, UNANSWERED};
 use super::roles::{Caller, Role};
 use axum::body::Bytes;
 use elapse::base::Status;
-use elapse::rt::chance::Luck;
+use elapse::rt::chance::RngKey;
 use elapse::rt::supervise::{Patience, Supervised, supervise};
 use elapse::rt::sync::Notify;
 use elapse::rt::{self, Either};
@@ -19,9 +19,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Who answers.
-pub(super) trait Office: 'static {
+pub(super) trait Service: 'static {
     /// Answers a question. `id` is the request's.
-    fn answer(self: Rc<Self>, ask: Ask, id: String) -> impl Future<Output = Answer>;
+    fn answer(self: Rc<Self>, ask: Request, id: String) -> impl Future<Output = Answer>;
 
     /// Why an invocation of this function is not even begun, if it is not.
     fn refuses(&self, function: &str) -> Option<Answer>;
@@ -36,8 +36,8 @@ pub(super) trait Office: 'static {
 }
 
 /// See the module.
-pub(super) struct Reception<O> {
-    office: Rc<O>,
+pub(super) struct Dispatcher<O> {
+    service: Rc<O>,
     later: RefCell<Later>,
     /// Nothing is waited for any more.
     over: Cell<bool>,
@@ -103,9 +103,14 @@ impl Later {
     }
 }
 
-impl<O: Office> Reception<O> {
-    pub(super) fn new(office: Rc<O>) -> Rc<Reception<O>> {
-        Rc::new(Reception { office, later: RefCell::default(), over: Cell::new(false), ended: Notify::new() })
+impl<O: Service> Dispatcher<O> {
+    pub(super) fn new(service: Rc<O>) -> Rc<Dispatcher<O>> {
+        Rc::new(Dispatcher {
+            service,
+            later: RefCell::default(),
+            over: Cell::new(false),
+            ended: Notify::new(),
+        })
     }
 
     /// Whatever has no answer by now is told that there will be none.
@@ -125,35 +130,35 @@ impl<O: Office> Reception<O> {
     }
 
     pub(super) fn drains(&self) -> bool {
-        self.office.drains()
+        self.service.drains()
     }
 
     /// Begins what is ordered; its answer goes out when it is there, whoever comes in between.
-    pub(super) fn take(self: &Rc<Self>, order: Order) {
-        let reception = Rc::clone(self);
+    pub(super) fn take(self: &Rc<Self>, order: PendingRequest) {
+        let dispatcher = Rc::clone(self);
         rt::spawn_detached(async move {
-            let Order { ask, id, reply, seat } = order;
-            let office = Rc::clone(&reception.office);
+            let PendingRequest { ask, id, reply, permit } = order;
+            let service = Rc::clone(&dispatcher.service);
             let answer = match ask {
                 // What is wrong from the beginning is told now, and not to who fetches it.
-                Ask::InvokeLater(call, caller) => {
-                    if let Some(refusal) = office.refuses(&call.function) {
+                Request::InvokeLater(call, caller) => {
+                    if let Some(refusal) = service.refuses(&call.function) {
                         refusal
-                    } else if reception.later.borrow_mut().expect(&id, &caller.name) {
+                    } else if dispatcher.later.borrow_mut().expect(&id, &caller.name) {
                         let told = id.clone();
                         rt::spawn_detached(async move {
-                            let answer = office.answer(Ask::Invoke(call), id.clone()).await;
-                            reception.later.borrow_mut().put(&id, answer);
-                            drop(seat);
+                            let answer = service.answer(Request::Invoke(call), id.clone()).await;
+                            dispatcher.later.borrow_mut().put(&id, answer);
+                            drop(permit);
                         });
                         Answer::json(202, &json!({"id": told, "status": "under way"}))
                     } else {
                         Answer::error(409, "there is an invocation with this x-request-id already")
                     }
                 }
-                Ask::Fetch(of, caller) => reception.later.borrow().fetch(&of, &caller),
-                Ask::Health => Answer::json(200, &office.health()),
-                ask => match rt::select(office.answer(ask, id), reception.is_over()).await {
+                Request::Fetch(of, caller) => dispatcher.later.borrow().fetch(&of, &caller),
+                Request::Health => Answer::json(200, &service.health()),
+                ask => match rt::select(service.answer(ask, id), dispatcher.is_over()).await {
                     Either::Left(answer) => answer,
                     Either::Right(()) => Answer::error(502, UNANSWERED).with_status(Status::Lost),
                 },
@@ -165,17 +170,17 @@ impl<O: Office> Reception<O> {
 }
 
 /// Takes orders as they come, under a supervisor.
-pub(super) fn orders<O: Office>(
-    reception: &Rc<Reception<O>>,
-    orders: mpsc::Receiver<Order>,
-    luck: Luck,
+pub(super) fn orders<O: Service>(
+    dispatcher: &Rc<Dispatcher<O>>,
+    orders: mpsc::Receiver<PendingRequest>,
+    rng: RngKey,
 ) -> Supervised {
-    let (reception, orders) = (Rc::clone(reception), Rc::new(RefCell::new(orders)));
-    supervise("orders", Patience::default(), luck, move |pulse| {
-        let (reception, orders) = (Rc::clone(&reception), Rc::clone(&orders));
+    let (dispatcher, orders) = (Rc::clone(dispatcher), Rc::new(RefCell::new(orders)));
+    supervise("orders", Patience::default(), rng, move |pulse| {
+        let (dispatcher, orders) = (Rc::clone(&dispatcher), Rc::clone(&orders));
         async move {
             while let Some(order) = pulse.rest(poll_fn(|cx| orders.borrow_mut().poll_recv(cx))).await {
-                reception.take(order);
+                dispatcher.take(order);
             }
             // The API has ended, and with it soon the daemon.
             pulse.rest(pending()).await
@@ -187,13 +192,13 @@ pub(super) fn orders<O: Office>(
 mod tests {
     use super::super::roles::Roles;
     use super::*;
-    use elapse::rt::chance::Chance;
+    use elapse::rt::chance::Seed;
     use tokio::sync::oneshot;
 
-    struct Clerk;
+    struct TestService;
 
-    impl Office for Clerk {
-        async fn answer(self: Rc<Clerk>, _ask: Ask, id: String) -> Answer {
+    impl Service for TestService {
+        async fn answer(self: Rc<TestService>, _ask: Request, id: String) -> Answer {
             Answer::json(200, &json!(id))
         }
 
@@ -206,9 +211,9 @@ mod tests {
         }
     }
 
-    async fn answered(orders: &mpsc::Sender<Order>) -> Option<u16> {
+    async fn answered(orders: &mpsc::Sender<PendingRequest>) -> Option<u16> {
         let (reply, answer) = oneshot::channel();
-        let order = Order { ask: Ask::Status, id: "1".into(), reply, seat: None };
+        let order = PendingRequest { ask: Request::Status, id: "1".into(), reply, permit: None };
         assert!(orders.send(order).await.is_ok());
         answer.await.ok().map(|answer| answer.status)
     }
@@ -217,8 +222,8 @@ mod tests {
     fn orders_are_taken_again_after_a_panic() {
         rt::Live::new().unwrap().block_on(async {
             let (sender, taken) = mpsc::channel(4);
-            let reception = Reception::new(Rc::new(Clerk));
-            let watched = orders(&reception, taken, Chance::new(1).named("test"));
+            let dispatcher = Dispatcher::new(Rc::new(TestService));
+            let watched = orders(&dispatcher, taken, Seed::new(1).named("test"));
             assert_eq!(answered(&sender).await, Some(200));
             watched.pulse.inject_panic();
             assert_eq!(answered(&sender).await, None, "whoever asked is not left waiting");

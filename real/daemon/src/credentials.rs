@@ -1,4 +1,4 @@
-//! The doors of an API: who may come in, by the keys that they bring or the user that they are, and the certificate that is shown.
+//! The credentials of an API: who may come in, by the keys that they bring or the user that they are, and the certificate that is shown.
 //! Keys and certificate are read from files, and may be exchanged while the API is served.
 
 use super::places;
@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Doors {
+pub(super) struct Credentials {
     pub(super) gate: Gate,
     pub(super) identity: Option<Identity>,
 }
@@ -23,8 +23,8 @@ pub(super) struct Doors {
 /// What controllers are called, each on its host.
 pub(super) const CONTROLLER: &str = "controller";
 
-/// What the configuration of a daemon says of its doors.
-pub(super) struct DoorKeys<'a> {
+/// What the configuration of a daemon says of who may come in.
+pub(super) struct AccessKeys<'a> {
     pub(super) listen: Option<&'a str>,
     pub(super) socket_mode: &'a str,
     pub(super) socket_group: Option<&'a str>,
@@ -38,7 +38,7 @@ pub(super) struct DoorKeys<'a> {
     pub(super) name: &'a str,
 }
 
-impl DoorKeys<'_> {
+impl AccessKeys<'_> {
     /// What cannot be meant: above all, nothing listens beyond this host for anybody, or in words that others can read.
     ///
     /// # Errors
@@ -105,11 +105,11 @@ impl DoorKeys<'_> {
         Ok(Place { at, mode, group })
     }
 
-    /// The doors.
+    /// What is open then.
     ///
     /// # Errors
     /// A file that cannot be read, or holds something else; a token that cannot be made.
-    pub(super) fn open(&self) -> Result<Doors> {
+    pub(super) fn open(&self) -> Result<Credentials> {
         let identity = match (self.certificate, self.key) {
             (Some(certificate), Some(key)) => Some(Identity::read(certificate, key).map_err(Fault::usage)?),
             _ => None,
@@ -127,7 +127,7 @@ impl DoorKeys<'_> {
             None if is_tcp => Gate::of(Some(&self.made_token()?))?,
             None => Gate::of(None)?,
         };
-        Ok(Doors { gate, identity })
+        Ok(Credentials { gate, identity })
     }
 
     /// The name of its folder among all daemons': that of a worker, which no other has; a controller's has its port.
@@ -208,12 +208,12 @@ fn group_of(name: &str) -> Result<u32> {
     })
 }
 
-impl Doors {
+impl Credentials {
     /// From now on those of these files. Whether there is TLS at all is decided at the start.
     ///
     /// # Errors
-    /// See [`DoorKeys::open`]; the doors are then as they were.
-    pub(super) fn exchange(&self, keys: &DoorKeys<'_>) -> Result<()> {
+    /// See [`AccessKeys::open`]; all is then as it was.
+    pub(super) fn exchange(&self, keys: &AccessKeys<'_>) -> Result<()> {
         let next = keys.open()?;
         match (&self.identity, next.identity) {
             (Some(shown), Some(next)) => shown.become_like(&next),

@@ -16,7 +16,7 @@ pub(super) const STATUS: &str = "elapse-status";
 pub(super) const UNANSWERED: &str = "it ended before it could answer, and what was asked may have been done";
 
 /// What is asked of a worker or a controller.
-pub(super) enum Ask {
+pub(super) enum Request {
     /// Register the function that this JSON describes, for whoever asks.
     Register(Bytes, Caller),
     /// Forget a function.
@@ -122,17 +122,17 @@ impl Invoke {
 }
 
 /// A question and where its answer goes.
-pub(super) struct Order {
-    pub(super) ask: Ask,
+pub(super) struct PendingRequest {
+    pub(super) ask: Request,
     /// The request's id.
     pub(super) id: String,
     pub(super) reply: oneshot::Sender<Answer>,
     /// Held until there is an answer, whoever waits for it.
-    pub(super) seat: Seat,
+    pub(super) permit: Permit,
 }
 
 /// A place among the invocations on their way.
-pub(super) type Seat = Option<OwnedSemaphorePermit>;
+pub(super) type Permit = Option<OwnedSemaphorePermit>;
 
 /// An answer of the worker or controller.
 #[derive(Clone, Debug)]

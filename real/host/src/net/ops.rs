@@ -36,7 +36,7 @@ struct Bridge {
 }
 
 /// See the module.
-pub(super) struct Desk {
+pub(super) struct NetlinkOps {
     runtime: Runtime,
     handle: Handle,
     names: Names,
@@ -63,9 +63,9 @@ enum Inside {
     Process(i32),
 }
 
-impl Desk {
+impl NetlinkOps {
     /// On the thread that will use it, whose own namespace is `home`; takes over the bridges that are there.
-    pub(super) fn open(names: Names, subnet: Subnet, reach_host: bool, home: File) -> Done<Desk> {
+    pub(super) fn open(names: Names, subnet: Subnet, reach_host: bool, home: File) -> Done<NetlinkOps> {
         // A panic may have left the thread elsewhere.
         enter(&home).map_err(told("cannot come back from a network namespace"))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -78,9 +78,10 @@ impl Desk {
             drop(runtime.spawn(connection));
             handle
         };
-        let mut desk = Desk { runtime, handle, names, subnet, reach_host, bridges: BTreeMap::new(), home };
-        desk.look()?;
-        Ok(desk)
+        let mut ops =
+            NetlinkOps { runtime, handle, names, subnet, reach_host, bridges: BTreeMap::new(), home };
+        ops.look()?;
+        Ok(ops)
     }
 
     /// Reads which bridges and links of the worker's are there.

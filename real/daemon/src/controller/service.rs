@@ -1,14 +1,14 @@
 //! Where the orders of a controller's API meet its fleet.
 
 use super::super::allowed::Allowed;
-use super::super::desk::{loop_status, refusal};
-use super::super::doors::Token;
-use super::super::order::{Answer, Ask};
-use super::super::reception::Office;
+use super::super::credentials::Token;
+use super::super::dispatcher::Service;
+use super::super::request::{Answer, Request};
+use super::super::service::{loop_status, refusal};
 use super::super::state::{Registered, State, known_functions};
 use super::config::ControllerConfig;
 use super::sources::Sources;
-use super::workers::{Introduction, Life};
+use super::workers::{Introduction, WorkerSession};
 use bytes::Bytes;
 use elapse::base::{Duration, Fault, Result, Time, nearest};
 use elapse::controller::protocol::{Action, Attempt, End, Over, Protocol, Session, Terms};
@@ -16,8 +16,8 @@ use elapse::controller::{Fleet, Health, OnLoss, balancer};
 use elapse::load::FunctionConfig;
 use elapse::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
 use elapse::rt;
-use elapse::rt::chance::{Chance, Luck};
-use elapse::rt::supervise::{Patience, Pulse, Supervised, supervise};
+use elapse::rt::chance::{RngKey, Seed};
+use elapse::rt::supervise::{Heartbeat, Patience, Supervised, supervise};
 use elapse::rt::sync::Notify;
 use elapse_host::room::Room;
 use elapse_live::threads;
@@ -36,13 +36,13 @@ pub(super) const SOON: Duration = Duration::from_secs(30);
 pub(super) const REGISTRATION: Duration = Duration::from_secs(900);
 
 /// See the module.
-pub(super) struct Desk {
+pub(super) struct ControllerService {
     /// Who there is, and what becomes of each call.
     pub(super) protocol: RefCell<Protocol>,
     /// The workers that are known, by name.
-    pub(super) lives: RefCell<BTreeMap<String, Rc<Life>>>,
+    pub(super) lives: RefCell<BTreeMap<String, Rc<WorkerSession>>>,
     /// Their sessions, and those that have left and have still to answer something.
-    pub(super) sessions: RefCell<FxHashMap<Session, Rc<Life>>>,
+    pub(super) sessions: RefCell<FxHashMap<Session, Rc<WorkerSession>>>,
     /// What is to be done next for calls, by their numbers.
     pub(super) steps: RefCell<FxHashMap<u64, Step>>,
     /// Functions as they were registered, by name.
@@ -59,7 +59,7 @@ pub(super) struct Desk {
     pub(super) allowed: Allowed,
     pub(super) lost_after: Duration,
     pub(super) attempt_timeout: Duration,
-    luck: Luck,
+    rng: RngKey,
     /// Told when nothing is under way.
     pub(super) quiet: Notify,
     /// When the protocol is asked next what is due.
@@ -69,7 +69,7 @@ pub(super) struct Desk {
     /// Functions that are being registered or deregistered.
     pub(super) changing: RefCell<FxHashSet<String>>,
     /// Its background loops.
-    loops: RefCell<Vec<(&'static str, Pulse)>>,
+    loops: RefCell<Vec<(&'static str, Heartbeat)>>,
     /// The functions that outlive the controller.
     pub(super) state: Option<State>,
 }
@@ -81,15 +81,15 @@ pub(super) enum Step {
     End(End),
 }
 
-impl Desk {
+impl ControllerService {
     pub(super) fn new(
         config: &ControllerConfig,
         token: Token,
         state: Option<State>,
         room: Room,
-    ) -> Result<Rc<Desk>> {
-        let luck = Chance::new(config.seed).named("balancer");
-        let balancer = balancer::build(&config.balancer, luck).map_err(Fault::usage)?;
+    ) -> Result<Rc<ControllerService>> {
+        let rng = Seed::new(config.seed).named("balancer");
+        let balancer = balancer::build(&config.balancer, rng).map_err(Fault::usage)?;
         let written = |f: &FunctionConfig| serde_json::to_vec(f).map_err(|e| Fault::bug(e.to_string()));
         let functions = known_functions(&config.functions, &config.register, &[], state.as_ref());
         let described = |f: Registered| {
@@ -101,7 +101,7 @@ impl Desk {
             attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
             attempt_timeout: config.attempt_timeout,
         };
-        Ok(Rc::new(Desk {
+        Ok(Rc::new(ControllerService {
             protocol: RefCell::new(Protocol::new(Fleet::new(balancer), terms)),
             lives: RefCell::default(),
             sessions: RefCell::default(),
@@ -114,7 +114,7 @@ impl Desk {
             token,
             lost_after: config.lost_after,
             attempt_timeout: config.attempt_timeout,
-            luck,
+            rng,
             quiet: Notify::new(),
             watched: Cell::new(Time::ZERO),
             changed: Notify::new(),
@@ -130,17 +130,17 @@ impl Desk {
     }
 
     /// Has done, under a supervisor, what is due: workers are lost that were not heard of, attempts that take too long.
-    pub(super) fn health(self: &Rc<Desk>) -> Supervised {
-        let desk = Rc::clone(self);
-        supervise("worker-health", Patience::default(), self.luck, move |pulse| {
-            let desk = Rc::clone(&desk);
+    pub(super) fn health(self: &Rc<ControllerService>) -> Supervised {
+        let service = Rc::clone(self);
+        supervise("worker-health", Patience::default(), self.rng, move |pulse| {
+            let service = Rc::clone(&service);
             async move {
                 loop {
-                    desk.protocol.borrow_mut().handle_timeout(rt::now());
-                    desk.act("controller");
-                    let next = desk.protocol.borrow_mut().next_deadline();
-                    desk.watched.set(next.unwrap_or(Time::MAX));
-                    let changed = desk.changed.notified();
+                    service.protocol.borrow_mut().handle_timeout(rt::now());
+                    service.act("controller");
+                    let next = service.protocol.borrow_mut().next_deadline();
+                    service.watched.set(next.unwrap_or(Time::MAX));
+                    let changed = service.changed.notified();
                     match next {
                         None => pulse.rest(changed).await,
                         Some(at) => drop(pulse.rest(rt::select(rt::sleep_until(at), changed)).await),
@@ -151,7 +151,7 @@ impl Desk {
     }
 
     /// Does what the protocol wants done; `by` is the request that led to it.
-    pub(super) fn act(self: &Rc<Desk>, by: &str) {
+    pub(super) fn act(self: &Rc<ControllerService>, by: &str) {
         loop {
             let action = self.protocol.borrow_mut().poll();
             match action {
@@ -170,13 +170,13 @@ impl Desk {
         }
     }
 
-    fn begin_introduction(self: &Rc<Desk>, session: Session, by: &str) {
+    fn begin_introduction(self: &Rc<ControllerService>, session: Session, by: &str) {
         let Some(life) = self.sessions.borrow().get(&session).cloned() else { return };
         if life.introduction.replace(Introduction::UnderWay) == Introduction::Done {
             tracing::info!(target: "elapse", worker = life.told.name, "heard of again");
         }
-        let (desk, by) = (Rc::clone(self), by.to_string());
-        rt::spawn_detached(async move { desk.introduce(&life, &by).await });
+        let (service, by) = (Rc::clone(self), by.to_string());
+        rt::spawn_detached(async move { service.introduce(&life, &by).await });
     }
 
     /// Nothing that a worker has is waited for.
@@ -196,16 +196,16 @@ impl Desk {
     }
 
     /// Sends, under a supervisor, the controller's metrics into `sink` each second.
-    pub(super) fn measure(self: &Rc<Desk>, mut sink: Box<dyn Sink>) -> Supervised {
+    pub(super) fn measure(self: &Rc<ControllerService>, mut sink: Box<dyn Sink>) -> Supervised {
         sink.columns(&Columns::of_controller());
-        let (desk, sink) = (Rc::clone(self), Rc::new(RefCell::new(sink)));
-        supervise("metrics", Patience::default(), self.luck, move |pulse| {
-            let (desk, sink) = (Rc::clone(&desk), Rc::clone(&sink));
+        let (service, sink) = (Rc::clone(self), Rc::new(RefCell::new(sink)));
+        supervise("metrics", Patience::default(), self.rng, move |pulse| {
+            let (service, sink) = (Rc::clone(&service), Rc::clone(&sink));
             async move {
                 loop {
                     let due = Time((rt::now().0 / STEP.0 + 1) * STEP.0);
                     pulse.rest(rt::sleep_until(due)).await;
-                    sink.borrow_mut().take(due, &desk.row());
+                    sink.borrow_mut().take(due, &service.row());
                 }
             }
         })
@@ -222,9 +222,9 @@ impl Desk {
         rt::timeout(limit, finished).await.is_ok()
     }
 
-    pub(super) fn able(&self) -> Vec<Rc<Life>> {
+    pub(super) fn able(&self) -> Vec<Rc<WorkerSession>> {
         let protocol = self.protocol.borrow();
-        let able = |life: &&Rc<Life>| protocol.health(life.session) == Some(Health::Healthy);
+        let able = |life: &&Rc<WorkerSession>| protocol.health(life.session) == Some(Health::Healthy);
         self.lives.borrow().values().filter(able).cloned().collect()
     }
 
@@ -237,7 +237,7 @@ impl Desk {
 }
 
 /// What is told of the controller itself.
-impl Desk {
+impl ControllerService {
     fn workers(&self) -> Vec<Value> {
         self.lives.borrow().values().map(|life| self.describe(life)).collect()
     }
@@ -289,28 +289,28 @@ impl Desk {
     }
 }
 
-impl Office for Desk {
-    async fn answer(self: Rc<Desk>, ask: Ask, id: String) -> Answer {
+impl Service for ControllerService {
+    async fn answer(self: Rc<ControllerService>, ask: Request, id: String) -> Answer {
         match ask {
-            Ask::Register(json, caller) => {
+            Request::Register(json, caller) => {
                 self.register(&json, &caller, &id).await.unwrap_or_else(|fault| refusal(&fault))
             }
-            Ask::Deregister(name) => self.deregister(&name, &id).await,
-            Ask::Functions => self.list(),
-            Ask::Invoke(call) => self.invoke(&call, &id).await,
-            Ask::Prewarm(name) => self.prewarm(&name, &id).await,
-            Ask::Status => self.status(),
-            Ask::Metrics => self.metrics(),
-            Ask::Drain => {
+            Request::Deregister(name) => self.deregister(&name, &id).await,
+            Request::Functions => self.list(),
+            Request::Invoke(call) => self.invoke(&call, &id).await,
+            Request::Prewarm(name) => self.prewarm(&name, &id).await,
+            Request::Status => self.status(),
+            Request::Metrics => self.metrics(),
+            Request::Drain => {
                 self.protocol.borrow_mut().drain();
                 Answer::json(202, &json!({"status": "draining"}))
             }
-            Ask::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
-            Ask::WorkerStatus(name) => self.worker_status(&name, &id).await,
-            Ask::Join(json, from, caller) => self.join(&json, from, &caller, &id).await,
-            Ask::Beat(name, json) => self.beat(&name, &json, &id),
-            Ask::Leave(name, json, caller) => self.leave(&name, &json, &caller),
-            Ask::InvokeLater(..) | Ask::Fetch(..) | Ask::Health => {
+            Request::Workers => Answer::json(200, &json!({ "workers": self.workers() })),
+            Request::WorkerStatus(name) => self.worker_status(&name, &id).await,
+            Request::Join(json, from, caller) => self.join(&json, from, &caller, &id).await,
+            Request::Beat(name, json) => self.beat(&name, &json, &id),
+            Request::Leave(name, json, caller) => self.leave(&name, &json, &caller),
+            Request::InvokeLater(..) | Request::Fetch(..) | Request::Health => {
                 Answer::error(500, "the reception answers this")
             }
         }
@@ -347,20 +347,24 @@ mod tests {
     #[test]
     fn loops_that_panic_go_on_and_are_shown() {
         let run = rt::Sim::new(rt::Options::default()).block_on(async {
-            let desk =
-                Desk::new(&ControllerConfig::default(), Token::of(None).unwrap(), None, Room::new(1 << 20))
-                    .unwrap();
+            let service = ControllerService::new(
+                &ControllerConfig::default(),
+                Token::of(None).unwrap(),
+                None,
+                Room::new(1 << 20),
+            )
+            .unwrap();
             let points = Rc::new(Cell::new(0));
-            let loops = [desk.health(), desk.measure(Box::new(Count(Rc::clone(&points))))];
-            desk.watch(&loops);
+            let loops = [service.health(), service.measure(Box::new(Count(Rc::clone(&points))))];
+            service.watch(&loops);
             rt::sleep(STEP * 3).await;
             let before = points.get();
             loops.iter().for_each(|each| each.pulse.inject_panic());
-            desk.changed.notify_waiters();
+            service.changed.notify_waiters();
             rt::sleep(STEP * 5).await;
             assert!(before >= 2 && points.get() >= before + 3, "{before}, then {}", points.get());
-            assert_eq!(desk.row()[CONTROLLER_PATHS.len() - 2], 2.0, "loop_restarts");
-            let status: Value = serde_json::from_slice(&desk.status().body).unwrap();
+            assert_eq!(service.row()[CONTROLLER_PATHS.len() - 2], 2.0, "loop_restarts");
+            let status: Value = serde_json::from_slice(&service.status().body).unwrap();
             for told in status["loops"].as_array().unwrap() {
                 assert_eq!(told["restarts"], 1, "{told}");
                 assert!(told["last_panic"].as_str().unwrap().contains("injected"), "{told}");
