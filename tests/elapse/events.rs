@@ -97,8 +97,9 @@ fn events_add_up_to_the_figures_of_the_run() {
 fn each_invocation_is_told_once_and_in_order() {
     let (_, heard) = hear(CROWDED);
     assert!(heard.windows(2).all(|pair| pair[0].1 <= pair[1].1), "instants go back");
-    let mut stages: BTreeMap<u64, Vec<&'static str>> = BTreeMap::new();
-    for (_, _, event) in &heard {
+    // One that a worker refuses comes to the next one.
+    let mut stages: BTreeMap<(u16, u64), Vec<&'static str>> = BTreeMap::new();
+    for (worker, _, event) in &heard {
         let (invocation, stage) = match *event {
             Event::Arrived { invocation, .. } => (invocation, "arrived"),
             Event::Waits { invocation, joins: true, .. } => (invocation, "waits"),
@@ -110,19 +111,19 @@ fn each_invocation_is_told_once_and_in_order() {
             Event::Returned { invocation, .. } => (invocation, "returned"),
             _ => continue,
         };
-        stages.entry(invocation).or_default().push(stage);
+        stages.entry((*worker, invocation)).or_default().push(stage);
     }
     let order = ["arrived", "waits", "refused", "dispatched", "started", "ended", "released", "returned"];
     let place = |stage: &str| order.iter().position(|known| *known == stage);
     for (invocation, stages) in &stages {
-        assert!(stages.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{invocation}: {stages:?}");
+        assert!(stages.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{invocation:?}: {stages:?}");
         assert_eq!(stages[0], "arrived");
         let served = stages.contains(&"dispatched");
-        assert_ne!(served, stages.contains(&"refused"), "{invocation}: {stages:?}");
+        assert_ne!(served, stages.contains(&"refused"), "{invocation:?}: {stages:?}");
         assert_eq!(
             served,
             stages.contains(&"released") || stages.last() != Some(&"returned"),
-            "{invocation}: {stages:?}"
+            "{invocation:?}: {stages:?}"
         );
     }
 }

@@ -4,8 +4,8 @@
 use crate::common::{figure, plan};
 use elapse::base::{Cpus, Duration, Time};
 use elapse::controller::protocol::{
-    Action, Attempt, Beat, End, Farewell, Heard, Load, Newcomer, Objection, Over, Protocol, Session, Terms,
-    Verdict,
+    Action, Attempt, Beat, End, Farewell, Heard, Load, Newcomer, Objection, OnRefusal, Over, Protocol,
+    Session, Terms, Verdict,
 };
 use elapse::controller::{Fleet, Health, balancer};
 use elapse::rt::chance::{Purpose, RngStream, Seed};
@@ -18,7 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn protocol(name: &str, attempts: u32) -> Protocol {
     let balancer = balancer::build(&name.into(), Seed::new(1).named("balancer")).expect("a balancer");
     let attempt_timeout = Duration::from_secs(60);
-    Protocol::new(Fleet::new(balancer), Terms { lost_after: PATIENCE, attempts, attempt_timeout })
+    let on_refusal = OnRefusal::Next;
+    Protocol::new(Fleet::new(balancer), Terms { lost_after: PATIENCE, attempts, attempt_timeout, on_refusal })
 }
 
 fn at(seconds: u64) -> Time {
@@ -389,6 +390,39 @@ fn lost_messages_are_seen_as_time_outs_alone_and_equal_runs_are_equal() {
     let (any, ordered) = (fleet(delays, ""), fleet(&format!("{delays}\nordered = true"), ""));
     assert_eq!((statuses(&any)[0], statuses(&ordered)[0]), (540.0, 540.0));
     assert!(figure(&ordered, "latency_ms.mean") > figure(&any, "latency_ms.mean"));
+}
+
+#[test]
+fn a_refused_invocation_is_tried_elsewhere_where_that_is_wanted() {
+    let crowded = |on_refusal: &str| {
+        let text = format!(
+            r#"
+name = "crowded"
+duration = "20s"
+[worker]
+count = 2
+cores = 1
+memory = "4GiB"
+queue = {{ policy = "fifo", limit = 1 }}
+[controller]
+balancer = "round-robin"
+on_refusal = "{on_refusal}"
+[model]
+cold_start = "0s"
+[[function]]
+name = "f"
+memory = "128MiB"
+duration = {{ exponential = {{ mean = "300ms" }} }}
+load = {{ poisson = "6/s" }}
+"#
+        );
+        Run::new(plan(&text)).checked(true).simulate().unwrap_or_else(|e| panic!("{e}"))
+    };
+    let (next, end) = (crowded("next"), crowded("end"));
+    let all = |run: &Finished| figure(run, "invocations");
+    assert_eq!((all(&next), statuses(&next).iter().sum::<f64>()), (all(&end), all(&next)));
+    // Two workers of which one may have room are refused by both less often.
+    assert!(statuses(&next)[2] < 0.8 * statuses(&end)[2], "{:?} {:?}", statuses(&next), statuses(&end));
 }
 
 #[test]

@@ -46,11 +46,11 @@ pub enum Purpose {
 /// The seed of a run.
 ///
 /// ```
-/// use elapse_rt::chance::{Chance, Purpose};
+/// use elapse_rt::chance::{Seed, Purpose};
 /// use rand::RngExt;
 ///
 /// // The k-th draw of a component is the same whatever else was drawn before.
-/// let first = |k| -> u64 { Chance::new(7).named("load").draw(Purpose::Generate, k).random() };
+/// let first = |k| -> u64 { Seed::new(7).named("load").draw(Purpose::Generate, k).random() };
 /// assert_eq!(first(3), first(3));
 /// assert_ne!(first(3), first(4));
 /// ```

@@ -148,7 +148,7 @@ impl Supervised {
 /// use elapse_rt::{Duration, Options, Sim, sleep};
 ///
 /// Sim::new(Options::default()).block_on(async {
-///     let luck = Chance::new(1).named("reaper");
+///     let luck = Seed::new(1).named("reaper");
 ///     let reaper = supervise("reaper", Patience::default(), luck, |pulse| async move {
 ///         loop {
 ///             pulse.rest(sleep(Duration::from_secs(1))).await;

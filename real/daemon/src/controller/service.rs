@@ -11,7 +11,7 @@ use super::sources::Sources;
 use super::workers::{Introduction, WorkerSession};
 use bytes::Bytes;
 use elapse::base::{Duration, Fault, Result, Time, nearest};
-use elapse::controller::protocol::{Action, Attempt, End, Over, Protocol, Session, Terms};
+use elapse::controller::protocol::{Action, Attempt, End, OnRefusal, Over, Protocol, Session, Terms};
 use elapse::controller::{Fleet, Health, OnLoss, balancer};
 use elapse::load::FunctionConfig;
 use elapse::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
@@ -100,6 +100,7 @@ impl ControllerService {
             lost_after: config.lost_after,
             attempts: if config.on_loss == OnLoss::Retry { config.attempts } else { 1 },
             attempt_timeout: config.attempt_timeout,
+            on_refusal: OnRefusal::Next,
         };
         Ok(Rc::new(ControllerService {
             protocol: RefCell::new(Protocol::new(Fleet::new(balancer), terms)),

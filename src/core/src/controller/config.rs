@@ -1,7 +1,7 @@
 //! What a scenario says of the controller in front of several workers, and of what befalls them.
 
 use super::balancer;
-use super::protocol::Terms;
+use super::protocol::{OnRefusal, Terms};
 use crate::base::{Dist, Duration, PolicyConfig};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ pub struct Config {
     pub attempts: u32,
     /// How long a worker may take to answer an invocation, its queue included; then the invocation is lost with it.
     pub attempt_timeout: Duration,
+    /// What becomes of an invocation that a worker refuses.
+    pub on_refusal: OnRefusal,
 }
 
 /// What becomes of an invocation whose worker is lost.
@@ -55,6 +57,7 @@ impl Default for Config {
             on_loss: OnLoss::Fail,
             attempts: 2,
             attempt_timeout: Duration::from_secs(15 * 60),
+            on_refusal: OnRefusal::Next,
         }
     }
 }
@@ -91,6 +94,7 @@ impl Config {
             lost_after: if watched { self.lost_after } else { Duration::MAX },
             attempts: if self.on_loss == OnLoss::Retry { self.attempts } else { 1 },
             attempt_timeout: if watched { self.attempt_timeout } else { Duration::MAX },
+            on_refusal: self.on_refusal,
         }
     }
 

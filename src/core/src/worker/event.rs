@@ -126,6 +126,8 @@ pub enum Event {
     Started {
         /// The invocation.
         invocation: u64,
+        /// What is called.
+        function: FunctionId,
         /// Its container.
         container: u64,
         /// How it started.
@@ -135,6 +137,8 @@ pub enum Event {
     Ended {
         /// The invocation.
         invocation: u64,
+        /// What was called; of one that was given up, whose container it was.
+        function: FunctionId,
         /// Its container.
         container: u64,
         /// How it ended.

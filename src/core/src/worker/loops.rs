@@ -2,6 +2,8 @@
 
 use super::Inner;
 use super::around::Around;
+use super::state::Asked;
+use crate::base::{Duration, Time};
 use crate::rt::supervise::{Heartbeat, Patience, Supervised, supervise};
 use crate::rt::{self, Class};
 use std::rc::Rc;
@@ -28,6 +30,25 @@ pub(super) fn start_exit_watcher(inner: &Rc<Inner>, patience: Patience, backend:
     Some(supervise("exit-watcher", patience, rng, move |pulse| {
         watch_exits(Rc::clone(&inner), backend, pulse)
     }))
+}
+
+/// Starts a loop for each policy that wants to be called at times of its own.
+pub(super) fn start_ticks(inner: &Rc<Inner>, patience: Patience) -> Vec<Supervised> {
+    let wanted = |(asked, name): (Asked, &'static str)| {
+        let every = inner.state.borrow_mut().every(asked)?;
+        let (inner, rng) = (Rc::clone(inner), inner.rng);
+        Some(supervise(name, patience, rng, move |pulse| tick(Rc::clone(&inner), asked, every, pulse)))
+    };
+    Asked::ALL.into_iter().filter_map(wanted).collect()
+}
+
+/// Calls a policy at every multiple of its span, when the events of that instant are over.
+async fn tick(inner: Rc<Inner>, asked: Asked, every: Duration, pulse: Heartbeat) {
+    loop {
+        let due = Time((rt::now().0 / every.0 + 1) * every.0);
+        pulse.rest(rt::sleep_until_as(Class::Tick, due)).await;
+        inner.state.borrow_mut().tick(asked, rt::now(), &mut Around(&inner));
+    }
 }
 
 /// Removes containers that have ended by themselves, so that nobody is sent into one. One that is called tells its callers

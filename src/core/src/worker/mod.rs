@@ -192,7 +192,12 @@ impl Worker {
         worker.0.backends.iter().for_each(|b| b.measure_in(parts.window.0, parts.window.1));
         let backends = (0..worker.0.backends.len() as u16)
             .filter_map(|backend| loops::start_exit_watcher(&worker.0, patience, backend));
-        loops::start(&worker.0, patience).into_iter().chain(backends).for_each(|loops| worker.watch(loops));
+        let ticks = loops::start_ticks(&worker.0, patience);
+        loops::start(&worker.0, patience)
+            .into_iter()
+            .chain(backends)
+            .chain(ticks)
+            .for_each(|loops| worker.watch(loops));
         Ok(worker)
     }
 

@@ -119,6 +119,10 @@ pub const DOCS: &[Doc] = &[
     ),
     key("controller.attempts", "attempts at an invocation, the first included, with on_loss = \"retry\""),
     key("controller.attempt_timeout", "a worker that has not answered for this long has lost the invocation"),
+    key(
+        "controller.on_refusal",
+        "an invocation that a worker refuses (queue.limit, queue.timeout): next (another is tried, as the daemon does), or end (it is dropped)",
+    ),
     // What befalls workers.
     key("fault", "simulation: something that befalls a worker"),
     must("fault.at", "when, counted from the beginning of the load", "\"10min\""),

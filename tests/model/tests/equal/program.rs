@@ -139,6 +139,8 @@ fn worker_lines(plan: &Plan) -> Vec<String> {
         lines.push(format!("balancer = \"{balancer}\""));
         lines.push(format!("delay = {}", span(plan.controller.delay)));
         lines.push(format!("reports = {}", span(plan.controller.reports.unwrap_or(0))));
+        // A record tells of one worker: where another is tried, what the first one did is in none.
+        lines.push("on_refusal = \"end\"".into());
     }
     lines
 }

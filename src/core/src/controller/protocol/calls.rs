@@ -1,7 +1,7 @@
 //! Calls on their way to a worker, or to the next one, and back.
 
 use super::workers::{Over, Session};
-use super::{Action, Due, Protocol};
+use super::{Action, Due, OnRefusal, Protocol};
 use crate::base::Time;
 use crate::controller::Place;
 
@@ -135,6 +135,10 @@ impl Protocol {
         match verdict {
             // A refusal of another attempt does not undo that an earlier one may have run.
             Verdict::Answered { ran } if ran || !call.lost => return self.end(number, End::Answered),
+            Verdict::NotTaken if self.terms.on_refusal == OnRefusal::End => {
+                let how = if call.lost { End::Lost } else { End::Refused };
+                return self.end(number, how);
+            }
             Verdict::Answered { .. } | Verdict::NotTaken | Verdict::Unreached => call.refused = true,
             Verdict::Lost => {
                 self.totals.lost += 1;

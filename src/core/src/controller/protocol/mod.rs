@@ -24,6 +24,7 @@ use super::fleet::{Health, Place};
 use crate::base::{Duration, Time};
 use calls::Call;
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use workers::Member;
@@ -37,6 +38,19 @@ pub struct Terms {
     pub attempts: u32,
     /// How long a worker may take to answer a call, its queue included; [`Duration::MAX`] for any time.
     pub attempt_timeout: Duration,
+    /// What becomes of a call that a worker refuses.
+    pub on_refusal: OnRefusal,
+}
+
+/// What becomes of a call that a worker refuses: it did not run there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnRefusal {
+    /// Another worker is tried, as long as there is one.
+    #[default]
+    Next,
+    /// It is over.
+    End,
 }
 
 /// What is to be done.
@@ -90,13 +104,18 @@ enum Due {
 ///
 /// ```
 /// use elapse_core::base::{Cpus, Duration, Time};
-/// use elapse_core::controller::protocol::{Action, End, Newcomer, Protocol, Terms, Verdict};
+/// use elapse_core::controller::protocol::{Action, End, Newcomer, OnRefusal, Protocol, Terms, Verdict};
 /// use elapse_core::controller::{Fleet, balancer};
 /// use elapse_core::rt::chance::Chance;
 ///
-/// let balancer = balancer::build(&"round-robin".into(), Chance::new(1).named("balancer")).unwrap();
+/// let balancer = balancer::build(&"round-robin".into(), Seed::new(1).named("balancer")).unwrap();
 /// let patience = Duration::from_secs(3);
-/// let terms = Terms { lost_after: patience, attempts: 2, attempt_timeout: Duration::MAX };
+/// let terms = Terms {
+///     lost_after: patience,
+///     attempts: 2,
+///     attempt_timeout: Duration::MAX,
+///     on_refusal: OnRefusal::Next,
+/// };
 /// let mut protocol = Protocol::new(Fleet::new(balancer), terms);
 /// for name in ["a", "b"] {
 ///     let newcomer = Newcomer { name, incarnation: 1, machine: "host", cores: Cpus::from_cores(1) };

@@ -5,6 +5,7 @@
 //! nobody. Where heartbeats are wanted every worker sends them, and registers again when it is not known.
 
 mod network;
+mod parts;
 
 use super::config::Config;
 use super::fleet::{Fleet, Health, Place, Report};
@@ -14,10 +15,11 @@ use crate::metrics::{CONTROLLER_PATHS, Series};
 use crate::rt::chance::Seed;
 use crate::rt::{self, Class, EventHandler, Scheduler};
 use network::{Network, Way};
+use parts::{Message, Pending, WorkerSlot};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 /// See the module. Dropped, it tells what is on its way as unfinished: the run ends before it arrives.
 pub struct Controller(Rc<Shared>);
@@ -42,61 +44,12 @@ struct Shared {
     armed: Cell<Time>,
 }
 
-/// A worker as the controller's side of the run sees it.
-struct WorkerSlot {
-    name: String,
-    /// None where it is away.
-    front: Option<Rc<dyn InvocationSink>>,
-    /// Counts its lives, from 1.
-    life: u64,
-    /// As far as it knows itself.
-    registered: bool,
-    /// Calls that it has received in this life, and those that it has answered.
-    received: u64,
-    answered: u64,
-    /// Attempts that it has, by the number of their invocation.
-    has: FxHashMap<u64, Attempt>,
-}
-
-/// A call that is not over.
-struct Pending {
-    call: Invocation,
-    /// The last answer to it, whatever it says.
-    answer: Option<Box<Record>>,
-    /// Its last attempt.
-    last: Option<Attempt>,
-}
-
-/// What is on its way over the network.
-enum Message {
-    Call(Attempt, Invocation),
-    Answer(Attempt, Box<Record>),
-    Introduce(Session, u64),
-    Introduced(Session),
-    Register(u64),
-    Beat(u64, Report),
-    /// What the controller says to a worker's life of a heartbeat or a registration: it is known there, or not.
-    Known(u64, bool),
-    Told(Report),
-}
-
-impl Message {
-    fn way(&self) -> Way {
-        match self {
-            Message::Call(..) | Message::Introduce(..) | Message::Known(..) => Way::There,
-            _ => Way::Back,
-        }
-    }
-}
-
 /// Where what a life of a worker did ends.
-struct LifeSink(Weak<Shared>, Place, u64);
+struct LifeSink(Rc<Shared>, Place, u64);
 
 impl CompletionSink for LifeSink {
     fn settle(&self, record: &Record) {
-        if let Some(hub) = self.0.upgrade() {
-            hub.worker_answers(self.1, self.2, record);
-        }
+        self.0.worker_answers(self.1, self.2, record);
     }
 }
 
@@ -133,7 +86,7 @@ impl Controller {
 
     /// Where what a life of a worker did ends. Lives are numbered from 1.
     pub fn outcome(&self, worker: usize, life: u64) -> Rc<dyn CompletionSink> {
-        Rc::new(LifeSink(Rc::downgrade(&self.0), Place(worker), life))
+        Rc::new(LifeSink(Rc::clone(&self.0), Place(worker), life))
     }
 
     /// Its workers, in the order of their places in the fleet: they are registered already when the run begins.
@@ -255,15 +208,19 @@ impl InvocationSink for Controller {
 
 impl Drop for Controller {
     fn drop(&mut self) {
-        // The workers know the hub, and the hub no longer them.
-        let workers = self.0.workers.take();
-        drop(workers);
+        // The workers know it, and it no longer them. What they have they tell themselves, when they end.
+        let fronts: Vec<_> = self.0.workers.borrow_mut().iter_mut().map(|slot| slot.front.take()).collect();
+        drop(fronts);
         for (_, (_, message)) in self.0.on_their_way.take() {
             if let Message::Answer(attempt, record) = message {
                 self.0.keep(attempt, record);
             }
         }
-        let mut calls: Vec<(u64, Pending)> = self.0.calls.take().into_iter().collect();
+        let with_workers: Vec<Attempt> =
+            self.0.workers.borrow().iter().flat_map(|slot| slot.has.values().copied()).collect();
+        let is_nobodys = |pending: &Pending| pending.last.is_none_or(|last| !with_workers.contains(&last));
+        let mut calls: Vec<(u64, Pending)> =
+            self.0.calls.borrow_mut().extract_if(|_, pending| is_nobodys(pending)).collect();
         calls.sort_unstable_by_key(|(number, _)| *number);
         for (_, Pending { call, answer, last }) in calls {
             let worker = last.map_or(0, |attempt| attempt.place.0 as u16);

@@ -10,6 +10,7 @@ mod lru;
 mod size;
 mod ttl;
 
+use super::event::Event;
 use crate::base::{Duration, FunctionId, Mem, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of an idle container.
@@ -66,6 +67,22 @@ pub trait Eviction {
 
     /// This container was evicted, at this priority.
     fn evicted(&mut self, _idle: &Idle, _priority: f64) {}
+
+    /// Whether it wants to hear what happens in its worker: where it does not, nothing is told it.
+    fn hears(&self) -> bool {
+        false
+    }
+
+    /// Something happened: arrivals, starts, ends and evictions among all the rest. No event tells what a real worker would not know.
+    fn hear(&mut self, _at: Time, _event: &Event) {}
+
+    /// How often [`tick`](Self::tick) is called; never without it.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its time has come again: afterwards every idle container is asked for anew.
+    fn tick(&mut self, _at: Time) {}
 }
 
 /// Makes a policy of what a configuration says.

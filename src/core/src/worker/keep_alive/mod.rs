@@ -6,6 +6,7 @@
 
 mod fixed;
 
+use super::event::Event;
 use crate::base::{Duration, FunctionId, Mem, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of a container that becomes idle.
@@ -77,6 +78,22 @@ pub trait KeepAlive {
 
     /// Says what becomes of a container that becomes idle.
     fn keep(&mut self, rested: &Rested) -> Keep;
+
+    /// Whether it wants to hear what happens in its worker: where it does not, nothing is told it.
+    fn hears(&self) -> bool {
+        false
+    }
+
+    /// Something happened: arrivals, starts, ends and evictions among all the rest. No event tells what a real worker would not know.
+    fn hear(&mut self, _at: Time, _event: &Event) {}
+
+    /// How often [`tick`](Self::tick) is called; never without it.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its time has come again.
+    fn tick(&mut self, _at: Time) {}
 }
 
 /// Makes a policy of what a configuration says.

@@ -7,6 +7,7 @@ mod edf;
 mod fifo;
 mod sjf;
 
+use super::event::Event;
 use crate::base::{Duration, FunctionId, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of an invocation that joins the queue: never its true duration.
@@ -34,6 +35,22 @@ pub trait QueuePolicy {
     fn skips(&self) -> bool {
         false
     }
+
+    /// Whether it wants to hear what happens in its worker: where it does not, nothing is told it.
+    fn hears(&self) -> bool {
+        false
+    }
+
+    /// Something happened: arrivals, starts, ends and evictions among all the rest. No event tells what a real worker would not know.
+    fn hear(&mut self, _at: Time, _event: &Event) {}
+
+    /// How often [`tick`](Self::tick) is called; never without it.
+    fn every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Its time has come again: afterwards every invocation that waits is ranked anew, as if it joined at its own instant.
+    fn tick(&mut self, _at: Time) {}
 }
 
 /// Makes a policy of what a configuration says.

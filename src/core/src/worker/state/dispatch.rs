@@ -246,7 +246,7 @@ impl State {
     }
 
     /// Whose deadline is this instant is dropped first, whichever timer was set first.
-    fn serve_queue(&mut self, now: Time, shell: &mut impl Shell) {
+    pub(super) fn serve_queue(&mut self, now: Time, shell: &mut impl Shell) {
         self.drop_overdue(now);
         let skips = self.policy.skips();
         let first = (0, 0);

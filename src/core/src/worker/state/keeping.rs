@@ -74,6 +74,11 @@ impl Keeping {
 }
 
 impl Adaptive {
+    /// The policy itself.
+    pub(super) fn policy(&mut self) -> &mut dyn KeepAlive {
+        &mut *self.policy
+    }
+
     fn group(&mut self, group: u32) -> &mut Recreation {
         if self.groups.len() <= group as usize {
             self.groups.resize(group as usize + 1, Recreation::default());

@@ -141,6 +141,7 @@ impl State {
         self.watch_memory(key, due, now, shell);
         self.emit(now, |state| Event::Started {
             invocation: call.number,
+            function: call.function,
             container: state.pool.number(key),
             start,
         });
@@ -164,6 +165,7 @@ impl State {
         }
         self.emit(now, |state| Event::Ended {
             invocation: call.number,
+            function: call.function,
             container: state.pool.number(key),
             status,
         });
@@ -193,8 +195,9 @@ impl State {
         let container = held.container.or(given);
         if let Some(key) = container.filter(|_| held.executes) {
             let (invocation, status) = (held.invocation, Status::Unfinished);
-            let container = self.pool.get(key).number;
-            self.emit(now, |_| Event::Ended { invocation, container, status });
+            let c = self.pool.get(key);
+            let (container, function) = (c.number, c.function);
+            self.emit(now, |_| Event::Ended { invocation, function, container, status });
         }
         self.free(held, container, now);
         if let Some(key) = container {

@@ -25,6 +25,7 @@ mod pool;
 mod prewarm;
 mod room;
 mod tally;
+mod ticks;
 mod watch;
 
 pub(super) use container::Key;
@@ -35,6 +36,7 @@ pub(super) use grant::{Grant, Way};
 pub(super) use late::Place;
 pub use ledger::{Peaks, Phase};
 pub(super) use life::Held;
+pub(super) use ticks::Asked;
 
 use super::config::{Config, Dispatch};
 use super::event::{Event, Observer};
@@ -101,6 +103,8 @@ pub(super) struct State {
     /// Somebody beside the counts hears the events.
     heard: bool,
     observers: Vec<Box<dyn Observer>>,
+    /// A policy does.
+    policies_hear: bool,
     checks: Option<Box<Checks>>,
 }
 
@@ -148,6 +152,8 @@ impl State {
     ) -> State {
         let capacity = config.memory.unwrap_or(Mem::MAX);
         let checks = Checks::wanted(checked);
+        let policies_hear =
+            policies.eviction.hears() || policies.queue.hears() || policies.keep_alive.hears();
         State {
             functions: Vec::new(),
             gone: Vec::new(),
@@ -173,8 +179,9 @@ impl State {
             dispatch: config.dispatch,
             config,
             counts: Counted::new(from, until),
-            heard: checks.is_some() || !observers.is_empty(),
+            heard: checks.is_some() || !observers.is_empty() || policies_hear,
             observers,
+            policies_hear,
             checks,
         }
     }
@@ -196,6 +203,9 @@ impl State {
             checks.observe(now, &event);
         }
         self.observers.iter_mut().for_each(|observer| observer.observe(now, &event));
+        if self.policies_hear {
+            self.tell_policies(now, &event);
+        }
     }
 
     /// Ends a transition: where checks are wanted, all that must hold is looked at.

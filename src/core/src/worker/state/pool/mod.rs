@@ -413,6 +413,22 @@ impl Pool {
         self.containers.iter().filter(|(_, c)| c.phase == Phase::Cached).map(|(i, _)| Key(i as u32)).collect()
     }
 
+    /// The eviction policy.
+    pub(in crate::worker::state) fn eviction(&mut self) -> &mut dyn Eviction {
+        &mut *self.eviction
+    }
+
+    /// Asks the policy anew about every idle container.
+    pub(in crate::worker::state) fn nominate_anew(&mut self) {
+        if !self.limited {
+            return;
+        }
+        self.candidates.clear();
+        for key in self.idle() {
+            self.nominate(key);
+        }
+    }
+
     fn idle_view(&self, key: Key) -> Idle {
         let c = &self.containers[key.0 as usize];
         Idle {
