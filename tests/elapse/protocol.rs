@@ -182,6 +182,19 @@ fn a_controller_that_is_started_again_is_told_who_there_is_and_one_that_ends_tak
     assert_eq!(p.register(newcomer("b", 1), at(4)), Err(Objection::Draining));
 }
 
+#[test]
+fn what_is_kept_follows_what_is_under_way() {
+    let mut p = protocol("round-robin", 1);
+    join(&mut p, "a", at(0));
+    for n in 0..10_000 {
+        p.invoke(1, at(n / 1000));
+        let attempt = sent(&mut p);
+        p.answered(attempt, Verdict::Answered { ran: true }, at(n / 1000));
+        actions(&mut p);
+        assert!(p.deadlines() < 100, "{} instants are kept for nothing", p.deadlines());
+    }
+}
+
 /// A random history: workers that live, die, go silent, drain and leave; messages that are late, lost and twice; calls. Each call ends
 /// once, and what the protocol holds agrees with itself after every step.
 fn history(seed: u64) -> Result<(), String> {

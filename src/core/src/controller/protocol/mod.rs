@@ -176,13 +176,10 @@ impl Protocol {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, at the latest.
     pub fn next_deadline(&mut self) -> Option<Time> {
         while let Some(Reverse((at, due))) = self.due.peek() {
-            match due {
-                // It was answered meanwhile.
-                Due::Attempt(call, nth) if !self.calls.get(call).is_some_and(|call| call.is_at(*nth)) => {
-                    self.due.pop();
-                }
-                _ => return Some(*at),
+            if is_awaited(&self.calls, due) {
+                return Some(*at);
             }
+            self.due.pop();
         }
         None
     }
@@ -244,6 +241,16 @@ impl Protocol {
         if at < Time::MAX {
             self.due.push(Reverse((at, due)));
         }
+        // Attempts that were answered are half of it at most.
+        if self.due.len() > 2 * (self.calls.len() + self.sessions.len()) + 64 {
+            let calls = &self.calls;
+            self.due.retain(|Reverse((_, due))| is_awaited(calls, due));
+        }
+    }
+
+    /// Instants that are kept to be asked at, for tests: their number follows that of calls and workers.
+    pub fn deadlines(&self) -> usize {
+        self.due.len()
     }
 
     /// What does not hold of it, for tests: every call is with a worker that has it, and nothing is counted twice.
@@ -264,5 +271,13 @@ impl Protocol {
             .iter()
             .find(|(place, session)| self.sessions.get(session).is_none_or(|member| member.place != **place));
         stray.map(|(place, _)| format!("the worker at place {} has no session", place.0))
+    }
+}
+
+/// Whether something is still to be done at its instant: an attempt that was answered has none.
+fn is_awaited(calls: &FxHashMap<u64, Call>, due: &Due) -> bool {
+    match due {
+        Due::Attempt(call, nth) => calls.get(call).is_some_and(|call| call.is_at(*nth)),
+        Due::Silence(_) | Due::Farewell(_) => true,
     }
 }
