@@ -306,10 +306,15 @@ fn random_histories_end_every_call_once() {
 }
 
 fn fleet(keys: &str, faults: &str) -> Finished {
+    seeded(keys, faults, 1)
+}
+
+fn seeded(keys: &str, faults: &str, seed: u64) -> Finished {
     let delay = if keys.contains("delay") { "" } else { "delay = \"1ms\"" };
     let text = format!(
         r#"
 name = "fleet"
+seed = {seed}
 duration = "60s"
 [worker]
 count = 3
@@ -436,6 +441,46 @@ load = {{ poisson = "6/s" }}
     assert_eq!((all(&next), statuses(&next).iter().sum::<f64>()), (all(&end), all(&next)));
     // Two workers of which one may have room are refused by both less often.
     assert!(statuses(&next)[2] < 0.8 * statuses(&end)[2], "{:?} {:?}", statuses(&next), statuses(&end));
+}
+
+/// Messages of an introduction are lost as well: a worker that comes back takes part in the end.
+#[test]
+fn a_restarted_worker_takes_part_though_messages_are_lost() {
+    let keys = "loss = 0.3\nattempt_timeout = \"2s\"\non_loss = \"retry\"\nattempts = 9";
+    let restart = "[[fault]]\nat = \"10s\"\nworker = 1\nkind = \"restart\"";
+    for seed in 1..8 {
+        let run = seeded(keys, restart, seed);
+        let last = run.summary.workers[1].series.points().last().expect("a point");
+        // What it holds at the end is of its second life.
+        let column = elapse::metrics::Snapshot::INDEX.invocations;
+        assert!(last.1[column] > 20.0, "seed {seed}: it got {} calls after its restart", last.1[column]);
+    }
+}
+
+/// A worker that is lost before the window begins, and one whose end comes while it has calls: containers add up.
+#[test]
+fn containers_of_a_killed_worker_add_up() {
+    for (measure, at) in
+        [("warm_up = \"20s\"", "10s"), ("warm_up = \"5s\"", "10s"), ("until = \"30s\"", "40s")]
+    {
+        for kind in ["kill", "restart"] {
+            let fault =
+                format!("[measure]\n{measure}\n[[fault]]\nat = \"{at}\"\nworker = 1\nkind = \"{kind}\"");
+            let json = fleet("on_loss = \"retry\"", &fault).summary.json();
+            let sum =
+                |names: &[&str]| names.iter().map(|name| json[*name].as_f64().unwrap_or(0.0)).sum::<f64>();
+            let went = sum(&[
+                "evictions",
+                "expirations",
+                "containers_failed",
+                "containers_condemned",
+                "containers_left",
+            ]);
+            assert_eq!(sum(&["containers_at_begin", "containers_created"]), went, "{fault}");
+            let left = json["containers_left"].as_f64().expect("a number");
+            assert!((4.0..20.0).contains(&left), "{fault}: {left}");
+        }
+    }
 }
 
 #[test]

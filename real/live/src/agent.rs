@@ -1,12 +1,14 @@
 //! Our agent, which goes into containers: a file that was named, one beside the program, or the one that is inside it.
 //!
 //! The one inside is written into the folder of all daemons of this user, to which nobody else can write. It stays there, as what is
-//! mounted into containers, and is used again by the next start; `/run` is empty after the host's.
+//! mounted into containers, and is used again by the next start; `/run` is empty after the host's. Where `/run` lets no program be
+//! started it is in `/var/lib/elapse`, or `~/.cache/elapse`.
 
 use elapse_host::engine::{EngineFault, agent_path, run_folder};
-use std::fs::{File, Metadata, OpenOptions, Permissions};
+use rustix::fs::StatVfsMountFlags;
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The agent that is inside this program, where it was built with one.
@@ -23,7 +25,7 @@ pub(crate) fn place(named: Option<&Path>) -> Result<PathBuf, EngineFault> {
     let found = agent_path(named);
     match (INSIDE, named, found) {
         (Some(bytes), None, Err(_)) => {
-            let folder = run_folder().map_err(EngineFault::lasting)?;
+            let folder = own_folder().map_err(EngineFault::lasting)?;
             unpack(bytes, &folder).map_err(|e| {
                 EngineFault::lasting(format!(
                     "cannot put the agent into {}: {e}; let live.agent name one",
@@ -32,6 +34,29 @@ pub(crate) fn place(named: Option<&Path>) -> Result<PathBuf, EngineFault> {
             })
         }
         (_, _, found) => found,
+    }
+}
+
+/// The folder of all daemons of this user; where programs in it cannot be started (`/run` is mounted so by some), one that stays.
+fn own_folder() -> Result<PathBuf, String> {
+    let folder = run_folder()?;
+    if rustix::fs::statvfs(&folder).is_ok_and(|of| !of.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
+        return Ok(folder);
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+    let lasting = match (rustix::process::geteuid().is_root(), home) {
+        (true, _) => PathBuf::from("/var/lib/elapse"),
+        (false, Some(home)) => home.join(".cache/elapse"),
+        (false, None) => {
+            return Err(format!("no program can be started in {}, and HOME is not set", folder.display()));
+        }
+    };
+    let told = |why: io::Error| format!("{}: {why}", lasting.display());
+    DirBuilder::new().recursive(true).mode(0o755).create(&lasting).map_err(told)?;
+    match std::fs::symlink_metadata(&lasting) {
+        Ok(of) if of.is_dir() && is_ours(&of) => Ok(lasting),
+        Ok(_) => Err(told(theirs(&lasting))),
+        Err(e) => Err(told(e)),
     }
 }
 

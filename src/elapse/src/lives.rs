@@ -9,7 +9,7 @@ use crate::report::WorkerFacts;
 use crate::rt;
 use crate::scenario::Scenario;
 use crate::worker::{Creations, Fleet, Parts, Worker};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Makes the backends of a worker.
@@ -25,7 +25,9 @@ pub(crate) struct Lives {
     pub(crate) functions: Vec<FunctionSpec>,
     /// Functions with the containers that are created ahead of need.
     pub(crate) prewarm: Vec<(FunctionId, u32)>,
+    /// The window of the figures; its end as it was told later, if it was.
     pub(crate) window: (Time, Time),
+    pub(crate) told_end: Cell<Option<Time>>,
     /// When the load begins.
     pub(crate) begin: Time,
     /// Points of a series at most.
@@ -60,7 +62,7 @@ impl Lives {
             observers: own.observers.iter_mut().map(|make| make(number)).collect(),
             checked: own.checked,
             meter,
-            window: self.window,
+            window: (self.window.0, self.told_end.get().unwrap_or(self.window.1)),
             seed: self.scenario.seed,
             creations: Rc::clone(&self.creations),
         })?;
@@ -91,13 +93,16 @@ impl Lives {
     /// Ends the life of a worker at this instant, with all that it has: what it came to.
     pub(crate) fn end(&self, worker: &Worker) -> WorkerFacts {
         let now = rt::now();
-        let containers = worker.containers_alive();
+        let containers = worker.counts().containers();
         let (from, until) = worker.window();
         worker.crash(now);
         let mut facts = facts_of(worker, now, &self.scenario);
         if from <= now && now < until {
             // With a worker its containers are gone, which is a failure of each.
             facts.counts.containers_failed += containers;
+        } else if now < from {
+            // What there was is gone when the window begins.
+            facts.containers_at_begin = 0;
         }
         facts
     }

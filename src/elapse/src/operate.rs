@@ -13,7 +13,7 @@ use crate::rt::chance::Seed;
 use crate::rt::{self, Either};
 use crate::scenario::Scenario;
 use crate::worker::{self, Creations, Worker};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// What is to be done.
@@ -91,6 +91,7 @@ pub async fn operate(
         functions,
         prewarm,
         window,
+        told_end: Cell::new(None),
         begin,
         points,
         creations: Creations::default(),
@@ -102,7 +103,9 @@ pub async fn operate(
     }
     let workers = started.workers.borrow().clone();
     let (told, fleet) = (Rc::clone(&started.workers), lives.fleet.clone());
+    let later = Rc::clone(&lives);
     shared.when_it_ends(move |end| {
+        later.told_end.set(Some(end));
         told.borrow().iter().for_each(|w| w.end_window(end));
         if let Some(fleet) = &fleet {
             fleet.end_window(end);

@@ -143,7 +143,7 @@ impl Supervised {
 /// Starts a loop under supervision. `start` is called again after each death, with a `Heartbeat` of the same loop.
 ///
 /// ```
-/// use elapse_rt::chance::Chance;
+/// use elapse_rt::chance::Seed;
 /// use elapse_rt::supervise::{Patience, supervise};
 /// use elapse_rt::{Duration, Options, Sim, sleep};
 ///

@@ -70,13 +70,17 @@ impl ControllerService {
             let attempt = match step {
                 Some(Step::Send(attempt)) => attempt,
                 Some(Step::End(how)) => {
-                    let said = match how {
+                    return match how {
                         End::Answered => answered,
-                        End::Lost => lost,
+                        // What may have run is never told as refused.
+                        End::Lost => Some(lost.unwrap_or_else(|| {
+                            Answer::error(502, "lost with its worker, where it may have run")
+                                .with_status(Status::Lost)
+                        })),
                         End::Refused => refused,
                         End::NoWorker => None,
-                    };
-                    return said.unwrap_or_else(|| {
+                    }
+                    .unwrap_or_else(|| {
                         Answer::error(503, "no healthy worker can take it; try again later")
                             .with_status(Status::Dropped)
                     });
@@ -145,6 +149,12 @@ impl ControllerService {
             };
             self.protocol.borrow_mut().answered(attempt, verdict, rt::now());
             self.act(id);
+            // It has run, and here is its answer: whether its worker was taken for lost meanwhile says nothing.
+            if verdict == (Verdict::Answered { ran: true })
+                && let Some(answer) = answered.take()
+            {
+                return answer;
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 use super::balancer::{Asked, Balancer, Candidate};
 use crate::base::Cpus;
+use rustc_hash::FxHashMap;
 
 /// A worker's place in the fleet. It stays the same as long as the worker has its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,6 +37,9 @@ impl Health {
 /// See the module.
 pub struct Fleet {
     members: Vec<Member>,
+    by_name: FxHashMap<String, Place>,
+    /// Places of those that have left, which others may have.
+    free: Vec<Place>,
     balancer: Box<dyn Balancer>,
     /// Those that take invocations, in order of their places.
     candidates: Vec<Candidate>,
@@ -97,7 +101,8 @@ pub fn key_of(name: &str) -> u64 {
 impl Fleet {
     /// One without workers.
     pub fn new(balancer: Box<dyn Balancer>) -> Fleet {
-        Fleet { members: Vec::new(), balancer, candidates: Vec::new(), sent: 0 }
+        let (by_name, free) = (FxHashMap::default(), Vec::new());
+        Fleet { members: Vec::new(), by_name, free, balancer, candidates: Vec::new(), sent: 0 }
     }
 
     /// The balancer's name.
@@ -108,7 +113,7 @@ impl Fleet {
     /// A worker joins, or begins a new life under its name: healthy, with nothing to do.
     pub fn join(&mut self, name: &str, cores: Cpus) -> Place {
         let fresh = Member::new(name, cores);
-        let place = match self.find(name) {
+        let place = match self.find(name).or_else(|| self.free.pop()) {
             Some(place) => {
                 self.members[place.0] = fresh;
                 place
@@ -118,13 +123,23 @@ impl Fleet {
                 Place(self.members.len() - 1)
             }
         };
+        self.by_name.insert(name.to_string(), place);
         self.line_up();
         place
     }
 
     /// The worker with this name.
     pub fn find(&self, name: &str) -> Option<Place> {
-        self.members.iter().position(|m| m.name == name).map(Place)
+        self.by_name.get(name).copied()
+    }
+
+    /// A worker is known no more: its place may be another's.
+    pub fn leave(&mut self, place: Place) {
+        let name = std::mem::take(&mut self.members[place.0].name);
+        if self.by_name.remove(&name).is_some() {
+            self.free.push(place);
+        }
+        self.set_health(place, Health::Lost);
     }
 
     /// How a worker is.
@@ -265,6 +280,16 @@ mod tests {
             assert_eq!(fleet.join("w2", Cpus::from_cores(1)), Place(2));
             assert_eq!(fleet.choose(1), Some(Place(2)));
         }
+    }
+
+    #[test]
+    fn who_leaves_gives_its_place_to_another() {
+        let mut fleet = fleet("round-robin", 2);
+        fleet.leave(Place(0));
+        assert_eq!((fleet.find("w0"), fleet.choose(1)), (None, Some(Place(1))));
+        assert_eq!(fleet.join("w9", Cpus::from_cores(1)), Place(0));
+        assert_eq!((fleet.find("w9"), fleet.join("w1", Cpus::from_cores(1))), (Some(Place(0)), Place(1)));
+        assert_eq!(fleet.join("w3", Cpus::from_cores(1)), Place(2));
     }
 
     #[test]

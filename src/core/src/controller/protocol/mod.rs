@@ -106,7 +106,7 @@ enum Due {
 /// use elapse_core::base::{Cpus, Duration, Time};
 /// use elapse_core::controller::protocol::{Action, End, Newcomer, OnRefusal, Protocol, Terms, Verdict};
 /// use elapse_core::controller::{Fleet, balancer};
-/// use elapse_core::rt::chance::Chance;
+/// use elapse_core::rt::chance::Seed;
 ///
 /// let balancer = balancer::build(&"round-robin".into(), Seed::new(1).named("balancer")).unwrap();
 /// let patience = Duration::from_secs(3);
@@ -127,7 +127,8 @@ enum Due {
 /// let Some(Action::Send(first)) = protocol.poll() else { panic!("it is sent") };
 /// // Nobody is heard of for three seconds: what the worker had is lost, and nobody is left for the second attempt.
 /// protocol.handle_timeout(Time(3_000_000_000));
-/// assert!(std::iter::from_fn(|| protocol.poll()).any(|a| a == Action::End { call, how: End::Lost }));
+/// let done: Vec<Action> = std::iter::from_fn(|| protocol.poll()).collect();
+/// assert!(done.contains(&Action::End { call, how: End::Lost }));
 /// // Its answer comes too late.
 /// protocol.answered(first, Verdict::Answered { ran: true }, Time(4_000_000_000));
 /// assert_eq!(protocol.poll(), None);
@@ -176,7 +177,7 @@ impl Protocol {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, at the latest.
     pub fn next_deadline(&mut self) -> Option<Time> {
         while let Some(Reverse((at, due))) = self.due.peek() {
-            if is_awaited(&self.calls, due) {
+            if is_awaited(&self.calls, &self.sessions, due) {
                 return Some(*at);
             }
             self.due.pop();
@@ -243,8 +244,8 @@ impl Protocol {
         }
         // Attempts that were answered are half of it at most.
         if self.due.len() > 2 * (self.calls.len() + self.sessions.len()) + 64 {
-            let calls = &self.calls;
-            self.due.retain(|Reverse((_, due))| is_awaited(calls, due));
+            let (calls, sessions) = (&self.calls, &self.sessions);
+            self.due.retain(|Reverse((_, due))| is_awaited(calls, sessions, due));
         }
     }
 
@@ -274,10 +275,11 @@ impl Protocol {
     }
 }
 
-/// Whether something is still to be done at its instant: an attempt that was answered has none.
-fn is_awaited(calls: &FxHashMap<u64, Call>, due: &Due) -> bool {
+/// Whether something is still to be done at its instant: nothing is of an attempt that was answered, or of a session that is over.
+fn is_awaited(calls: &FxHashMap<u64, Call>, sessions: &FxHashMap<Session, Member>, due: &Due) -> bool {
     match due {
         Due::Attempt(call, nth) => calls.get(call).is_some_and(|call| call.is_at(*nth)),
-        Due::Silence(_) | Due::Farewell(_) => true,
+        Due::Silence(session) => sessions.get(session).is_some_and(Member::is_watched),
+        Due::Farewell(session) => sessions.contains_key(session),
     }
 }

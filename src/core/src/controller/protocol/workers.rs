@@ -137,6 +137,11 @@ impl Member {
         self.calls.remove(&call);
     }
 
+    /// Whether its silence is looked for.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched && !self.leaves
+    }
+
     pub(super) fn has(&self) -> usize {
         self.calls.len()
     }
@@ -222,6 +227,16 @@ impl Protocol {
         (self.members.get(&member.place) == Some(&session)).then(|| self.fleet.health(member.place))
     }
 
+    /// The session of the worker that has this name, if it is being introduced.
+    pub fn introducing(&self, name: &str) -> Option<Session> {
+        self.session_of(name).filter(|session| self.is_introducing(*session))
+    }
+
+    /// Whether the worker of a session is being introduced.
+    pub fn is_introducing(&self, session: Session) -> bool {
+        self.sessions.get(&session).is_some_and(|member| member.stage == Stage::Introducing)
+    }
+
     /// When the worker of a session was heard of last.
     pub fn heard_at(&self, session: Session) -> Option<Time> {
         self.sessions.get(&session).map(|member| member.heard)
@@ -240,7 +255,7 @@ impl Protocol {
             return;
         }
         if !knows {
-            self.fleet.set_health(place, Health::Lost);
+            self.fleet.leave(place);
             self.members.remove(&place);
             return self.end_session(session, Over::NotIntroduced, now);
         }
@@ -311,7 +326,7 @@ impl Protocol {
         }
         let place = member.place;
         member.leaves = true;
-        self.fleet.set_health(place, Health::Lost);
+        self.fleet.leave(place);
         self.members.remove(&place);
         self.later(now + LAST_ANSWERS, Due::Farewell(session));
         Farewell::Left

@@ -324,6 +324,14 @@ impl Shared {
         self.send(place, Message::Introduce(session, life));
     }
 
+    /// Introduces a worker once more that is still being introduced: a message of it may have been lost.
+    fn introduce_again(&self, session: Option<Session>) {
+        let waits = |session: &Session| self.protocol.borrow().is_introducing(*session);
+        if let Some(session) = session.filter(waits) {
+            self.introduce(session);
+        }
+    }
+
     /// A worker tells of its load, and that it is alive; or registers, if it is not known.
     fn worker_tells(&self, place: Place, heartbeat: bool, left: u64) {
         let message = {
@@ -427,13 +435,17 @@ impl Shared {
             Message::Told(report) => protocol().report(place, report),
             Message::Register(life) => {
                 let name = self.workers.borrow()[place.0].name.clone();
-                let known = protocol().register(self.newcomer(&name, life), now).is_ok();
-                self.send(place, Message::Known(life, known));
+                let before = protocol().session_of(&name);
+                let session = protocol().register(self.newcomer(&name, life), now).ok();
+                self.introduce_again(session.filter(|session| Some(*session) == before));
+                self.send(place, Message::Known(life, session.is_some()));
             }
             Message::Beat(life, report) => {
                 let name = self.workers.borrow()[place.0].name.clone();
                 let beat = Beat { incarnation: life, draining: false, load: Load::Report(report) };
+                let before = protocol().introducing(&name);
                 let heard = protocol().beat(&name, beat, now);
+                self.introduce_again(before);
                 let known = matches!(heard, Heard::Is(_) | Heard::Registering);
                 self.send(place, Message::Known(life, known));
             }
@@ -445,6 +457,10 @@ impl Shared {
 impl EventHandler for Shared {
     fn on_time(&self, token: u32) {
         if token == DEADLINE {
+            // An earlier one was set after this, and has set the next.
+            if self.armed.get() > rt::now() {
+                return;
+            }
             self.armed.set(Time::MAX);
             self.protocol.borrow_mut().handle_timeout(rt::now());
             return self.act();
