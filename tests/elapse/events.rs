@@ -2,7 +2,7 @@
 
 use crate::common::{figure, plan};
 use elapse::base::Time;
-use elapse::prelude::{Event, Observer};
+use elapse::prelude::{Observer, WorkerEvent};
 use elapse::worker::event::{Fate, Lack};
 use elapse::{Finished, Run};
 use std::cell::RefCell;
@@ -11,12 +11,12 @@ use std::rc::Rc;
 
 /// Keeps what it hears.
 #[derive(Clone, Default)]
-struct Heard(Rc<RefCell<Vec<(u16, Time, Event)>>>);
+struct Heard(Rc<RefCell<Vec<(u16, Time, WorkerEvent)>>>);
 
 struct Ear(u16, Heard);
 
 impl Observer for Ear {
-    fn observe(&mut self, at: Time, event: &Event) {
+    fn observe(&mut self, at: Time, event: &WorkerEvent) {
         self.1.0.borrow_mut().push((self.0, at, *event));
     }
 }
@@ -51,7 +51,7 @@ duration = { exponential = { mean = "900ms" } }
 load = { poisson = "1/s" }
 "#;
 
-fn hear(text: &str) -> (Finished, Vec<(u16, Time, Event)>) {
+fn hear(text: &str) -> (Finished, Vec<(u16, Time, WorkerEvent)>) {
     let heard = Heard::default();
     let ear = heard.clone();
     let run = Run::new(plan(text)).checked(true).observe(move |worker| Ear(worker, ear.clone()));
@@ -62,16 +62,17 @@ fn hear(text: &str) -> (Finished, Vec<(u16, Time, Event)>) {
 #[test]
 fn events_add_up_to_the_figures_of_the_run() {
     let (finished, heard) = hear(CROWDED);
-    let count = |is: &dyn Fn(&Event) -> bool| heard.iter().filter(|(_, _, e)| is(e)).count() as f64;
-    let retired = |fate: Fate| move |e: &Event| matches!(e, Event::Retired { why, .. } if *why == fate);
-    let created = count(&|e| matches!(e, Event::CreationBegan { .. }));
+    let count = |is: &dyn Fn(&WorkerEvent) -> bool| heard.iter().filter(|(_, _, e)| is(e)).count() as f64;
+    let retired =
+        |fate: Fate| move |e: &WorkerEvent| matches!(e, WorkerEvent::Retired { why, .. } if *why == fate);
+    let created = count(&|e| matches!(e, WorkerEvent::CreationBegan { .. }));
     // The whole run is heard, its figures are of the window; here all but the end lies in it.
     let sums = [
-        ("invocations", count(&|e| matches!(e, Event::Arrived { .. }))),
-        ("dropped", count(&|e| matches!(e, Event::Refused { .. }))),
+        ("invocations", count(&|e| matches!(e, WorkerEvent::Arrived { .. }))),
+        ("dropped", count(&|e| matches!(e, WorkerEvent::Refused { .. }))),
         ("containers_created", created),
         ("evictions", count(&retired(Fate::Evicted))),
-        ("prewarm_attempts", count(&|e| matches!(e, Event::PrewarmAttempted { .. }))),
+        ("prewarm_attempts", count(&|e| matches!(e, WorkerEvent::PrewarmAttempted { .. }))),
     ];
     for (name, heard) in sums {
         assert!(
@@ -81,13 +82,14 @@ fn events_add_up_to_the_figures_of_the_run() {
         );
         assert!(heard > 0.0, "nothing is heard of {name}");
     }
-    let lacks = |what: Lack| count(&move |e| matches!(e, Event::Waits { lacks, .. } if *lacks == what));
+    let lacks = |what: Lack| count(&move |e| matches!(e, WorkerEvent::Waits { lacks, .. } if *lacks == what));
     assert!(lacks(Lack::Cores) > 0.0 && lacks(Lack::Memory) > 0.0 && lacks(Lack::Creations) > 0.0);
     // Who makes room is somebody who came to that worker.
     for (worker, _, event) in &heard {
-        if let Event::Retired { why: Fate::Evicted, by, .. } = event {
+        if let WorkerEvent::Retired { why: Fate::Evicted, by, .. } = event {
             let by = by.expect("somebody needs the room");
-            let came = |e: &Event| matches!(e, Event::Arrived { invocation, .. } if *invocation == by);
+            let came =
+                |e: &WorkerEvent| matches!(e, WorkerEvent::Arrived { invocation, .. } if *invocation == by);
             assert!(heard.iter().any(|(w, _, e)| w == worker && came(e)), "{by} makes room and never came");
         }
     }
@@ -101,14 +103,14 @@ fn each_invocation_is_told_once_and_in_order() {
     let mut stages: BTreeMap<(u16, u64), Vec<&'static str>> = BTreeMap::new();
     for (worker, _, event) in &heard {
         let (invocation, stage) = match *event {
-            Event::Arrived { invocation, .. } => (invocation, "arrived"),
-            Event::Waits { invocation, joins: true, .. } => (invocation, "waits"),
-            Event::Refused { invocation, .. } => (invocation, "refused"),
-            Event::Dispatched { invocation, .. } => (invocation, "dispatched"),
-            Event::Started { invocation, .. } => (invocation, "started"),
-            Event::Ended { invocation, .. } => (invocation, "ended"),
-            Event::Released { invocation, .. } => (invocation, "released"),
-            Event::Returned { invocation, .. } => (invocation, "returned"),
+            WorkerEvent::Arrived { invocation, .. } => (invocation, "arrived"),
+            WorkerEvent::Waits { invocation, joins: true, .. } => (invocation, "waits"),
+            WorkerEvent::Refused { invocation, .. } => (invocation, "refused"),
+            WorkerEvent::Dispatched { invocation, .. } => (invocation, "dispatched"),
+            WorkerEvent::Started { invocation, .. } => (invocation, "started"),
+            WorkerEvent::Ended { invocation, .. } => (invocation, "ended"),
+            WorkerEvent::Released { invocation, .. } => (invocation, "released"),
+            WorkerEvent::Returned { invocation, .. } => (invocation, "returned"),
             _ => continue,
         };
         stages.entry((*worker, invocation)).or_default().push(stage);

@@ -3,7 +3,7 @@
 use crate::common::{figure, plan};
 use elapse::Run;
 use elapse::base::{Duration, FunctionId, Time};
-use elapse::prelude::{Event, Eviction, Observer, QueuePolicy};
+use elapse::prelude::{Eviction, Observer, QueuePolicy, WorkerEvent};
 use elapse::worker::event::Fate;
 use elapse::worker::eviction::Idle;
 use elapse::worker::queue::Joining;
@@ -87,8 +87,8 @@ impl Eviction for Rarest {
         true
     }
 
-    fn hear(&mut self, _at: Time, event: &Event) {
-        if let Event::Started { function, .. } = event {
+    fn hear(&mut self, _at: Time, event: &WorkerEvent) {
+        if let WorkerEvent::Started { function, .. } = event {
             *self.0.borrow_mut().entry(function.0).or_default() += 1;
         }
     }
@@ -106,10 +106,12 @@ struct Evicted {
 }
 
 impl Observer for Evicted {
-    fn observe(&mut self, _at: Time, event: &Event) {
+    fn observe(&mut self, _at: Time, event: &WorkerEvent) {
         match *event {
-            Event::CreationBegan { container, function, .. } => drop(self.of.insert(container, function)),
-            Event::Retired { container, why: Fate::Evicted, .. } => {
+            WorkerEvent::CreationBegan { container, function, .. } => {
+                self.of.insert(container, function);
+            }
+            WorkerEvent::Retired { container, why: Fate::Evicted, .. } => {
                 self.all.borrow_mut().push(self.of[&container].0);
             }
             _ => {}

@@ -11,7 +11,7 @@ use axum::serve::ListenerExt;
 use elapse::base::{Fault, Result};
 use elapse::rt;
 use elapse_host::room::Room;
-use elapse_host::threads::Heartbeat;
+use elapse_host::threads::ThreadHeartbeat;
 use elapse_host::tls::Identity;
 use elapse_host::wire::Address;
 use hyper::server::conn::http1;
@@ -138,7 +138,7 @@ struct Api {
 }
 
 impl Api {
-    fn new(terms: Terms, orders: mpsc::Sender<PendingRequest>, pulse: Option<Heartbeat>) -> Api {
+    fn new(terms: Terms, orders: mpsc::Sender<PendingRequest>, pulse: Option<ThreadHeartbeat>) -> Api {
         let room = terms.room.clone();
         Api { routes: routes(terms, orders, pulse), room }
     }

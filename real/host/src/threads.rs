@@ -40,7 +40,7 @@ struct Known {
 
 /// A thread's side of what is known of it. Clones are the same.
 #[derive(Clone)]
-pub struct Heartbeat(Arc<Known>);
+pub struct ThreadHeartbeat(Arc<Known>);
 
 /// The threads that live.
 static ALL: Mutex<Vec<Weak<Known>>> = Mutex::new(Vec::new());
@@ -90,7 +90,7 @@ pub fn restarts() -> u64 {
 /// If the kernel gives no thread.
 pub fn start(
     name: impl Into<String>,
-    mut work: impl FnMut(&Heartbeat) + Send + 'static,
+    mut work: impl FnMut(&ThreadHeartbeat) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     spawn(name.into(), move |pulse| {
         let mut pause = PAUSE;
@@ -116,7 +116,7 @@ pub fn start(
 /// If the kernel gives no thread or no event loop.
 pub fn spawn_runtime<F: Future<Output = ()>>(
     name: &str,
-    future: impl FnOnce(Heartbeat) -> F + Send + 'static,
+    future: impl FnOnce(ThreadHeartbeat) -> F + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     spawn(name.into(), move |pulse| {
@@ -125,7 +125,10 @@ pub fn spawn_runtime<F: Future<Output = ()>>(
     })
 }
 
-fn spawn(name: String, body: impl FnOnce(&Heartbeat) + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+fn spawn(
+    name: String,
+    body: impl FnOnce(&ThreadHeartbeat) + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
     let known = Arc::new(Known {
         name: name.clone(),
         restarts: AtomicU64::new(0),
@@ -133,7 +136,7 @@ fn spawn(name: String, body: impl FnOnce(&Heartbeat) + Send + 'static) -> std::i
         last_run: Mutex::new(Instant::now()),
     });
     lock(&ALL).push(Arc::downgrade(&known));
-    let pulse = Heartbeat(known);
+    let pulse = ThreadHeartbeat(known);
     Builder::new().name(name).spawn(move || {
         body(&pulse);
         // Under one lock, so that the sum of all never shrinks.
@@ -144,7 +147,7 @@ fn spawn(name: String, body: impl FnOnce(&Heartbeat) + Send + 'static) -> std::i
     })
 }
 
-impl Heartbeat {
+impl ThreadHeartbeat {
     /// It begins with something.
     pub fn works(&self) {
         *lock(&self.0.last_run) = Instant::now();

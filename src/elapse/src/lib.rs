@@ -67,7 +67,7 @@ pub use scenario::{AtEnd, GiveUp, Measure, Metrics, Plots, Scenario, Start};
 pub mod prelude {
     pub use crate::base::{Duration, Fault, Mem, Result, Time};
     pub use crate::load::{Source, Workload};
-    pub use crate::worker::event::{Event, Observer};
+    pub use crate::worker::event::{Observer, WorkerEvent};
     pub use crate::worker::eviction::Eviction;
     pub use crate::worker::keep_alive::{Keep, KeepAlive, Rested};
     pub use crate::worker::queue::QueuePolicy;

@@ -73,8 +73,8 @@ impl Run {
     /// struct Waits(Rc<RefCell<BTreeMap<String, u64>>>);
     ///
     /// impl Observer for Waits {
-    ///     fn observe(&mut self, _at: Time, event: &Event) {
-    ///         if let Event::Waits { lacks, .. } = event {
+    ///     fn observe(&mut self, _at: Time, event: &WorkerEvent) {
+    ///         if let WorkerEvent::Waits { lacks, .. } = event {
     ///             *self.0.borrow_mut().entry(format!("{lacks:?}")).or_default() += 1;
     ///         }
     ///     }

@@ -1,6 +1,6 @@
 //! The API of a daemon: HTTP and JSON, a worker's on a thread of its own.
 //!
-//! It checks who asks, how much and for what; only then an [`PendingRequest`] goes to the worker or controller, through a queue of
+//! It checks who asks, how much and for what; only then a [`PendingRequest`] goes to the worker or controller, through a queue of
 //! fixed length. Whatever floods the API, they see at most `concurrent` orders, and refusals cost a worker's thread nothing.
 //!
 //! Every error has one form: `{"error": "a sentence", "request_id": "..."}`.
@@ -26,7 +26,7 @@ pub(super) use bodies::BodyRoom;
 use bodies::{Body, Note};
 use elapse::base::{Status, Target};
 use elapse_host::room::Room;
-use elapse_host::threads::Heartbeat;
+use elapse_host::threads::ThreadHeartbeat;
 use elapse_host::wire::{HEADER_BYTES, MOST_HEADERS, carried, is_too_much};
 use guard::{Lines, admit};
 use percent_encoding::percent_decode_str;
@@ -62,7 +62,7 @@ struct Shared {
     places: Arc<Semaphore>,
     requests: AtomicU64,
     refusals: Lines,
-    pulse: Option<Heartbeat>,
+    pulse: Option<ThreadHeartbeat>,
 }
 
 #[derive(Clone, Default)]
@@ -75,7 +75,11 @@ impl RequestId {
 }
 
 /// The routes; what is asked goes into `orders`. Each request shows in the pulse of the thread that is theirs.
-pub(super) fn routes(terms: Terms, orders: mpsc::Sender<PendingRequest>, pulse: Option<Heartbeat>) -> Router {
+pub(super) fn routes(
+    terms: Terms,
+    orders: mpsc::Sender<PendingRequest>,
+    pulse: Option<ThreadHeartbeat>,
+) -> Router {
     let (limit, concurrent) = (terms.body_limit, terms.concurrent);
     let shared = Arc::new(Shared {
         terms,

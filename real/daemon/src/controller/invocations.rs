@@ -7,7 +7,7 @@ use super::workers::{CallError, CallRequest};
 use axum::body::Bytes;
 use elapse::base::Status;
 use elapse::controller::key_of;
-use elapse::controller::protocol::{End, Verdict};
+use elapse::controller::protocol::{CallEnd, Verdict};
 use elapse::rt;
 use elapse_host::wire::Method;
 use std::borrow::Cow;
@@ -71,14 +71,14 @@ impl ControllerService {
                 Some(Step::Send(attempt)) => attempt,
                 Some(Step::End(how)) => {
                     return match how {
-                        End::Answered => answered,
-                        // What may have run is never told as refused.
-                        End::Lost => Some(lost.unwrap_or_else(|| {
+                        CallEnd::Answered => answered,
+                        // A refusal would hide that it may have run.
+                        CallEnd::Lost => Some(lost.unwrap_or_else(|| {
                             Answer::error(502, "lost with its worker, where it may have run")
                                 .with_status(Status::Lost)
                         })),
-                        End::Refused => refused,
-                        End::NoWorker => None,
+                        CallEnd::Refused => refused,
+                        CallEnd::NoWorker => None,
                     }
                     .unwrap_or_else(|| {
                         Answer::error(503, "no healthy worker can take it; try again later")
@@ -149,7 +149,7 @@ impl ControllerService {
             };
             self.protocol.borrow_mut().answered(attempt, verdict, rt::now());
             self.act(id);
-            // It has run, and here is its answer: whether its worker was taken for lost meanwhile says nothing.
+            // An answer counts, also of a worker that was taken for lost meanwhile.
             if verdict == (Verdict::Answered { ran: true })
                 && let Some(answer) = answered.take()
             {

@@ -11,7 +11,7 @@ use super::sources::Sources;
 use super::workers::{Introduction, WorkerSession};
 use bytes::Bytes;
 use elapse::base::{Duration, Fault, Result, Time, nearest};
-use elapse::controller::protocol::{Action, Attempt, End, OnRefusal, Over, Protocol, Session, Terms};
+use elapse::controller::protocol::{Action, Attempt, CallEnd, OnRefusal, Over, Protocol, Session, Terms};
 use elapse::controller::{Fleet, Health, OnLoss, balancer};
 use elapse::load::FunctionConfig;
 use elapse::metrics::{CONTROLLER_PATHS, Columns, MEDIA_TYPE, Sink, openmetrics};
@@ -37,17 +37,17 @@ pub(super) const REGISTRATION: Duration = Duration::from_secs(900);
 
 /// See the module.
 pub(super) struct ControllerService {
-    /// Who there is, and what becomes of each call.
+    /// Decides who is a member and what becomes of each call.
     pub(super) protocol: RefCell<Protocol>,
     /// The workers that are known, by name.
     pub(super) lives: RefCell<BTreeMap<String, Rc<WorkerSession>>>,
     /// Their sessions, and those that have left and have still to answer something.
     pub(super) sessions: RefCell<FxHashMap<Session, Rc<WorkerSession>>>,
-    /// What is to be done next for calls, by their numbers.
+    /// Holds the next step of each call, by its number.
     pub(super) steps: RefCell<FxHashMap<u64, Step>>,
     /// Functions as they were registered, by name.
     pub(super) functions: RefCell<BTreeMap<String, Bytes>>,
-    /// What workers ask for.
+    /// Holds the token that workers ask for.
     pub(super) token: Token,
     /// Who is believed of workers at https://.
     pub(super) worker_ca: Option<PathBuf>,
@@ -74,11 +74,11 @@ pub(super) struct ControllerService {
     pub(super) state: Option<State>,
 }
 
-/// What is to be done next for a call.
+/// The next step of a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     Send(Attempt),
-    End(End),
+    End(CallEnd),
 }
 
 impl ControllerService {
@@ -180,7 +180,7 @@ impl ControllerService {
         rt::spawn_detached(async move { service.introduce(&life, &by).await });
     }
 
-    /// Nothing that a worker has is waited for.
+    /// Ends the waiting for what a worker has.
     fn is_over(&self, session: Session, why: Over) {
         let Some(life) = self.sessions.borrow().get(&session).cloned() else { return };
         life.over.notify_waiters();

@@ -13,7 +13,7 @@ mod wall;
 pub use plan::Subnet;
 
 use crate::engine::EngineFault;
-use crate::threads::{self, Heartbeat};
+use crate::threads::{self, ThreadHeartbeat};
 use ops::{NetlinkOps, Slot};
 use plan::Names;
 use std::cell::{Cell, RefCell};
@@ -249,7 +249,7 @@ impl Networks {
         let reach_host = self.reach_host.get();
         // After a panic what is started anew takes over what the kernel has, as after a restart.
         let mut home = None;
-        let work = move |pulse: &Heartbeat| {
+        let work = move |pulse: &ThreadHeartbeat| {
             let opened = match &home {
                 Some(home) => Ok(home),
                 None => ops::here().map(|here| &*home.insert(here)),
@@ -296,7 +296,7 @@ impl Queue {
     }
 
     /// Does what is asked, until nobody will ask any more and all is done.
-    fn work(&self, ops: &mut NetlinkOps, pulse: &Heartbeat) {
+    fn work(&self, ops: &mut NetlinkOps, pulse: &ThreadHeartbeat) {
         loop {
             let mut deeds = self.lock();
             let deed = loop {

@@ -20,7 +20,7 @@ use crate::engine::{
 use crate::home::{self, Home, Log};
 use crate::net::Lease;
 use crate::seccomp::Filters;
-use crate::threads::{self, Heartbeat};
+use crate::threads::{self, ThreadHeartbeat};
 use crate::uids::{self, Uid, Uids};
 use crate::wire::Address;
 use measures::Measures;
@@ -70,7 +70,7 @@ pub struct Processes {
 const SPAWNERS: usize = 4;
 
 /// Does one job after the other until there is nobody who could give another.
-fn spawn_all(jobs: &Mutex<mpsc::Receiver<Job>>, pulse: &Heartbeat) {
+fn spawn_all(jobs: &Mutex<mpsc::Receiver<Job>>, pulse: &ThreadHeartbeat) {
     loop {
         let job = jobs.lock().map(|jobs| jobs.recv());
         let Ok(Ok((program, answer))) = job else { return };

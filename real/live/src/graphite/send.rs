@@ -6,7 +6,7 @@
 
 use super::patience::Patience;
 use elapse::Wire;
-use elapse_host::threads::{self, Heartbeat};
+use elapse_host::threads::{self, ThreadHeartbeat};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::io::Write;
@@ -213,7 +213,7 @@ struct Line {
 
 impl Line {
     /// Sends until it is the end. Begun again after a panic, with what was not acknowledged.
-    fn run(&mut self, pulse: &Heartbeat) {
+    fn run(&mut self, pulse: &ThreadHeartbeat) {
         if !self.unconfirmed.is_empty() {
             self.peer = None;
             self.give_back("the thread that sends panicked; the log says why".into());

@@ -6,7 +6,7 @@ use elapse::base::{Duration, Fault, Result, Time};
 use elapse::metrics::{self, Columns, Series, Sink};
 use elapse::rt::wall::unix_now;
 use elapse::{GraphiteConfig, Interrupt, Shift};
-use elapse_host::threads::Heartbeat;
+use elapse_host::threads::ThreadHeartbeat;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,7 +102,7 @@ impl GraphiteSession {
         if let (Some(sender), Some(client)) = (&station.sender, client_of(&config)) {
             // It asks for as long as there is somebody to know.
             let (sender, step) = (Arc::downgrade(sender), Arc::clone(&station.step));
-            let probe = move |pulse: Heartbeat| async move {
+            let probe = move |pulse: ThreadHeartbeat| async move {
                 let mut pause = PATIENCE;
                 while let Some(sender) = sender.upgrade() {
                     pulse.works();

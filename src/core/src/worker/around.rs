@@ -1,7 +1,7 @@
 //! What the state of a worker asks of the tasks around it.
 
 use super::Inner;
-use super::state::{Due, Key, Shell};
+use super::state::{Key, LoopDue, Shell};
 use crate::backend::{Sandbox, Work};
 use crate::base::{FunctionId, Mem, Time};
 use crate::rt;
@@ -30,12 +30,12 @@ impl Shell for Around<'_> {
     }
 
     #[inline]
-    fn look_by(&mut self, what: Due, at: Time) {
+    fn look_by(&mut self, what: LoopDue, at: Time) {
         let alarms = &self.0.alarms;
         match what {
-            Due::Expiry => alarms.reaper.ring_by(at),
-            Due::Reading => alarms.memory.ring_by(at),
-            Due::Deadline => alarms.queue.ring_by(at),
+            LoopDue::Expiry => alarms.reaper.ring_by(at),
+            LoopDue::Reading => alarms.memory.ring_by(at),
+            LoopDue::Deadline => alarms.queue.ring_by(at),
         }
     }
 

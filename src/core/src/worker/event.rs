@@ -7,7 +7,7 @@ use crate::base::{ColdCause, Cpus, Duration, FunctionId, Mem, StartKind, Status,
 
 /// What happened in a worker. Containers are numbered from 1 in the order of their creation; invocations as the run numbers them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Event {
+pub enum WorkerEvent {
     /// A function can be called from now on.
     Registered {
         /// Its number.
@@ -54,7 +54,7 @@ pub enum Event {
         invocation: u64,
         /// The container that it enters, or that is created for it.
         container: u64,
-        /// Processors that it holds until it is [`Released`](Event::Released).
+        /// Processors that it holds until it is [`Released`](WorkerEvent::Released).
         cpus: Cpus,
         /// How it starts.
         start: StartKind,
@@ -246,15 +246,15 @@ impl Fate {
 ///
 /// ```
 /// use elapse_core::base::Time;
-/// use elapse_core::worker::event::{Event, Fate, Observer};
+/// use elapse_core::worker::event::{WorkerEvent, Fate, Observer};
 /// use std::{cell::Cell, rc::Rc};
 ///
 /// /// Counts containers that made room for others.
 /// struct Evictions(Rc<Cell<u64>>);
 ///
 /// impl Observer for Evictions {
-///     fn observe(&mut self, _at: Time, event: &Event) {
-///         if let Event::Retired { why: Fate::Evicted, .. } = event {
+///     fn observe(&mut self, _at: Time, event: &WorkerEvent) {
+///         if let WorkerEvent::Retired { why: Fate::Evicted, .. } = event {
 ///             self.0.set(self.0.get() + 1);
 ///         }
 ///     }
@@ -262,5 +262,5 @@ impl Fate {
 /// ```
 pub trait Observer {
     /// Something happened. Events come in their order; those of one instant have one `at`.
-    fn observe(&mut self, at: Time, event: &Event);
+    fn observe(&mut self, at: Time, event: &WorkerEvent);
 }

@@ -1,7 +1,7 @@
 //! Calls on their way to a worker, or to the next one, and back.
 
 use super::workers::{Over, Session};
-use super::{Action, Due, OnRefusal, Protocol};
+use super::{Action, Deadline, OnRefusal, Protocol};
 use crate::base::Time;
 use crate::controller::Place;
 
@@ -38,7 +38,7 @@ pub enum Verdict {
 
 /// How a call ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum CallEnd {
     /// With the answer that was told last.
     Answered,
     /// With the last refusal: no worker is left that might take it.
@@ -50,7 +50,7 @@ pub enum End {
 }
 
 /// A call that is not over.
-pub(super) struct Call {
+pub(super) struct RoutedCall {
     function: u64,
     /// Where the last attempt is.
     at: Option<Session>,
@@ -64,7 +64,7 @@ pub(super) struct Call {
     lost: bool,
 }
 
-impl Call {
+impl RoutedCall {
     pub(super) fn is_sent(&self) -> bool {
         self.at.is_some()
     }
@@ -87,7 +87,7 @@ impl Protocol {
         let (at, nth, attempt, tried) = (None, 0, 1, Vec::new());
         self.calls.insert(
             number,
-            Call { function, at, place: Place(0), nth, attempt, tried, refused: false, lost: false },
+            RoutedCall { function, at, place: Place(0), nth, attempt, tried, refused: false, lost: false },
         );
         self.try_next(number, now);
         number
@@ -134,16 +134,16 @@ impl Protocol {
         let place = call.place;
         match verdict {
             // A refusal of another attempt does not undo that an earlier one may have run.
-            Verdict::Answered { ran } if ran || !call.lost => return self.end(number, End::Answered),
+            Verdict::Answered { ran } if ran || !call.lost => return self.end(number, CallEnd::Answered),
             Verdict::NotTaken if self.terms.on_refusal == OnRefusal::End => {
-                let how = if call.lost { End::Lost } else { End::Refused };
+                let how = if call.lost { CallEnd::Lost } else { CallEnd::Refused };
                 return self.end(number, how);
             }
             Verdict::Answered { .. } | Verdict::NotTaken | Verdict::Unreached => call.refused = true,
             Verdict::Lost => {
                 self.totals.lost += 1;
                 if call.attempt >= attempts {
-                    return self.end(number, End::Lost);
+                    return self.end(number, CallEnd::Lost);
                 }
                 self.totals.retries += 1;
                 (call.attempt, call.lost) = (call.attempt + 1, true);
@@ -163,9 +163,9 @@ impl Protocol {
         let Some((place, to)) = sent else {
             self.totals.refused += 1;
             let how = match (call.lost, call.refused) {
-                (true, _) => End::Lost,
-                (false, true) => End::Refused,
-                (false, false) => End::NoWorker,
+                (true, _) => CallEnd::Lost,
+                (false, true) => CallEnd::Refused,
+                (false, false) => CallEnd::NoWorker,
             };
             return self.end(number, how);
         };
@@ -175,11 +175,11 @@ impl Protocol {
         if let Some(member) = self.sessions.get_mut(&to) {
             member.take(number);
         }
-        self.later(now + self.terms.attempt_timeout, Due::Attempt(number, nth));
+        self.later(now + self.terms.attempt_timeout, Deadline::Attempt(number, nth));
         self.actions.push_back(Action::Send(Attempt { call: number, nth, to, place, attempt }));
     }
 
-    fn end(&mut self, call: u64, how: End) {
+    fn end(&mut self, call: u64, how: CallEnd) {
         self.calls.remove(&call);
         self.actions.push_back(Action::End { call, how });
     }

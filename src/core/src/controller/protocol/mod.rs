@@ -16,13 +16,13 @@
 mod calls;
 mod workers;
 
-pub use calls::{Attempt, End, Verdict};
+pub use calls::{Attempt, CallEnd, Verdict};
 pub use workers::{Beat, Farewell, Heard, Load, MOST, Newcomer, Objection, Over, Session};
 
 use super::Fleet;
 use super::fleet::{Health, Place};
 use crate::base::{Duration, Time};
-use calls::Call;
+use calls::RoutedCall;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
@@ -63,7 +63,7 @@ pub enum Action {
         /// Which.
         call: u64,
         /// How.
-        how: End,
+        how: CallEnd,
     },
     /// Tell a worker the functions, and whether it has them ([`Protocol::introduced`]).
     Introduce(Session),
@@ -91,7 +91,7 @@ pub struct Totals {
 
 /// What is due at an instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+enum Deadline {
     /// A worker may have been silent for too long.
     Silence(Session),
     /// An attempt may have taken too long: the call, and the number of its attempt.
@@ -104,7 +104,7 @@ enum Due {
 ///
 /// ```
 /// use elapse_core::base::{Cpus, Duration, Time};
-/// use elapse_core::controller::protocol::{Action, End, Newcomer, OnRefusal, Protocol, Terms, Verdict};
+/// use elapse_core::controller::protocol::{Action, CallEnd, Newcomer, OnRefusal, Protocol, Terms, Verdict};
 /// use elapse_core::controller::{Fleet, balancer};
 /// use elapse_core::rt::chance::Seed;
 ///
@@ -128,7 +128,7 @@ enum Due {
 /// // Nobody is heard of for three seconds: what the worker had is lost, and nobody is left for the second attempt.
 /// protocol.handle_timeout(Time(3_000_000_000));
 /// let done: Vec<Action> = std::iter::from_fn(|| protocol.poll()).collect();
-/// assert!(done.contains(&Action::End { call, how: End::Lost }));
+/// assert!(done.contains(&Action::End { call, how: CallEnd::Lost }));
 /// // Its answer comes too late.
 /// protocol.answered(first, Verdict::Answered { ran: true }, Time(4_000_000_000));
 /// assert_eq!(protocol.poll(), None);
@@ -136,15 +136,15 @@ enum Due {
 pub struct Protocol {
     terms: Terms,
     fleet: Fleet,
-    /// Who has a name, in order of the names' places.
+    /// Finds the session at each place of the fleet.
     members: BTreeMap<Place, Session>,
-    /// Those sessions, and those that were left and have still to answer something.
+    /// Holds those members, and those that left and have still to answer something.
     sessions: FxHashMap<Session, Member>,
     begun: u64,
-    calls: FxHashMap<u64, Call>,
+    calls: FxHashMap<u64, RoutedCall>,
     totals: Totals,
     actions: VecDeque<Action>,
-    due: BinaryHeap<Reverse<(Time, Due)>>,
+    due: BinaryHeap<Reverse<(Time, Deadline)>>,
     draining: bool,
     /// A worker has said of a function that it cannot serve it.
     some_cannot: bool,
@@ -196,14 +196,14 @@ impl Protocol {
         }
         // Who is lost by now is lost before anything is sent anew.
         due.retain(|what| match what {
-            Due::Silence(session) => self.is_silent(*session, now),
+            Deadline::Silence(session) => self.is_silent(*session, now),
             _ => true,
         });
         for what in due {
             match what {
-                Due::Silence(session) => self.lose_calls(session, Over::Silent, now),
-                Due::Attempt(call, nth) => self.give_up_attempt(call, nth, now),
-                Due::Farewell(session) => self.end_session(session, Over::Left, now),
+                Deadline::Silence(session) => self.lose_calls(session, Over::Silent, now),
+                Deadline::Attempt(call, nth) => self.give_up_attempt(call, nth, now),
+                Deadline::Farewell(session) => self.end_session(session, Over::Left, now),
             }
         }
     }
@@ -238,7 +238,7 @@ impl Protocol {
         self.members.keys().filter(|place| self.fleet.health(**place) == health).count() as u64
     }
 
-    fn later(&mut self, at: Time, due: Due) {
+    fn later(&mut self, at: Time, due: Deadline) {
         if at < Time::MAX {
             self.due.push(Reverse((at, due)));
         }
@@ -276,10 +276,14 @@ impl Protocol {
 }
 
 /// Whether something is still to be done at its instant: nothing is of an attempt that was answered, or of a session that is over.
-fn is_awaited(calls: &FxHashMap<u64, Call>, sessions: &FxHashMap<Session, Member>, due: &Due) -> bool {
+fn is_awaited(
+    calls: &FxHashMap<u64, RoutedCall>,
+    sessions: &FxHashMap<Session, Member>,
+    due: &Deadline,
+) -> bool {
     match due {
-        Due::Attempt(call, nth) => calls.get(call).is_some_and(|call| call.is_at(*nth)),
-        Due::Silence(session) => sessions.get(session).is_some_and(Member::is_watched),
-        Due::Farewell(session) => sessions.contains_key(session),
+        Deadline::Attempt(call, nth) => calls.get(call).is_some_and(|call| call.is_at(*nth)),
+        Deadline::Silence(session) => sessions.get(session).is_some_and(Member::is_watched),
+        Deadline::Farewell(session) => sessions.contains_key(session),
     }
 }

@@ -1,6 +1,6 @@
 //! Workers come, are heard of, are lost, and go.
 
-use super::{Action, Due, Protocol};
+use super::{Action, Deadline, Protocol};
 use crate::base::{Cpus, Duration, Time};
 use crate::controller::Place;
 use crate::controller::fleet::{Health, Report};
@@ -328,7 +328,7 @@ impl Protocol {
         member.leaves = true;
         self.fleet.leave(place);
         self.members.remove(&place);
-        self.later(now + LAST_ANSWERS, Due::Farewell(session));
+        self.later(now + LAST_ANSWERS, Deadline::Farewell(session));
         Farewell::Left
     }
 
@@ -337,7 +337,7 @@ impl Protocol {
         let Some(member) = self.sessions.get_mut(&session).filter(|member| !member.watched) else { return };
         member.watched = true;
         let due = member.heard + self.terms.lost_after;
-        self.later(due, Due::Silence(session));
+        self.later(due, Deadline::Silence(session));
     }
 
     /// Marks a worker as lost that has been silent for too long; false if it was heard of meanwhile.

@@ -9,7 +9,7 @@ mod parts;
 
 use super::config::Config;
 use super::fleet::{Fleet, Health, Place, Report};
-use super::protocol::{Action, Attempt, Beat, End, Heard, Load, Newcomer, Protocol, Session, Verdict};
+use super::protocol::{Action, Attempt, Beat, CallEnd, Heard, Load, Newcomer, Protocol, Session, Verdict};
 use crate::base::{CompletionSink, Cpus, Duration, Invocation, InvocationSink, Record, Status, Time};
 use crate::metrics::{CONTROLLER_PATHS, Series};
 use crate::rt::chance::Seed;
@@ -44,7 +44,7 @@ struct Shared {
     armed: Cell<Time>,
 }
 
-/// Where what a life of a worker did ends.
+/// Hands what a life of a worker did to the controller.
 struct LifeSink(Rc<Shared>, Place, u64);
 
 impl CompletionSink for LifeSink {
@@ -84,7 +84,7 @@ impl Controller {
         Controller(hub)
     }
 
-    /// Where what a life of a worker did ends. Lives are numbered from 1.
+    /// Makes the sink of what a life of a worker did. Lives are numbered from 1.
     pub fn outcome(&self, worker: usize, life: u64) -> Rc<dyn CompletionSink> {
         Rc::new(LifeSink(Rc::clone(&self.0), Place(worker), life))
     }
@@ -284,7 +284,7 @@ impl Shared {
     }
 
     /// A call's caller has its answer.
-    fn end(&self, call: u64, how: End) {
+    fn end(&self, call: u64, how: CallEnd) {
         let Some(Pending { call, answer, last }) = self.calls.borrow_mut().remove(&call) else { return };
         let (now, worker) = (rt::now(), last.map_or(0, |attempt| attempt.place.0));
         let attempt = last.map_or(1, |attempt| attempt.attempt as u16);
@@ -295,8 +295,10 @@ impl Shared {
             record
         };
         let record = match (how, answer) {
-            (End::Answered | End::Refused, Some(record)) => Record { returned: now, attempt, ..*record },
-            (End::Lost, _) => {
+            (CallEnd::Answered | CallEnd::Refused, Some(record)) => {
+                Record { returned: now, attempt, ..*record }
+            }
+            (CallEnd::Lost, _) => {
                 let why = format!("lost with worker-{worker}, where it may have run");
                 untaken(Status::Lost, &why)
             }

@@ -15,7 +15,7 @@ pub(super) enum Way {
 
 /// One direction between the controller and a worker.
 #[derive(Clone, Copy, Debug, Default)]
-struct Link {
+struct Direction {
     sent: u64,
     /// When the last message arrives.
     last: Time,
@@ -29,7 +29,7 @@ pub(super) struct Network {
     loss: f64,
     ordered: bool,
     rng: RngKey,
-    links: Vec<[Link; 2]>,
+    links: Vec<[Direction; 2]>,
     /// Workers that no message reaches or leaves.
     parted: Vec<bool>,
 }
@@ -38,7 +38,7 @@ impl Network {
     /// One to so many workers. What befalls the n-th message of a direction is drawn by (seed, worker, direction, n).
     pub(super) fn new(delay: Dist, loss: f64, ordered: bool, rng: RngKey, workers: usize) -> Network {
         let constant = delay.as_constant();
-        let (links, parted) = (vec![[Link::default(); 2]; workers], vec![false; workers]);
+        let (links, parted) = (vec![[Direction::default(); 2]; workers], vec![false; workers]);
         Network { delay, constant, loss, ordered, rng, links, parted }
     }
 

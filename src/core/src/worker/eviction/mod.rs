@@ -10,7 +10,7 @@ mod lru;
 mod size;
 mod ttl;
 
-use super::event::Event;
+use super::event::WorkerEvent;
 use crate::base::{Duration, FunctionId, Mem, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of an idle container.
@@ -74,7 +74,7 @@ pub trait Eviction {
     }
 
     /// Something happened: arrivals, starts, ends and evictions among all the rest. No event tells what a real worker would not know.
-    fn hear(&mut self, _at: Time, _event: &Event) {}
+    fn hear(&mut self, _at: Time, _event: &WorkerEvent) {}
 
     /// How often [`tick`](Self::tick) is called; never without it.
     fn every(&self) -> Option<Duration> {

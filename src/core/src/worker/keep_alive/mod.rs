@@ -6,7 +6,7 @@
 
 mod fixed;
 
-use super::event::Event;
+use super::event::WorkerEvent;
 use crate::base::{Duration, FunctionId, Mem, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of a container that becomes idle.
@@ -85,7 +85,7 @@ pub trait KeepAlive {
     }
 
     /// Something happened: arrivals, starts, ends and evictions among all the rest. No event tells what a real worker would not know.
-    fn hear(&mut self, _at: Time, _event: &Event) {}
+    fn hear(&mut self, _at: Time, _event: &WorkerEvent) {}
 
     /// How often [`tick`](Self::tick) is called; never without it.
     fn every(&self) -> Option<Duration> {

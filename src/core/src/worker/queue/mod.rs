@@ -7,7 +7,7 @@ mod edf;
 mod fifo;
 mod sjf;
 
-use super::event::Event;
+use super::event::WorkerEvent;
 use crate::base::{Duration, FunctionId, Member, OpenSet, PolicyConfig, Time};
 
 /// What a policy may know of an invocation that joins the queue: never its true duration.
@@ -42,7 +42,7 @@ pub trait QueuePolicy {
     }
 
     /// Something happened: arrivals, starts, ends and evictions among all the rest. No event tells what a real worker would not know.
-    fn hear(&mut self, _at: Time, _event: &Event) {}
+    fn hear(&mut self, _at: Time, _event: &WorkerEvent) {}
 
     /// How often [`tick`](Self::tick) is called; never without it.
     fn every(&self) -> Option<Duration> {

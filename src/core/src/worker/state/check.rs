@@ -8,7 +8,7 @@ use super::lines::Ticket;
 use super::{CPUS, IN_FLIGHT, QUEUED, State};
 use crate::base::{Cpus, Mem, Time};
 use crate::worker::config::Accounting;
-use crate::worker::event::{Event, Observer};
+use crate::worker::event::{Observer, WorkerEvent};
 use rustc_hash::FxHashMap;
 use std::collections::VecDeque;
 
@@ -30,7 +30,7 @@ pub(super) struct Checks {
     left: u64,
     executing: u64,
     cpus: u64,
-    last: VecDeque<(Time, Event)>,
+    last: VecDeque<(Time, WorkerEvent)>,
     /// An event that could not follow what was told before.
     wrong: Option<&'static str>,
 }
@@ -108,27 +108,27 @@ impl Checks {
 }
 
 impl Observer for Checks {
-    fn observe(&mut self, at: Time, event: &Event) {
+    fn observe(&mut self, at: Time, event: &WorkerEvent) {
         if self.last.len() == REMEMBERED {
             self.last.pop_front();
         }
         self.last.push_back((at, *event));
         self.due = self.due.saturating_sub(1);
         match *event {
-            Event::Arrived { .. } => self.arrived += 1,
+            WorkerEvent::Arrived { .. } => self.arrived += 1,
             // It joins the queue when it is first told that it waits; afterwards it only waits for something else.
-            Event::Waits { joins, .. } => self.waiting += u64::from(joins),
-            Event::Refused { waited, .. } => {
+            WorkerEvent::Waits { joins, .. } => self.waiting += u64::from(joins),
+            WorkerEvent::Refused { waited, .. } => {
                 self.refused += 1;
                 if waited {
                     self.less(|c| &mut c.waiting, "it did not wait");
                 }
             }
-            Event::Left { .. } => {
+            WorkerEvent::Left { .. } => {
                 self.left += 1;
                 self.less(|c| &mut c.waiting, "it did not wait");
             }
-            Event::Dispatched { container, cpus, placed, cause, from_queue, .. } => {
+            WorkerEvent::Dispatched { container, cpus, placed, cause, from_queue, .. } => {
                 self.dispatched += 1;
                 self.cpus += u64::from(cpus.0);
                 if from_queue {
@@ -138,37 +138,37 @@ impl Observer for Checks {
                     self.enter(container, cause.is_some(), at);
                 }
             }
-            Event::Entered { container, .. } => self.enter(container, false, at),
-            Event::CreationBegan { container, memory, .. } => {
+            WorkerEvent::Entered { container, .. } => self.enter(container, false, at),
+            WorkerEvent::CreationBegan { container, memory, .. } => {
                 let stage = Stage::Creating;
                 let book = Book { memory, charged: memory, inside: 0, stage, until: Time::MAX };
                 if self.containers.insert(container, book).is_some() {
                     self.wrong = Some("a container is created twice");
                 }
             }
-            Event::CreationEnded { container, usable, .. } => self.book(container, |book| {
+            WorkerEvent::CreationEnded { container, usable, .. } => self.book(container, |book| {
                 if usable && book.inside > 0 {
                     book.stage = Stage::Busy;
                 }
                 None
             }),
-            Event::Idle { container, charged, until } => self.book(container, |book| {
+            WorkerEvent::Idle { container, charged, until } => self.book(container, |book| {
                 let wrong = (book.inside > 0 || book.stage == Stage::Retired).then_some("it is not idle");
                 (book.stage, book.charged, book.until) = (Stage::Idle, charged, until);
                 wrong
             }),
-            Event::Retired { container, .. } => self.book(container, |book| {
+            WorkerEvent::Retired { container, .. } => self.book(container, |book| {
                 let wrong = (book.stage == Stage::Retired).then_some("it is retired already");
                 book.stage = Stage::Retired;
                 wrong
             }),
-            Event::Gone { container } => match self.containers.remove(&container) {
+            WorkerEvent::Gone { container } => match self.containers.remove(&container) {
                 Some(Book { inside: 0, stage: Stage::Retired, .. }) => {}
                 _ => self.wrong = self.wrong.or(Some("a container goes that is not retired and empty")),
             },
-            Event::Started { .. } => self.executing += 1,
-            Event::Ended { .. } => self.less(|c| &mut c.executing, "it did not execute"),
-            Event::Released { container, cpus, .. } => {
+            WorkerEvent::Started { .. } => self.executing += 1,
+            WorkerEvent::Ended { .. } => self.less(|c| &mut c.executing, "it did not execute"),
+            WorkerEvent::Released { container, cpus, .. } => {
                 self.released += 1;
                 match self.cpus.checked_sub(u64::from(cpus.0)) {
                     Some(left) => self.cpus = left,
@@ -184,13 +184,13 @@ impl Observer for Checks {
                     });
                 }
             }
-            Event::Returned { .. }
-            | Event::Read { .. }
-            | Event::PrewarmAttempted { .. }
-            | Event::PrewarmFailed { .. }
-            | Event::Registered { .. }
-            | Event::Crashed
-            | Event::Deregistered { .. } => {}
+            WorkerEvent::Returned { .. }
+            | WorkerEvent::Read { .. }
+            | WorkerEvent::PrewarmAttempted { .. }
+            | WorkerEvent::PrewarmFailed { .. }
+            | WorkerEvent::Registered { .. }
+            | WorkerEvent::Crashed
+            | WorkerEvent::Deregistered { .. } => {}
         }
     }
 }

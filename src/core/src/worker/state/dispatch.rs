@@ -2,10 +2,10 @@
 
 use super::grant::{Grant, Way};
 use super::lines::{Ticket, ordered};
-use super::{CPUS, Due, IN_FLIGHT, Phase, QUEUED, Shell, State};
+use super::{CPUS, IN_FLIGHT, LoopDue, Phase, QUEUED, Shell, State};
 use crate::base::{Cpus, Duration, FunctionId, Invocation, Mem, StartKind, Time, Waited};
 use crate::worker::config::Dispatch;
-use crate::worker::event::{Event, Lack, Refusal};
+use crate::worker::event::{Lack, Refusal, WorkerEvent};
 use crate::worker::queue::Joining;
 use std::task::{Context, Poll};
 
@@ -16,9 +16,9 @@ pub(in crate::worker) enum Admission {
     Refused(Refusal),
 }
 
-/// Who is to be dispatched.
+/// An invocation that is to be dispatched.
 #[derive(Clone, Copy)]
-struct Candidate {
+struct Contender {
     invocation: u64,
     function: FunctionId,
     /// How it waited in the queue, if it stands there.
@@ -37,10 +37,10 @@ impl State {
         if self.heard {
             self.check_progress(now);
         }
-        self.emit(now, |_| Event::Arrived { invocation: call.number, function: call.function });
+        self.emit(now, |_| WorkerEvent::Arrived { invocation: call.number, function: call.function });
         let admission = self.admit(call, now, shell);
         if let Admission::Refused(why) = admission {
-            self.emit(now, |_| Event::Refused { invocation: call.number, why, waited: false });
+            self.emit(now, |_| WorkerEvent::Refused { invocation: call.number, why, waited: false });
         }
         self.settled();
         admission
@@ -58,7 +58,7 @@ impl State {
             let group = self.functions[call.function.index()].group;
             self.keeping.arrived(call.function, group, now);
         }
-        let candidate = Candidate { invocation: call.number, function: call.function, waited: None };
+        let candidate = Contender { invocation: call.number, function: call.function, waited: None };
         let mut lacks = Lack::Turn;
         if self.queue_len() == 0 || self.policy.skips() {
             match self.dispatch(candidate, now, shell) {
@@ -83,7 +83,7 @@ impl State {
             Err(why) => Admission::Refused(why),
             Ok((ticket, first)) => {
                 if let Some(deadline) = self.tickets[ticket].deadline {
-                    shell.look_by(Due::Deadline, deadline);
+                    shell.look_by(LoopDue::Deadline, deadline);
                 }
                 if first {
                     self.serve_queue(now, shell);
@@ -101,8 +101,8 @@ impl State {
     ///
     /// `Err` leaves everything as it was, except for containers evicted to make room that is not confirmed free yet.
     #[inline]
-    fn dispatch(&mut self, who: Candidate, now: Time, shell: &mut impl Shell) -> Result<Grant, Lack> {
-        let Candidate { invocation, function, waited } = who;
+    fn dispatch(&mut self, who: Contender, now: Time, shell: &mut impl Shell) -> Result<Grant, Lack> {
+        let Contender { invocation, function, waited } = who;
         let from_queue = waited.is_some();
         let waited = waited.unwrap_or_default();
         let f = &self.functions[function.index()];
@@ -137,7 +137,7 @@ impl State {
         self.hold(IN_FLIGHT, 1, now);
         let Grant { start, cause, way, .. } = grant;
         let placed = !matches!(way, Way::Late(_));
-        self.emit(now, |state| Event::Dispatched {
+        self.emit(now, |state| WorkerEvent::Dispatched {
             invocation,
             container: state.pool.number(grant.container),
             cpus,
@@ -196,7 +196,7 @@ impl State {
         });
         let first = self.lines.join(call.function, place, ticket);
         self.hold(QUEUED, 1, now);
-        self.emit(now, |_| Event::Waits { invocation: call.number, lacks, joins: true });
+        self.emit(now, |_| WorkerEvent::Waits { invocation: call.number, lacks, joins: true });
         if let Some(deadline) = deadline {
             self.deadlines.push_back((deadline, self.joined, ticket));
         }
@@ -232,7 +232,7 @@ impl State {
                 self.leave_line(ticket, now);
                 let (invocation, why) = (self.tickets[ticket].invocation, Refusal::QueueTimeout);
                 self.tickets[ticket].tell(Err(why));
-                self.emit(now, |_| Event::Refused { invocation, why, waited: true });
+                self.emit(now, |_| WorkerEvent::Refused { invocation, why, waited: true });
             }
             self.deadlines.pop_front();
         }
@@ -245,7 +245,7 @@ impl State {
         self.settled();
     }
 
-    /// Whose deadline is this instant is dropped first, whichever timer was set first.
+    /// Drops overdue invocations first, whichever timer was set first, and dispatches the rest in the policy's order.
     pub(super) fn serve_queue(&mut self, now: Time, shell: &mut impl Shell) {
         self.drop_overdue(now);
         let skips = self.policy.skips();
@@ -256,7 +256,7 @@ impl State {
             let waited =
                 Some(Waited { behind_creation: self.creating_since(t.since), behind_head: t.blocked });
             let (invocation, function, told) = (t.invocation, t.function, t.lacks);
-            match self.dispatch(Candidate { invocation, function, waited }, now, shell) {
+            match self.dispatch(Contender { invocation, function, waited }, now, shell) {
                 Ok(grant) => {
                     self.leave_line(ticket, now);
                     self.tickets[ticket].tell(Ok(grant));
@@ -266,7 +266,7 @@ impl State {
                 Err(lacks) => {
                     if lacks != told {
                         self.tickets[ticket].lacks = lacks;
-                        self.emit(now, |_| Event::Waits { invocation, lacks, joins: false });
+                        self.emit(now, |_| WorkerEvent::Waits { invocation, lacks, joins: false });
                     }
                     if !skips {
                         return;
@@ -300,7 +300,7 @@ impl State {
     pub(in crate::worker) fn leave_queue(&mut self, ticket: usize, now: Time) -> Option<Grant> {
         if self.leave_line(ticket, now) {
             let invocation = self.tickets[ticket].invocation;
-            self.emit(now, |_| Event::Left { invocation });
+            self.emit(now, |_| WorkerEvent::Left { invocation });
         }
         let ticket = self.tickets.remove(ticket);
         self.settled();

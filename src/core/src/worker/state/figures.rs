@@ -3,7 +3,7 @@
 use super::{CPUS, Fleet, HELD, IN_FLIGHT, Phase, QUEUED, State};
 use crate::base::{Cpus, Held, Mem, Status, Time, WorkerCounts};
 use crate::metrics::{BACKEND_PATHS, Snapshot};
-use crate::worker::event::Event;
+use crate::worker::event::WorkerEvent;
 use crate::worker::status::MemoryUse;
 use std::rc::Rc;
 
@@ -44,10 +44,10 @@ impl State {
         if let Some(fleet) = self.fleet.take() {
             (0..HELD).for_each(|i| fleet.held.borrow_mut().take(i, self.held.value(i), now));
         }
-        // What it still creates has no part in the luck of those that are left.
+        // Its further creations do not shift the random streams of the others.
         let creations = self.creations.borrow().clone();
         self.creations = Rc::new(creations.into());
-        self.emit(now, |_| Event::Crashed);
+        self.emit(now, |_| WorkerEvent::Crashed);
         self.observers.clear();
         self.draining = true;
     }

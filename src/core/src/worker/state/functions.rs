@@ -4,7 +4,7 @@ use super::container::Key;
 use super::groups::Fit;
 use super::{Shell, State};
 use crate::base::{Compute, Cpus, Duration, FunctionId, FunctionSpec, Mem, Time, Unit};
-use crate::worker::event::Event;
+use crate::worker::event::WorkerEvent;
 
 /// A registered function.
 pub(in crate::worker) struct Function {
@@ -115,7 +115,7 @@ impl State {
         shell: &mut impl Shell,
     ) {
         let outgrown = self.enter(id, spec, backend);
-        self.emit(now, |_| Event::Registered { function: id });
+        self.emit(now, |_| WorkerEvent::Registered { function: id });
         self.retire_all(|_| outgrown.clone(), now, shell);
         self.settled();
     }
@@ -158,7 +158,7 @@ impl State {
         function.gone = true;
         let group = function.group;
         self.gone.push(id);
-        self.emit(now, |_| Event::Deregistered { function: id });
+        self.emit(now, |_| WorkerEvent::Deregistered { function: id });
         if self.functions.iter().any(|f| f.group == group && !f.gone) {
             let left = self.functions.iter().filter(|f| f.group == group && !f.gone);
             self.groups.set_needs(group, left.map(|f| f.fit));

@@ -1,6 +1,6 @@
 //! The memory ledger: what every container holds, by phase, and its integral over time.
 
-use super::levels::moment;
+use super::levels::{moment, within};
 use crate::base::{Mem, Time};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -128,10 +128,9 @@ impl Ledger {
         if self.opened || now <= self.from { self.peaks } else { self.peaks_now() }
     }
 
-    /// An instant, or the end of the window that is nearer to it.
     #[inline]
     fn within(&self, now: Time) -> Time {
-        now.min(self.until).max(self.from)
+        within(now, self.from, self.until)
     }
 
     #[inline]

@@ -46,10 +46,9 @@ impl<const N: usize> Levels<N> {
         if self.opened || now <= self.from { self.peak[i] } else { self.value[i] }
     }
 
-    /// An instant, or the end of the window that is nearer to it.
     #[inline]
     fn within(&self, now: Time) -> Time {
-        now.min(self.until).max(self.from)
+        within(now, self.from, self.until)
     }
 
     #[inline]
@@ -79,6 +78,12 @@ impl<const N: usize> Levels<N> {
         self.value[i] -= n;
         self.moments[i] = self.moments[i].wrapping_sub(moment(n, self.within(now)));
     }
+}
+
+/// An instant, or the end of the window [from, until) that is nearer to it; its beginning where the window is empty.
+#[inline]
+pub(super) fn within(now: Time, from: Time, until: Time) -> Time {
+    now.min(until).max(from)
 }
 
 /// An amount times an instant.

@@ -1,11 +1,11 @@
 //! A container's life: it is created, taken, given back, kept while it is idle, retired, and gone.
 
 use super::pool::Pool;
-use super::{CPUS, Due, IN_FLIGHT, Key, Phase, Shell, State};
+use super::{CPUS, IN_FLIGHT, Key, LoopDue, Phase, Shell, State};
 use crate::backend::{Create, CreateFault, Sandbox};
 use crate::base::{Cpus, Duration, FunctionId, Invocation, Mem, StartKind, Status, Time};
 use crate::worker::config::Accounting;
-use crate::worker::event::{Event, Fate};
+use crate::worker::event::{Fate, WorkerEvent};
 use crate::worker::keep_alive::Rested;
 
 /// What a dispatched invocation holds.
@@ -49,7 +49,7 @@ impl State {
         if let Some(took) = took.filter(|_| usable) {
             self.groups.observe_creation(group, took);
         }
-        self.emit(now, |_| Event::CreationEnded { container, took: took.unwrap_or_default(), usable });
+        self.emit(now, |_| WorkerEvent::CreationEnded { container, took: took.unwrap_or_default(), usable });
         self.settled();
         made.map(drop)
     }
@@ -113,7 +113,11 @@ impl State {
                 self.ledger.shift(phase, Phase::Running, memory, now);
             }
             self.pool.occupy(key);
-            self.emit(now, |state| Event::Entered { invocation, container: state.pool.number(key), start });
+            self.emit(now, |state| WorkerEvent::Entered {
+                invocation,
+                container: state.pool.number(key),
+                start,
+            });
             (start, entered) = (StartKind::Late, true);
         }
         entered
@@ -139,7 +143,7 @@ impl State {
         shell: &mut impl Shell,
     ) -> Option<Duration> {
         self.watch_memory(key, due, now, shell);
-        self.emit(now, |state| Event::Started {
+        self.emit(now, |state| WorkerEvent::Started {
             invocation: call.number,
             function: call.function,
             container: state.pool.number(key),
@@ -163,7 +167,7 @@ impl State {
         if status == Status::Completed {
             self.groups.observe(self.functions[call.function.index()].group, now.since(began));
         }
-        self.emit(now, |state| Event::Ended {
+        self.emit(now, |state| WorkerEvent::Ended {
             invocation: call.number,
             function: call.function,
             container: state.pool.number(key),
@@ -197,7 +201,7 @@ impl State {
             let (invocation, status) = (held.invocation, Status::Unfinished);
             let c = self.pool.get(key);
             let (container, function) = (c.number, c.function);
-            self.emit(now, |_| Event::Ended { invocation, function, container, status });
+            self.emit(now, |_| WorkerEvent::Ended { invocation, function, container, status });
         }
         self.free(held, container, now);
         if let Some(key) = container {
@@ -212,7 +216,7 @@ impl State {
         self.release(CPUS, u64::from(held.cpus.0), now);
         self.release(IN_FLIGHT, 1, now);
         let empty = container.is_some_and(|key| self.pool.vacate(key));
-        self.emit(now, |state| Event::Released {
+        self.emit(now, |state| WorkerEvent::Released {
             invocation: held.invocation,
             container: container.map(|key| state.pool.number(key)),
             cpus: held.cpus,
@@ -223,7 +227,7 @@ impl State {
     /// An invocation's caller has its answer.
     #[inline]
     pub(in crate::worker) fn returned(&mut self, invocation: u64, status: Status, now: Time) {
-        self.emit(now, |_| Event::Returned { invocation, status });
+        self.emit(now, |_| WorkerEvent::Returned { invocation, status });
     }
 
     /// Makes a container idle, for as long as the keep-alive policy says; the reaper looks when it expires.
@@ -254,9 +258,9 @@ impl State {
         self.pool.rest(key, charged, now);
         self.ledger.change(phase, before, Phase::Cached, charged, now);
         if keep_alive != Duration::MAX {
-            shell.look_by(Due::Expiry, now + keep_alive);
+            shell.look_by(LoopDue::Expiry, now + keep_alive);
         }
-        self.emit(now, |state| Event::Idle {
+        self.emit(now, |state| WorkerEvent::Idle {
             container: state.pool.number(key),
             until: now + keep_alive,
             charged,
@@ -281,7 +285,7 @@ impl State {
                 self.last_creating = Some(now);
             }
             self.pool.retire(key, why);
-            self.emit(now, |_| Event::Retired { container, why, by });
+            self.emit(now, |_| WorkerEvent::Retired { container, why, by });
         }
         let c = self.pool.get(key);
         if c.in_flight > 0 {
@@ -309,7 +313,7 @@ impl State {
         if let Some(part) = container.gpu {
             self.gpus.give(part);
         }
-        self.emit(now, |_| Event::Gone { container: container.number });
+        self.emit(now, |_| WorkerEvent::Gone { container: container.number });
     }
 
     /// The creation of a container that belongs to nobody failed, or was given up; its owner, where it has one that still waits, is

@@ -2,7 +2,7 @@
 //!
 //! Everything here is decided at once and without waiting: an invocation [`arrives`](State::arrive), is dispatched, begins and ends its
 //! execution and gives back what it held; a container is created, becomes idle, retires and is gone. Each transition moves all that
-//! belongs together, tells of it as [`Event`]s, and is checked as a whole where checks are wanted. What has to wait, the tasks around
+//! belongs together, tells of it as [`WorkerEvent`]s, and is checked as a whole where checks are wanted. What has to wait, the tasks around
 //! the state, sees it through these methods alone; what the state asks of them is [`Shell`].
 
 mod check;
@@ -39,7 +39,7 @@ pub(super) use life::Held;
 pub(super) use ticks::Asked;
 
 use super::config::{Config, Dispatch};
-use super::event::{Event, Observer};
+use super::event::{Observer, WorkerEvent};
 use super::queue::QueuePolicy;
 use super::{Creations, eviction::Eviction};
 use crate::backend::Sandbox;
@@ -56,7 +56,7 @@ use lines::{Lines, Ticket};
 use pool::Pool;
 use slab::Slab;
 use std::collections::VecDeque;
-use tally::Counted;
+use tally::WindowCounts;
 
 /// Processors that invocations hold, in 1/1000 core.
 const CPUS: usize = 0;
@@ -99,7 +99,7 @@ pub(super) struct State {
     creations: Creations,
     config: Config,
     dispatch: Dispatch,
-    counts: Counted,
+    counts: WindowCounts,
     /// Somebody beside the counts hears the events.
     heard: bool,
     observers: Vec<Box<dyn Observer>>,
@@ -124,7 +124,7 @@ pub(super) trait Shell {
     fn read(&mut self, backend: u16, sandbox: Sandbox) -> Option<Mem>;
 
     /// Something is due at an instant: who would look at it later looks then.
-    fn look_by(&mut self, what: Due, at: Time);
+    fn look_by(&mut self, what: LoopDue, at: Time);
 
     /// Begins to wait for when containers of a group are to be created again ([`State::next_again`]).
     fn create_again(&mut self, function: FunctionId, group: u32);
@@ -132,7 +132,7 @@ pub(super) trait Shell {
 
 /// What a background loop looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum LoopDue {
     /// The end of a keep-alive.
     Expiry,
     /// A reading of memory.
@@ -178,7 +178,7 @@ impl State {
             creations,
             dispatch: config.dispatch,
             config,
-            counts: Counted::new(from, until),
+            counts: WindowCounts::new(from, until),
             heard: checks.is_some() || !observers.is_empty() || policies_hear,
             observers,
             policies_hear,
@@ -188,7 +188,7 @@ impl State {
 
     /// Tells of something that happens now. Where nobody hears it but the counts, the compiler leaves of the event what they need.
     #[inline(always)]
-    fn emit(&mut self, now: Time, event: impl Fn(&State) -> Event) {
+    fn emit(&mut self, now: Time, event: impl Fn(&State) -> WorkerEvent) {
         let told = event(self);
         self.counts.observe(now, &told);
         if self.heard {
@@ -198,7 +198,7 @@ impl State {
 
     #[cold]
     #[inline(never)]
-    fn tell(&mut self, now: Time, event: Event) {
+    fn tell(&mut self, now: Time, event: WorkerEvent) {
         if let Some(checks) = &mut self.checks {
             checks.observe(now, &event);
         }

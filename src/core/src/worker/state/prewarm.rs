@@ -2,17 +2,17 @@
 
 use super::{Key, Shell, State};
 use crate::base::{FunctionId, Time};
-use crate::worker::event::Event;
+use crate::worker::event::WorkerEvent;
 
 impl State {
     /// Counts an attempt at a creation ahead of need.
     pub(in crate::worker) fn prewarm_attempted(&mut self, function: FunctionId, now: Time) {
-        self.emit(now, |_| Event::PrewarmAttempted { function });
+        self.emit(now, |_| WorkerEvent::PrewarmAttempted { function });
     }
 
     /// Counts an attempt that failed.
     pub(in crate::worker) fn prewarm_failed(&mut self, function: FunctionId, now: Time) {
-        self.emit(now, |_| Event::PrewarmFailed { function });
+        self.emit(now, |_| WorkerEvent::PrewarmFailed { function });
     }
 
     /// Enters a container that is created ahead of need, which evicts nothing.

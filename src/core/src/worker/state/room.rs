@@ -5,7 +5,7 @@ use super::groups::Fit;
 use super::ledger::Phase;
 use super::{Shell, State};
 use crate::base::{FunctionId, Mem, Time};
-use crate::worker::event::{Event, Fate, Lack};
+use crate::worker::event::{Fate, Lack, WorkerEvent};
 
 /// What a look for a GPU came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ impl State {
             nth,
         });
         self.ledger.enter(Phase::Creating, memory, now);
-        self.emit(now, |_| Event::CreationBegan { container, function, backend, memory, by });
+        self.emit(now, |_| WorkerEvent::CreationBegan { container, function, backend, memory, by });
         key
     }
 

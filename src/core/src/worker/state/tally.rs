@@ -1,11 +1,11 @@
 //! What a worker counts of its events: since its start, and within the window of a run.
 
 use crate::base::{StartKind, Time, WorkerCounts};
-use crate::worker::event::{Event, Fate};
+use crate::worker::event::{Fate, WorkerEvent};
 
 /// Counts by the instant at which something happens.
 #[derive(Clone, Debug)]
-pub(super) struct Counted {
+pub(super) struct WindowCounts {
     /// Since the start.
     pub(super) whole: WorkerCounts,
     /// Those of before the window, once it has begun.
@@ -18,10 +18,10 @@ pub(super) struct Counted {
     border: Time,
 }
 
-impl Counted {
-    pub(super) fn new(from: Time, until: Time) -> Counted {
+impl WindowCounts {
+    pub(super) fn new(from: Time, until: Time) -> WindowCounts {
         let whole = WorkerCounts::default();
-        Counted { whole, before: None, by_end: None, from, until, border: from }
+        WindowCounts { whole, before: None, by_end: None, from, until, border: from }
     }
 
     /// Ends the window at an instant that has not passed.
@@ -39,35 +39,35 @@ impl Counted {
 
     /// Counts an event. Where it is told, the compiler leaves of this what is about that event.
     #[inline(always)]
-    pub(super) fn observe(&mut self, now: Time, event: &Event) {
+    pub(super) fn observe(&mut self, now: Time, event: &WorkerEvent) {
         match event {
-            Event::Arrived { .. } => self.add(now, |c| c.invocations += 1),
-            Event::Started { start: StartKind::Cold, .. } => self.add(now, |c| c.cold_starts += 1),
-            Event::Started { .. } => self.add(now, |c| c.warm_starts += 1),
-            Event::Returned { status, .. } => self.add(now, |c| c.ended[*status as usize] += 1),
-            Event::CreationBegan { .. } => self.add(now, |c| c.containers_created += 1),
-            Event::Retired { why, .. } => self.add(now, |c| match why {
+            WorkerEvent::Arrived { .. } => self.add(now, |c| c.invocations += 1),
+            WorkerEvent::Started { start: StartKind::Cold, .. } => self.add(now, |c| c.cold_starts += 1),
+            WorkerEvent::Started { .. } => self.add(now, |c| c.warm_starts += 1),
+            WorkerEvent::Returned { status, .. } => self.add(now, |c| c.ended[*status as usize] += 1),
+            WorkerEvent::CreationBegan { .. } => self.add(now, |c| c.containers_created += 1),
+            WorkerEvent::Retired { why, .. } => self.add(now, |c| match why {
                 Fate::Evicted => c.evictions += 1,
                 Fate::Expired => c.expirations += 1,
                 Fate::Failed => c.containers_failed += 1,
                 Fate::Condemned => c.containers_condemned += 1,
             }),
-            Event::Read { .. } => self.add(now, |c| c.memory_reads += 1),
-            Event::PrewarmAttempted { .. } => self.add(now, |c| c.prewarm_attempts += 1),
-            Event::PrewarmFailed { .. } => self.add(now, |c| c.prewarm_failures += 1),
-            Event::Registered { .. }
-            | Event::Deregistered { .. }
-            | Event::Crashed
-            | Event::Waits { .. }
-            | Event::Refused { .. }
-            | Event::Left { .. }
-            | Event::Dispatched { .. }
-            | Event::Entered { .. }
-            | Event::CreationEnded { .. }
-            | Event::Idle { .. }
-            | Event::Gone { .. }
-            | Event::Ended { .. }
-            | Event::Released { .. } => {}
+            WorkerEvent::Read { .. } => self.add(now, |c| c.memory_reads += 1),
+            WorkerEvent::PrewarmAttempted { .. } => self.add(now, |c| c.prewarm_attempts += 1),
+            WorkerEvent::PrewarmFailed { .. } => self.add(now, |c| c.prewarm_failures += 1),
+            WorkerEvent::Registered { .. }
+            | WorkerEvent::Deregistered { .. }
+            | WorkerEvent::Crashed
+            | WorkerEvent::Waits { .. }
+            | WorkerEvent::Refused { .. }
+            | WorkerEvent::Left { .. }
+            | WorkerEvent::Dispatched { .. }
+            | WorkerEvent::Entered { .. }
+            | WorkerEvent::CreationEnded { .. }
+            | WorkerEvent::Idle { .. }
+            | WorkerEvent::Gone { .. }
+            | WorkerEvent::Ended { .. }
+            | WorkerEvent::Released { .. } => {}
         }
     }
 

@@ -3,7 +3,7 @@
 use super::lines::ordered;
 use super::{Shell, State};
 use crate::base::{Duration, Time};
-use crate::worker::event::Event;
+use crate::worker::event::WorkerEvent;
 use crate::worker::queue::Joining;
 
 /// A policy of a worker.
@@ -25,7 +25,7 @@ impl Asked {
 
 impl State {
     /// Tells an event to those policies that want to hear it.
-    pub(super) fn tell_policies(&mut self, now: Time, event: &Event) {
+    pub(super) fn tell_policies(&mut self, now: Time, event: &WorkerEvent) {
         if self.pool.eviction().hears() {
             self.pool.eviction().hear(now, event);
         }

@@ -1,8 +1,8 @@
 //! Readings of containers' memory: each interval while an invocation runs, and right after it; never while they are idle.
 
-use super::{Due, Key, Shell, State};
+use super::{Key, LoopDue, Shell, State};
 use crate::base::{Mem, Time};
-use crate::worker::event::Event;
+use crate::worker::event::WorkerEvent;
 
 impl State {
     /// Begins to watch the memory of a container in which an execution begins.
@@ -23,7 +23,7 @@ impl State {
         c.next_read = first;
         let epoch = c.epoch;
         self.watch.push_back((first, key, epoch));
-        shell.look_by(Due::Reading, first);
+        shell.look_by(LoopDue::Reading, first);
     }
 
     /// Reads a container's memory right after an invocation, and first whatever was due by then.
@@ -54,7 +54,7 @@ impl State {
         c.reading = Some(memory);
         c.working_set = c.working_set.max(memory);
         let highest = c.working_set;
-        self.emit(now, |state| Event::Read { container: state.pool.number(key), memory });
+        self.emit(now, |state| WorkerEvent::Read { container: state.pool.number(key), memory });
         highest
     }
 
